@@ -1,0 +1,39 @@
+# The words of the project. Every one sets up what it needs first.
+SHELL := /bin/bash
+VENV := build/venv/bin
+export PATH := $(CURDIR)/$(VENV):$(PATH)
+export PYTHONPATH := $(CURDIR)/build/python:$(CURDIR)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+.PHONY: help setup demo test test-full lint unit scenario lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: ## system packages and the controller's environment
+	@bin/setup
+
+demo: setup ## the whole story on virtual machines; KEEP=1 leaves them up
+	@python -m tests.story.demo $(if $(KEEP),--keep)
+
+lint: setup ## every linter
+	@python -m tests.phases lint
+
+unit: setup ## tests without machines
+	@python -m tests.phases unit
+
+scenario: setup ## molecule on virtual machines
+	@python -m tests.phases scenario
+
+test: setup ## everything that CI runs
+	@python -m tests.phases lint unit lab scenario
+
+test-full: test ## what does not fit into CI
+
+lock: setup ## write requirements.txt from requirements.in
+	@rm -rf build/lock && python -m venv build/lock && build/lock/bin/pip install -q -r requirements.in
+	@build/lock/bin/pip freeze > requirements.txt && rm -rf build/lock
+
+clean: ## remove what was built; labs are ended first
+	@test ! -x $(VENV)/python || bin/lab down --purge || true
+	@rm -rf build .lab

@@ -1,0 +1,116 @@
+"""All guests of one lab, and what is known about it without asking its inventory again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.guest import State
+from lab.inventory import Topology
+from lab.network import Network
+from lab.place import Place
+from lab.ssh import Ssh
+from lab.uml import UmlGuest
+
+
+class Fleet:
+    """Guests, network and ssh of a lab whose topology is known."""
+
+    def __init__(self, place: Place, topology: Topology) -> None:
+        """Look nothing up yet."""
+        self.place = place
+        self.topology = topology
+        self.network = Network(place)
+        self.ssh = Ssh(place)
+
+    @classmethod
+    def saved(cls, place: Place) -> Fleet:
+        """Of the last `up`; raise LabError if there was none."""
+        try:
+            text = place.topology.read_text()
+        except FileNotFoundError:
+            raise LabError("no such lab", place.name, "bin/lab up INVENTORY") from None
+        return cls(place, Topology.load(text))
+
+    def save(self) -> None:
+        """Keep the topology for the words to come."""
+        self.place.state.mkdir(parents=True, exist_ok=True)
+        self.place.topology.write_text(self.topology.dump())
+
+    def guest(self, name: str, base: tuple[Path, Path] | None = None) -> UmlGuest:
+        """Return a guest. A host that has disks keeps the kernel and image they were made for, others take `base`."""
+        host = self.topology.host(name)
+        known = self.base(name)
+        if known is None and base is not None:
+            known = base
+            folder = self.place.guest(name)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "base.json").write_text(json.dumps([str(path) for path in base]))
+        if known is None:
+            raise LabError("guest was never started", name, "bin/lab up INVENTORY")
+        return UmlGuest(self.place, self.topology, host, *known)
+
+    def base(self, name: str) -> tuple[Path, Path] | None:
+        """Return kernel and image a host's disks belong to; None for a host without disks."""
+        folder = self.place.guest(name)
+        try:
+            kernel, image = json.loads((folder / "base.json").read_text())
+        except FileNotFoundError:
+            return None
+        if not (folder / "root.cow").exists():
+            return None
+        return Path(kernel), Path(image)
+
+    def guests(self) -> list[UmlGuest]:
+        """Return all that have been started once."""
+        return [self.guest(name) for name in self.topology.hosts if (self.place.guest(name) / "base.json").exists()]
+
+    def state(self, name: str) -> State:
+        """Return OFF for a host that was never started, too."""
+        if (self.place.guest(name) / "process.json").exists():
+            return UmlGuest(self.place, self.topology, self.topology.host(name), Path(), Path()).state()
+        return State.OFF
+
+    def address(self, name: str) -> str:
+        """Return the address over which the lab reaches a host."""
+        return self.topology.leg(name, self.topology.management)
+
+    def reachable(self, names: list[str]) -> dict[str, str]:
+        """Return the management addresses of those that can answer: on, not paused, with their cable plugged in."""
+        pulled = {host for host, segment in self.network.unplugged(self.topology) if segment == self.topology.management}
+        return {name: self.address(name) for name in names if name not in pulled and self.state(name) is State.ON}
+
+    def require_on(self, name: str) -> None:
+        """Raise LabError unless a host is on, since a command to it would only hang."""
+        self.topology.host(name)
+        state = self.state(name)
+        if state is State.ON:
+            return
+        word = "resume" if state is State.PAUSED else "start"
+        raise LabError(f"{name} is", state.value, f"bin/lab {word} {name}")
+
+    def require_memory(self, names: list[str]) -> None:
+        """Raise LabError if the machine can't hold these guests when each has touched all its memory."""
+        wanted = sum(self.topology.hosts[name].memory_mb for name in names)
+        shared = shutil.disk_usage("/dev/shm").free // 1024**2
+        if shared < wanted:
+            raise LabError(
+                "no memory left", f"{wanted} MB wanted, /dev/shm has {shared} MB free", "mount -o remount,size=… /dev/shm"
+            )
+        available = available_mb()
+        if available < wanted:
+            raise LabError(
+                "no memory left",
+                f"{wanted} MB wanted for {len(names)} guests, {available} MB available",
+                "lower lab_memory_mb or take a smaller inventory",
+            )
+
+
+def available_mb() -> int:
+    """Return what the kernel thinks it can give away without swapping."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) // 1024
+    raise LabError("/proc/meminfo", "no MemAvailable", "use Linux 3.14 or newer")

@@ -1,0 +1,50 @@
+"""Ctrl-C and SIGTERM as an exception, which may be held back where half a step would leave an orphan."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+from lab.errors import Interrupted
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_held = 0
+_pending = False
+
+
+def _arrived(number: int, frame: FrameType | None) -> None:
+    global _pending
+    if _held:
+        _pending = True
+        return
+    _raise()
+
+
+def _raise() -> None:
+    # The clean-up that now begins is short and must come to its end.
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise Interrupted
+
+
+def install() -> None:
+    """Begin to listen. Only in the main thread."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _arrived)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Put an interruption off until the end of the block."""
+    global _held, _pending
+    _held += 1
+    try:
+        yield
+    finally:
+        _held -= 1
+        if _pending and not _held:
+            _pending = False
+            _raise()

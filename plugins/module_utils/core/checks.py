@@ -1,0 +1,296 @@
+"""Mistakes in an inventory, all of them in one list, before any host is touched (issue "Bad input", R6).
+
+Pure: gets the resolved variables and knows in which file each one stands.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .model import Method
+
+INTERVAL = (30, 60)  # R1.3
+SECRETS = ("tsig_secret", "probe_password")
+KINDS = ("internet", "intranet", "relay")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What is wrong, where it stands and what to do."""
+
+    file: str
+    key: str
+    value: object
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.key} is {self.value!r}: {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """`hosts`: {name: {site, legs, groups, …}}; `settings`: what holds for all; `files`: {variable: file}."""
+
+    hosts: Mapping[str, Mapping[str, Any]]
+    settings: Mapping[str, Any]
+    files: Mapping[str, str] = field(default_factory=dict)
+    hosts_file: str = "hosts.yml"
+
+    def file(self, key: str) -> str:
+        return self.files.get(key, "group_vars/all")
+
+    def group(self, name: str) -> list[str]:
+        return [h for h, v in self.hosts.items() if name in v.get("groups", ())]
+
+
+def check(inventory: Inventory) -> list[Mistake]:
+    """Every mistake in the inventory, in the order of the checks."""
+    found: list[Mistake] = []
+    for part in (_segments, _hosts, _addresses, _identities, _monitor, _users, _secrets, _fencing, _coordinator):
+        found.extend(part(inventory))
+    return found
+
+
+def _network(text: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(str(text))
+    except ValueError:
+        return None
+
+
+def _address(text: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(str(text))
+    except ValueError:
+        return None
+
+
+def _prefixes(inventory: Inventory) -> dict[str, ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    known = {name: _network(s.get("prefix")) for name, s in inventory.settings.get("segments", {}).items()}
+    return {name: prefix for name, prefix in known.items() if prefix is not None}
+
+
+def _segments(inventory: Inventory) -> Iterator[Mistake]:
+    file = inventory.file("segments")
+    segments = inventory.settings.get("segments", {})
+    prefixes = _prefixes(inventory)
+    for name, segment in segments.items():
+        if name not in prefixes:
+            remedy = "give a network like 10.1.1.0/24, without host bits"
+            yield Mistake(file, f"segments.{name}.prefix", segment.get("prefix"), remedy)
+            continue
+        gateway = segment.get("gateway")
+        if gateway is not None and _address(gateway) not in prefixes[name]:
+            yield Mistake(file, f"segments.{name}.gateway", gateway, f"give an address inside {prefixes[name]}")
+    service = _network(inventory.settings.get("service_prefix"))
+    if service is None:
+        yield Mistake(
+            inventory.file("service_prefix"),
+            "service_prefix",
+            inventory.settings.get("service_prefix"),
+            "give a network of its own for the identities' addresses",
+        )
+    named = [*prefixes.items(), *([("service_prefix", service)] if service is not None else [])]
+    for i, (one, a) in enumerate(named):
+        for other, b in named[i + 1 :]:
+            if a.version == b.version and a.overlaps(b):
+                yield Mistake(file, one, str(a), f"overlaps {other} ({b}); give each a prefix of its own")
+
+
+def _hosts(inventory: Inventory) -> Iterator[Mistake]:
+    sites = inventory.settings.get("sites", {})
+    prefixes = _prefixes(inventory)
+    for host, values in inventory.hosts.items():
+        site = values.get("site")
+        if site not in sites:
+            yield Mistake(inventory.hosts_file, f"{host}.site", site, f"name one of: {', '.join(sites)}")
+        legs = values.get("legs") or {}
+        if not legs:
+            yield Mistake(inventory.hosts_file, f"{host}.legs", legs, "give at least one {segment: address}")
+        for segment, text in legs.items():
+            address = _address(text)
+            key = f"{host}.legs.{segment}"
+            if segment not in inventory.settings.get("segments", {}):
+                known = ", ".join(inventory.settings.get("segments", {}))
+                yield Mistake(inventory.hosts_file, key, text, f"no such segment; known: {known}")
+            elif address is None:
+                yield Mistake(inventory.hosts_file, key, text, "is not an IP address")
+            elif segment in prefixes and address not in prefixes[segment]:
+                yield Mistake(inventory.hosts_file, key, text, f"give an address inside {prefixes[segment]}")
+
+
+def _addresses(inventory: Inventory) -> Iterator[Mistake]:
+    """An address used twice, wherever."""
+    uses: list[tuple[str, str, object]] = []
+    for host, values in inventory.hosts.items():
+        uses += [(inventory.hosts_file, f"{host}.legs.{s}", a) for s, a in (values.get("legs") or {}).items()]
+    for name, identity in inventory.settings.get("identities", {}).items():
+        uses.append((inventory.file("identities"), f"identities.{name}.address", identity.get("address")))
+    switch = inventory.settings.get("lab_switch")
+    if switch:
+        uses.append((inventory.file("lab_switch"), "lab_switch.address", switch.get("address")))
+    first: dict[object, str] = {}
+    for file, key, text in uses:
+        address = _address(text)
+        if address is None:
+            continue
+        if address in first:
+            yield Mistake(file, key, text, f"is also {first[address]}; give each an address of its own")
+        first.setdefault(address, key)
+
+
+def _identities(inventory: Inventory) -> Iterator[Mistake]:
+    file = inventory.file("identities")
+    identities = inventory.settings.get("identities", {})
+    if not identities:
+        yield Mistake(file, "identities", identities, "name at least one identity")
+    service = _network(inventory.settings.get("service_prefix"))
+    served: dict[str, str] = {}
+    for name, identity in identities.items():
+        key = f"identities.{name}"
+        if identity.get("kind") not in KINDS:
+            yield Mistake(file, f"{key}.kind", identity.get("kind"), f"name one of: {', '.join(KINDS)}")
+        address = _address(identity.get("address"))
+        if address is None:
+            yield Mistake(file, f"{key}.address", identity.get("address"), "is not an IP address")
+        else:
+            for segment, prefix in _prefixes(inventory).items():
+                if address in prefix:
+                    remedy = f"lies inside segment {segment} ({prefix}); take one from service_prefix ({service})"
+                    yield Mistake(file, f"{key}.address", identity.get("address"), remedy)
+            if service is not None and address not in service:
+                yield Mistake(file, f"{key}.address", identity.get("address"), f"take one from {service}")
+        yield from _places(inventory, key, identity)
+        domains = identity.get("domains") or []
+        if not domains:
+            yield Mistake(file, f"{key}.domains", domains, "name at least one domain")
+        for domain in domains:
+            if domain in served:
+                remedy = f"is also served by {served[domain]}; a domain has one identity"
+                yield Mistake(file, f"{key}.domains", domain, remedy)
+            served.setdefault(domain, name)
+
+
+def _places(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Hosts that an identity names: do they exist, in the right group, often enough?"""
+    file = inventory.file("identities")
+
+    def wrong(field_name: str, host: object, group: str) -> Iterator[Mistake]:
+        known = inventory.group(group)
+        if host not in known:
+            why = f"is no host of group {group}" if host in inventory.hosts else "is no host of the inventory"
+            remedy = f"{why}; hosts of {group}: {', '.join(known) or 'none'}"
+            yield Mistake(file, f"{key}.{field_name}", host, remedy)
+
+    candidates = list(identity.get("candidates") or [])
+    for host in candidates:
+        yield from wrong("candidates", host, "mail")
+    if len(set(candidates)) < 2:
+        yield Mistake(file, f"{key}.candidates", candidates, "name at least two hosts that can run it")
+    if len(set(candidates)) != len(candidates):
+        yield Mistake(file, f"{key}.candidates", candidates, "name each host once")
+    yield from wrong("home", identity.get("home"), "mail")
+    if identity.get("home") not in candidates:
+        yield Mistake(file, f"{key}.home", identity.get("home"), f"name one of its candidates: {candidates}")
+    yield from wrong("store", identity.get("store"), "store")
+    relays = list(identity.get("relays") or [])
+    if not relays:
+        yield Mistake(file, f"{key}.relays", relays, "name at least one relay that holds its mail")
+    routes = set(inventory.settings.get("mail_routes") or [])
+    segments = inventory.settings.get("segments", {})
+    for host in relays:
+        bad = list(wrong("relays", host, "relay"))
+        yield from bad
+        legs = inventory.hosts.get(host, {}).get("legs") or {}
+        over = {segments.get(s, {}).get("network") for s in legs} & routes
+        if not bad and len(over) < 2:
+            remedy = f"a relay needs legs in two networks of mail_routes ({', '.join(sorted(routes))}); add one"
+            yield Mistake(inventory.hosts_file, f"{host}.legs", list(legs), remedy)
+
+
+def _monitor(inventory: Inventory) -> Iterator[Mistake]:
+    settings = inventory.settings
+    interval = settings.get("monitor_interval")
+    low, high = INTERVAL
+    if not isinstance(interval, int | float) or isinstance(interval, bool) or not low <= interval <= high:
+        remedy = f"give seconds from {low} to {high}"
+        yield Mistake(inventory.file("monitor_interval"), "monitor_interval", interval, remedy)
+    limits = {k: settings.get(k) for k in ("threshold_attempts", "threshold_seconds")}
+    if all(v is None for v in limits.values()):
+        file = inventory.file("threshold_attempts")
+        yield Mistake(file, "threshold_attempts and threshold_seconds", None, "both are off; set at least one")
+    for key, value in limits.items():
+        wrong = not isinstance(value, int | float) or isinstance(value, bool) or value <= 0
+        if value is not None and wrong:
+            yield Mistake(inventory.file(key), key, value, "give a number above 0, or null to switch it off")
+    methods = settings.get("monitor_methods") or []
+    known = [str(m) for m in Method]
+    if not methods:
+        yield Mistake(inventory.file("monitor_methods"), "monitor_methods", methods, f"name some of: {known}")
+    for method in methods:
+        if method not in known:
+            yield Mistake(inventory.file("monitor_methods"), "monitor_methods", method, f"name some of: {known}")
+    ttl = settings.get("lease_ttl")
+    if not isinstance(ttl, int) or isinstance(ttl, bool) or ttl < 3:
+        yield Mistake(inventory.file("lease_ttl"), "lease_ttl", ttl, "give whole seconds, 3 or more")
+
+
+def _users(inventory: Inventory) -> Iterator[Mistake]:
+    file = inventory.file("mail_users")
+    served = {d for i in inventory.settings.get("identities", {}).values() for d in i.get("domains") or []}
+    seen: set[str] = set()
+    for n, user in enumerate(inventory.settings.get("mail_users") or []):
+        address = str(user.get("address", ""))
+        local, _, domain = address.rpartition("@")
+        key = f"users[{n}].address"
+        if not local or domain not in served:
+            yield Mistake(file, key, address, f"give LOCAL@DOMAIN with a domain of an identity: {sorted(served)}")
+        if address in seen:
+            yield Mistake(file, key, address, "stands twice; remove one")
+        seen.add(address)
+        if not user.get("password"):
+            yield Mistake(file, f"users[{n}].password", user.get("password"), f"is missing; set one for {address}")
+
+
+def _secrets(inventory: Inventory) -> Iterator[Mistake]:
+    for key in SECRETS:
+        if not inventory.settings.get(key):
+            remedy = "is missing; set it in group_vars/all/secrets.yml (ansible-vault in production)"
+            yield Mistake(inventory.file(key), key, inventory.settings.get(key), remedy)
+
+
+def _fencing(inventory: Inventory) -> Iterator[Mistake]:
+    file = inventory.file("fence_devices")
+    devices = inventory.settings.get("fence_devices") or {}
+    covered: set[str] = set()
+    for name, device in devices.items():
+        key = f"fence_devices.{name}"
+        for field_name in ("address", "user"):
+            if not device.get(field_name):
+                yield Mistake(file, f"{key}.{field_name}", device.get(field_name), "is missing")
+        for secret in ("client_key", "host_key"):
+            if not device.get(secret):
+                yield Mistake(file, f"{key}.{secret}", None, "is missing; without it no fence can be confirmed")
+        for host in device.get("hosts") or []:
+            covered.add(host)
+            if host not in inventory.hosts:
+                yield Mistake(file, f"{key}.hosts", host, "is no host of the inventory")
+    for name, identity in inventory.settings.get("identities", {}).items():
+        for host in identity.get("candidates") or []:
+            if host in inventory.hosts and host not in covered:
+                remedy = f"add it to a device, else {name} can never be taken over from it"
+                yield Mistake(file, "fence_devices.*.hosts", host, remedy)
+
+
+def _coordinator(inventory: Inventory) -> Iterator[Mistake]:
+    members = inventory.group("coordinator")
+    if len(members) < 3 or len(members) % 2 == 0:
+        remedy = "an odd number of members, 3 or more, in at least two sites"
+        yield Mistake(inventory.hosts_file, "coordinator", members, remedy)
+    sites = {inventory.hosts[h].get("site") for h in members}
+    if len(members) >= 3 and len(sites) < 3:
+        remedy = "members in fewer than three places do not survive the loss of a site; spread them"
+        yield Mistake(inventory.hosts_file, "coordinator", sorted(str(s) for s in sites), remedy)

@@ -1,0 +1,50 @@
+"""Names of the keys in the coordinator: the only place where they are spelled (docs/architecture.md)."""
+
+from __future__ import annotations
+
+ROOT = "/holdfast/"
+
+
+def lease(host: str) -> str:
+    return f"{ROOT}host/{host}/lease"
+
+
+def ready(host: str, identity: str) -> str:
+    return f"{ROOT}host/{host}/ready/{identity}"
+
+
+def report(host: str, identity: str) -> str:
+    return f"{ROOT}host/{host}/report/{identity}"
+
+
+def owner(identity: str) -> str:
+    return f"{ROOT}identity/{identity}/owner"
+
+
+def inoperable(identity: str) -> str:
+    return f"{ROOT}identity/{identity}/inoperable"
+
+
+def lock(identity: str) -> str:
+    return f"{ROOT}identity/{identity}/lock"
+
+
+def takeover(identity: str) -> str:
+    return f"{ROOT}identity/{identity}/takeover"
+
+
+def runs(identity: str) -> str:
+    """Prefix of the history of runs."""
+    return f"{ROOT}identity/{identity}/runs/"
+
+
+def run(identity: str, run_id: str) -> str:
+    return f"{runs(identity)}{run_id}"
+
+
+def evidence(identity: str, relay: str) -> str:
+    return f"{ROOT}identity/{identity}/evidence/{relay}"
+
+
+def access(store: str, identity: str) -> str:
+    return f"{ROOT}store/{store}/access/{identity}"

@@ -1,0 +1,299 @@
+"""The words of the project as data: identities, owners, attempts, takeover runs.
+
+Everything that is kept in the coordinator (docs/architecture.md, "What stands in the coordinator") has its class here,
+with `from_json` and `to_json`. Times are Unix seconds as float (UTC). No I/O, no clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class Method(enum.StrEnum):
+    """How an attempt finds out whether an identity can be reached (R1.4)."""
+
+    DELIVERY = "delivery"
+    TOPOLOGY = "topology"
+    PROBE = "probe"
+
+
+class Result(enum.StrEnum):
+    """What an attempt found. Only DOWN counts towards a threshold; REFUSED is a live server's 4xx or 5xx."""
+
+    OK = "ok"
+    DOWN = "down"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way to an identity: a network of `mail_routes`, bound to this host's own address in it (R1.5)."""
+
+    name: str
+    bind_address: str
+    gateway: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try to reach an identity."""
+
+    method: Method
+    route: str
+    result: Result
+    start: float
+    end: float
+    detail: str = ""
+    message: str | None = None  # queue id, for deliveries
+
+    def to_json(self) -> Json:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Attempt:
+        return cls(
+            method=Method(data["method"]),
+            route=str(data["route"]),
+            result=Result(data["result"]),
+            start=float(data["start"]),
+            end=float(data["end"]),
+            detail=str(data.get("detail", "")),
+            message=data.get("message"),
+        )
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A movable mail service (DESIGN, "Words")."""
+
+    name: str
+    address: str
+    kind: str
+    domains: tuple[str, ...]
+    home: str
+    candidates: tuple[str, ...]
+    store: str
+    relays: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, name: str, data: Mapping[str, Any]) -> Identity:
+        return cls(
+            name=name,
+            address=str(data["address"]),
+            kind=str(data["kind"]),
+            domains=tuple(data["domains"]),
+            home=str(data["home"]),
+            candidates=tuple(data["candidates"]),
+            store=str(data["store"]),
+            relays=tuple(data.get("relays", ())),
+        )
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The host that may run an identity now. `epoch` only grows, by one per change of owner (I2)."""
+
+    host: str
+    epoch: int
+    run: str
+    since: float
+
+    def to_json(self) -> Json:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Owner:
+        return cls(str(data["host"]), int(data["epoch"]), str(data["run"]), float(data["since"]))
+
+
+class Phase(enum.StrEnum):
+    """What an agent reports of an identity on its host."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One timed step of a takeover run or of an agent's start."""
+
+    name: str
+    start: float
+    end: float | None = None
+    result: str = ""
+    detail: str = ""
+
+    def to_json(self) -> Json:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Step:
+        return cls(
+            str(data["name"]),
+            float(data["start"]),
+            None if data.get("end") is None else float(data["end"]),
+            str(data.get("result", "")),
+            str(data.get("detail", "")),
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """An agent's word on one identity on its host."""
+
+    host: str
+    epoch: int
+    phase: Phase
+    time: float
+    steps: tuple[Step, ...] = ()
+    error: str = ""
+
+    def to_json(self) -> Json:
+        return {**dataclasses.asdict(self), "steps": [s.to_json() for s in self.steps]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Report:
+        return cls(
+            str(data["host"]),
+            int(data["epoch"]),
+            Phase(data["phase"]),
+            float(data["time"]),
+            tuple(Step.from_json(s) for s in data.get("steps", ())),
+            str(data.get("error", "")),
+        )
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a host could run an identity now, and if not, why not."""
+
+    ready: bool
+    reasons: tuple[str, ...]
+    time: float
+
+    def to_json(self) -> Json:
+        return {"ready": self.ready, "reasons": list(self.reasons), "time": self.time}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Readiness:
+        return cls(bool(data["ready"]), tuple(data.get("reasons", ())), float(data["time"]))
+
+
+@dataclass(frozen=True)
+class Access:
+    """What the store admits for one identity: the receiver's own word, with the epoch it acts at."""
+
+    epoch: int
+    run: str
+    admitted: str | None
+    time: float
+    expired: tuple[str, ...] = ()
+
+    def to_json(self) -> Json:
+        return {**dataclasses.asdict(self), "expired": list(self.expired)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Access:
+        return cls(
+            int(data["epoch"]),
+            str(data["run"]),
+            data.get("admitted"),
+            float(data["time"]),
+            tuple(data.get("expired", ())),
+        )
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Why it is certain that a host can no longer act as owner."""
+
+    level: str
+    method: str
+    host: str
+    time: float
+    detail: str = ""
+
+    def to_json(self) -> Json:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Proof:
+        return cls(
+            str(data["level"]), str(data["method"]), str(data["host"]), float(data["time"]), str(data.get("detail", ""))
+        )
+
+
+class RunState(enum.StrEnum):
+    """RUNNING: somebody works on it, or must go on with it. HELD: stopped, mail is kept, an operator is told."""
+
+    RUNNING = "running"
+    DONE = "done"
+    HELD = "held"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One takeover run, as the coordinator holds it. `epoch` is the new owner's, 0 before a candidate is chosen."""
+
+    run: str
+    identity: str
+    invoker: str
+    reason: str
+    state: RunState
+    from_host: str
+    time: float
+    to_host: str | None = None
+    epoch: int = 0
+    revoke_epoch: int = 0
+    automatic: bool = True
+    proof: Proof | None = None
+    steps: tuple[Step, ...] = field(default=())
+
+    def to_json(self) -> Json:
+        return {
+            "run": self.run,
+            "identity": self.identity,
+            "invoker": self.invoker,
+            "reason": self.reason,
+            "state": str(self.state),
+            "from": self.from_host,
+            "to": self.to_host,
+            "epoch": self.epoch,
+            "revoke_epoch": self.revoke_epoch,
+            "automatic": self.automatic,
+            "proof": None if self.proof is None else self.proof.to_json(),
+            "steps": [s.to_json() for s in self.steps],
+            "time": self.time,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Run:
+        return cls(
+            run=str(data["run"]),
+            identity=str(data["identity"]),
+            invoker=str(data["invoker"]),
+            reason=str(data["reason"]),
+            state=RunState(data["state"]),
+            from_host=str(data["from"]),
+            time=float(data["time"]),
+            to_host=data.get("to"),
+            epoch=int(data.get("epoch", 0)),
+            revoke_epoch=int(data.get("revoke_epoch", 0)),
+            automatic=bool(data.get("automatic", True)),
+            proof=None if data.get("proof") is None else Proof.from_json(data["proof"]),
+            steps=tuple(Step.from_json(s) for s in data.get("steps", ())),
+        )
+
+    def step(self, name: str) -> Step | None:
+        """The newest step of that name."""
+        return next((s for s in reversed(self.steps) if s.name == name), None)
+
+

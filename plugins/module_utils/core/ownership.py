@@ -1,0 +1,44 @@
+"""The agent's decision: start, keep or stop an identity on this host (DESIGN, "Ownership and takeover")."""
+
+from __future__ import annotations
+
+import enum
+
+from .model import Access, Owner
+
+
+class Action(enum.StrEnum):
+    START = "start"
+    KEEP = "keep"
+    STOP = "stop"
+    WAIT = "wait"  # not running, and not to be started now
+
+
+def decide(
+    host: str,
+    owner: Owner | None,
+    access: Access | None,
+    running_epoch: int | None,
+    coordinator_ok: bool,
+    gap: float,
+    lease_ttl: float,
+) -> Action:
+    """What to do with one identity on `host`.
+
+    `running_epoch`: the epoch at which it runs here, None when it does not run. `gap`: seconds of CLOCK_BOOTTIME since
+    the last decision; a gap longer than the lease means that this host stood still, and somebody else may own the
+    identity by now: stop first, ask afterwards. An unreachable coordinator stops nothing, since a takeover
+    needs a positive proof against this host, and starts nothing either.
+    """
+    running = running_epoch is not None
+    if running and gap > lease_ttl:
+        return Action.STOP
+    if not coordinator_ok:
+        return Action.KEEP if running else Action.WAIT
+    if owner is None or owner.host != host:
+        return Action.STOP if running else Action.WAIT
+    admitted = access is not None and access.epoch == owner.epoch and access.admitted == host
+    revoked = access is not None and access.epoch == owner.epoch and access.admitted is None
+    if running:
+        return Action.KEEP if running_epoch == owner.epoch and not revoked else Action.STOP
+    return Action.START if admitted else Action.WAIT

@@ -1,0 +1,15 @@
+"""Which route an attempt takes (R1.5): they alternate, so the next one always differs from the last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .model import Route
+
+
+def next_route(routes: Sequence[Route], last: str | None) -> Route:
+    """The route behind `last` in the configured order, the first one when `last` is unknown."""
+    names = [r.name for r in routes]
+    if last not in names:
+        return routes[0]
+    return routes[(names.index(last) + 1) % len(routes)]

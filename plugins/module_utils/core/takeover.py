@@ -1,0 +1,447 @@
+"""A takeover: prove that the owner can no longer act, then let another host run the identity (docs/architecture.md).
+
+Every change in the coordinator is a transaction on the run's lock. Who loses the lock stops at once; whoever gets
+it next either goes on behind `own` (`finish`) or begins anew, since every step is safe to repeat.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import keys
+from .model import Access, Identity, Json, Owner, Phase, Proof, Readiness, Report, Result, Route, Run, RunState, Step
+from .placement import choose
+from .ports import (
+    Clock,
+    Coordinator,
+    Entry,
+    Lock,
+    LockLost,
+    Log,
+    NameService,
+    Power,
+    PowerSwitch,
+    Prober,
+    RelayQueue,
+    Unavailable,
+)
+
+HOUR = 3600.0
+KEPT_RUNS = 50  # records of runs kept in the coordinator; the journal has them all
+
+
+class Refused(Exception):
+    """A run was not begun, and nothing was changed; the text says why."""
+
+
+class Held(Exception):
+    """A run stopped where going on would be guessing: mail is kept, operators are told."""
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds. They bound waiting, they are not delays; production values may be lower."""
+
+    lock: int = 60  # lease of the lock; longer than the longest single call of a fence device
+    revoke: float = 30.0
+    start: float = 90.0
+    verify: float = 30.0
+    poll: float = 0.3
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Everything outside that a run needs."""
+
+    coordinator: Coordinator
+    switches: Mapping[str, Sequence[PowerSwitch]]  # by host, in the order in which they are tried
+    prober: Prober
+    names: NameService
+    queue: RelayQueue
+    clock: Clock
+    log: Log
+    new_id: Callable[[], str]
+
+
+@dataclass(frozen=True)
+class State:
+    """What the coordinator holds of one identity, read at one revision."""
+
+    owner: Owner | None
+    owner_revision: int
+    run: Run | None
+    locked_by: str | None
+    inoperable: bool
+    history: tuple[Run, ...] = ()
+
+
+def read_state(coordinator: Coordinator, identity: str) -> State:
+    """Raises Unavailable."""
+    entries = coordinator.list(f"{keys.ROOT}identity/{identity}/")
+    none = Entry(None, 0)
+    owner_entry = entries.get(keys.owner(identity), none)
+    owner = None if owner_entry.value is None else Owner.from_json(owner_entry.value)
+    run = entries.get(keys.takeover(identity), none).value
+    lock = entries.get(keys.lock(identity), none).value
+    flag = entries.get(keys.inoperable(identity), none).value
+    prefix = keys.runs(identity)
+    return State(
+        owner=owner,
+        owner_revision=owner_entry.revision,
+        run=None if run is None else Run.from_json(run),
+        locked_by=None if lock is None else str(lock.get("invoker", "?")),
+        # The flag was set against the owner of that epoch; a new owner starts without it.
+        inoperable=flag is not None and owner is not None and int(flag.get("epoch", 0)) == owner.epoch,
+        history=tuple(Run.from_json(e.value) for k, e in entries.items() if k.startswith(prefix) and e.value),
+    )
+
+
+def unfinished(state: State) -> bool:
+    """Has a run changed the owner without having told everybody (DNS, relays)?"""
+    return (
+        state.run is not None
+        and state.owner is not None
+        and state.run.state is not RunState.DONE
+        and state.run.run == state.owner.run
+    )
+
+
+def abandoned(state: State) -> bool:
+    """Did an invoker die after it had fenced and before it named a new owner?"""
+    return (
+        state.run is not None
+        and state.owner is not None
+        and state.locked_by is None
+        and state.run.state is RunState.RUNNING
+        and state.run.proof is not None
+        and state.run.run != state.owner.run
+        and state.run.from_host == state.owner.host
+    )
+
+
+class Takeover:
+    """Runs takeovers of one identity for one invoker."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        invoker: str,
+        routes: Sequence[Route],
+        ports: Ports,
+        timeouts: Timeouts | None = None,
+        hourly_limit: int = 2,
+    ) -> None:
+        self.identity = identity
+        self.invoker = invoker
+        self.routes = routes
+        self.ports = ports
+        self.timeouts = timeouts or Timeouts()
+        self.hourly_limit = hourly_limit
+
+    def execute(self, reason: str, expected_epoch: int, automatic: bool = True, to: str | None = None) -> Run:
+        """Take the identity over from its owner of `expected_epoch`.
+
+        Returns the run, DONE or HELD. Raises Refused (nothing was changed), Unavailable (no quorum), LockLost.
+        """
+        run_id = self.ports.new_id()
+        lock = self._acquire(run_id)
+        try:
+            state = read_state(self.ports.coordinator, self.identity.name)
+            owner = self._check(state, expected_epoch, automatic)
+            self._prune(state.history)
+            run = Run(
+                run=run_id,
+                identity=self.identity.name,
+                invoker=self.invoker,
+                reason=reason,
+                state=RunState.RUNNING,
+                from_host=owner.host,
+                time=self.ports.clock.now(),
+                # What an earlier run has withdrawn stays withdrawn.
+                revoke_epoch=owner.epoch if state.run and state.run.revoke_epoch == owner.epoch else 0,
+                automatic=automatic,
+            )
+            return _Course(self, lock, run).from_the_start(owner, state.owner_revision, to)
+        finally:
+            self._release(lock)
+
+    def finish(self) -> Run:
+        """Go on with a run that has changed the owner and was cut off behind that. Raises as `execute` does."""
+        lock = self._acquire(self.ports.new_id())
+        try:
+            state = read_state(self.ports.coordinator, self.identity.name)
+            if state.run is None or not unfinished(state):
+                raise Refused(f"{self.identity.name}: no unfinished run")
+            run = dataclasses.replace(state.run, invoker=self.invoker, state=RunState.RUNNING)
+            return _Course(self, lock, run).behind_own()
+        finally:
+            self._release(lock)
+
+    def _check(self, state: State, expected_epoch: int, automatic: bool) -> Owner:
+        name = self.identity.name
+        if state.owner is None:
+            raise Refused(f"{name}: no owner is recorded; deploy it first (playbooks/site.yml)")
+        if state.owner.epoch != expected_epoch:
+            raise Refused(f"{name}: epoch is {state.owner.epoch}, not {expected_epoch}: somebody else took it over")
+        if automatic:
+            since = self.ports.clock.now() - HOUR
+            recent = [r for r in state.history if r.automatic and r.state is RunState.DONE and r.time >= since]
+            if len(recent) >= self.hourly_limit:
+                raise Refused(f"{name}: {len(recent)} automatic takeovers within an hour; held for an operator")
+        return state.owner
+
+    def _prune(self, history: Sequence[Run]) -> None:
+        for old in sorted(history, key=lambda r: r.time)[:-KEPT_RUNS]:
+            self.ports.coordinator.delete(keys.run(old.identity, old.run))
+
+    def _acquire(self, run_id: str) -> Lock:
+        value = {"run": run_id, "invoker": self.invoker}
+        lock = self.ports.coordinator.lock(keys.lock(self.identity.name), value, self.timeouts.lock)
+        if lock is None:
+            raise Refused(f"{self.identity.name}: another takeover is under way")
+        return lock
+
+    def _release(self, lock: Lock) -> None:
+        try:
+            self.ports.coordinator.unlock(lock)
+        except (Unavailable, LockLost) as why:
+            self.ports.log("unlock_failed", identity=self.identity.name, error=str(why))  # its lease runs out
+
+
+class _Course:
+    """One run under its lock: `run` is the record as it was last written."""
+
+    def __init__(self, takeover: Takeover, lock: Lock, run: Run) -> None:
+        self.identity = takeover.identity
+        self.routes = takeover.routes
+        self.ports = takeover.ports
+        self.timeouts = takeover.timeouts
+        self.lock = lock
+        self.refreshed = self.ports.clock.boottime()
+        self.run = run
+
+    def from_the_start(self, owner: Owner, owner_revision: int, to: str | None) -> Run:
+        try:
+            self._choose(owner, to)
+            self._fence(owner_revision)
+            self._revoke(owner)
+            self._own(owner, owner_revision)
+        except (Held, Unavailable) as why:
+            return self._hold(why)
+        return self.behind_own()
+
+    def behind_own(self) -> Run:
+        """The steps after the owner changed: all of them safe to repeat."""
+        try:
+            self._started()
+            route = self._verify()
+            self._publish()
+            self._flush(route)
+        except (Held, Unavailable) as why:
+            return self._hold(why)
+        self._write(state=RunState.DONE)
+        self.ports.log(
+            "takeover_done", identity=self.identity.name, run=self.run.run, host=self.run.to_host, epoch=self.run.epoch
+        )
+        return self.run
+
+    # --- before anything is touched -----------------------------------------------------------------------------
+
+    def _choose(self, owner: Owner, to: str | None) -> None:
+        start = self.ports.clock.now()
+        get, name = self.ports.coordinator.get, self.identity.name
+        alive = {h for h in self.identity.candidates if get(keys.lease(h)).value is not None}
+        words = {h: get(keys.ready(h, name)).value for h in self.identity.candidates}
+        readiness = {h: Readiness.from_json(w) for h, w in words.items() if w is not None}
+        choice = choose(self.identity, owner.host, alive, readiness, start, to)
+        self._step("candidate", start, choice.host or "none", choice.reasons(), to_host=choice.host)
+        if choice.host is None:
+            raise Held(f"no candidate: {choice.reasons()}")
+
+    # --- the point of no return ---------------------------------------------------------------------------------
+
+    def _fence(self, owner_revision: int) -> None:
+        """Levels in order until one is proved. An answer that is not certain proves nothing."""
+        start = self.ports.clock.now()
+        self._confirm(owner_revision)
+        host, tried = self.run.from_host, []
+        for switch in self.ports.switches.get(host, ()):
+            try:
+                words = switch.off(host)
+                status = switch.status(host)
+            except Unavailable as why:
+                tried.append(f"{switch.method}: {why}")
+                continue
+            if status is Power.OFF:
+                proof = Proof("power", switch.method, host, self.ports.clock.now(), words)
+                self._step("fence", start, "off", words, proof=proof)
+                return
+            tried.append(f"{switch.method}: says {status} after off")
+        detail = "; ".join(tried) or f"no fence device knows {host}"
+        self._step("fence", start, "unknown", detail)
+        raise Held(f"fence of {host} not confirmed: {detail}")
+
+    def _revoke(self, owner: Owner) -> None:
+        start = self.ports.clock.now()
+        self._write(revoke_epoch=owner.epoch)
+
+        def withdrawn() -> str | None:
+            value = self.ports.coordinator.get(keys.access(self.identity.store, self.identity.name)).value
+            access = None if value is None else Access.from_json(value)
+            if access is not None and access.epoch == owner.epoch and access.admitted is None:
+                return f"expired {', '.join(access.expired) or 'none'}"
+            return None
+
+        said = self._wait(withdrawn, self.timeouts.revoke)
+        if said is None:
+            why = f"store {self.identity.store} did not confirm within {self.timeouts.revoke:.0f} s"
+            self._step("revoke", start, "unknown", why)
+            raise Held(why)
+        self._step("revoke", start, "ok", said)
+
+    def _own(self, owner: Owner, owner_revision: int) -> None:
+        """The owner changes here, in one transaction on the lock and on the owner record as it was read."""
+        assert self.run.to_host is not None and self.run.proof is not None
+        now, epoch = self.ports.clock.now(), owner.epoch + 1
+        new = Owner(self.run.to_host, epoch, self.run.run, now)
+        step = Step("own", now, now, new.host, f"epoch {epoch}")
+        key = keys.owner(self.identity.name)
+        if not self._write(
+            {key: new.to_json()}, {key: owner_revision}, epoch=epoch, steps=(*self.run.steps, step)
+        ):
+            raise Held("the owner record changed meanwhile")
+        self._say(step)
+
+    # --- safe to repeat -----------------------------------------------------------------------------------------
+
+    def _started(self) -> None:
+        """Store, address and start are the agent's work; its own times of these steps go into the record."""
+        assert self.run.to_host is not None
+        start, host = self.ports.clock.now(), self.run.to_host
+        seen = f"the agent on {host} says nothing of epoch {self.run.epoch}"
+
+        def running() -> Report | None:
+            nonlocal seen
+            value = self.ports.coordinator.get(keys.report(host, self.identity.name)).value
+            report = None if value is None else Report.from_json(value)
+            if report is None or report.epoch != self.run.epoch:
+                return None
+            seen = f"{report.phase} {report.error}".strip()
+            return report if report.phase is Phase.RUNNING else None
+
+        report = self._wait(running, self.timeouts.start)
+        if report is None:
+            self._step("started", start, "no", seen)
+            raise Held(f"{host} did not start it within {self.timeouts.start:.0f} s: {seen}")
+        known = {(s.name, s.start) for s in self.run.steps}
+        new = tuple(s for s in report.steps if (s.name, s.start) not in known)
+        self.run = dataclasses.replace(self.run, steps=(*self.run.steps, *new))
+        self._step("started", start, "ok", seen)
+
+    def _verify(self) -> Route:
+        start = self.ports.clock.now()
+        said: list[str] = []
+
+        def answers() -> Route | None:
+            said.clear()
+            for route in self.routes:
+                attempt = self.ports.prober.probe(self.identity, route)
+                if attempt.result is Result.OK:
+                    return route
+                said.append(f"{route.name}: {attempt.result} {attempt.detail}")
+            return None
+
+        route = self._wait(answers, self.timeouts.verify)
+        if route is None:
+            self._step("verify", start, "no", "; ".join(said))
+            raise Held(f"no answer over any route: {'; '.join(said)}")
+        self._step("verify", start, "ok", f"over {route.name}")
+        return route
+
+    def _publish(self) -> None:
+        assert self.run.to_host is not None
+        start = self.ports.clock.now()
+        try:
+            said = self.ports.names.publish(self.identity, self.run.to_host, self.run.epoch)
+        except Unavailable as why:
+            self._step("dns", start, "no", str(why))
+            raise
+        self._step("dns", start, "ok", said)
+
+    def _flush(self, route: Route) -> None:
+        start = self.ports.clock.now()
+        try:
+            self.ports.queue.use_route([self.identity], route)
+            count = self.ports.queue.flush(self.identity)
+        except Unavailable as why:
+            self._step("flush", start, "no", str(why))
+            raise
+        self._step("flush", start, "ok", f"{count} messages over {route.name}")
+
+    # --- the lock and the record --------------------------------------------------------------------------------
+
+    def _refresh(self) -> None:
+        self.ports.coordinator.refresh(self.lock)
+        self.refreshed = self.ports.clock.boottime()
+
+    def _confirm(self, owner_revision: int) -> None:
+        """Right before acting: is the lock still ours, and the owner still the one that was judged?"""
+        self._refresh()
+        if self.ports.coordinator.get(keys.owner(self.identity.name)).revision != owner_revision:
+            raise Held("the owner record changed meanwhile")
+
+    def _wait[T](self, condition: Callable[[], T | None], timeout: float) -> T | None:
+        """Poll until `condition` gives something, None after `timeout` seconds. Keeps the lock alive meanwhile."""
+        deadline = self.ports.clock.boottime() + timeout
+        while True:
+            if self.ports.clock.boottime() - self.refreshed > self.timeouts.lock / 4:
+                self._refresh()
+            found = condition()
+            if found is not None or self.ports.clock.boottime() >= deadline:
+                return found
+            self.ports.clock.sleep(self.timeouts.poll)
+
+    def _write(
+        self,
+        puts: Mapping[str, Json] | None = None,
+        unchanged: Mapping[str, int] | None = None,
+        **changes: Any,
+    ) -> bool:
+        """The record with `changes`, and `puts`, in one transaction on the lock. False: `unchanged` had changed."""
+        run = dataclasses.replace(self.run, **changes)
+        everything = {keys.takeover(run.identity): run.to_json(), **(puts or {})}
+        if run.state is not RunState.RUNNING:
+            everything[keys.run(run.identity, run.run)] = run.to_json()
+        if not self.ports.coordinator.write(self.lock, everything, unchanged or {}):
+            return False
+        self.run = run
+        return True
+
+    def _step(self, name: str, start: float, result: str, detail: str = "", **changes: Any) -> None:
+        """Add a finished step to the record and write it."""
+        step = Step(name, start, self.ports.clock.now(), result, detail)
+        self._write(steps=(*self.run.steps, step), **changes)
+        self._say(step)
+
+    def _say(self, step: Step) -> None:
+        self.ports.log(
+            "takeover_step",
+            identity=self.identity.name,
+            run=self.run.run,
+            step=step.name,
+            result=step.result,
+            detail=step.detail,
+            seconds=round((step.end or step.start) - step.start, 3),
+            epoch=self.run.epoch,
+        )
+
+    def _hold(self, why: Exception) -> Run:
+        """Record that the run stopped. Without quorum the record stays RUNNING, which is true: nobody ended it."""
+        self.ports.log("takeover_held", identity=self.identity.name, run=self.run.run, why=str(why), level="alert")
+        now = self.ports.clock.now()
+        step = Step("hold", now, now, "held", str(why))
+        self._write(state=RunState.HELD, steps=(*self.run.steps, step))
+        return self.run

@@ -1,0 +1,110 @@
+"""When do attempts add up to a takeover (R1.4 to R1.6).
+
+A *round* is what a monitor does every interval: one or more attempts over one route. Its verdict is counted once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .model import Attempt, Json, Method, Result
+
+KEPT_ATTEMPTS = 20  # enough for ten minutes of two attempts every 30 s; older ones are in the journal
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Limits of `attempts` (count) and `seconds` since the first counted one; None switches one off, not both."""
+
+    attempts: int | None
+    seconds: float | None
+
+    def __post_init__(self) -> None:
+        if self.attempts is None and self.seconds is None:
+            raise ValueError("threshold_attempts and threshold_seconds are both off; set at least one")
+        if self.attempts is not None and self.attempts < 1:
+            raise ValueError(f"threshold_attempts is {self.attempts}; it must be 1 or more, or null")
+        if self.seconds is not None and self.seconds <= 0:
+            raise ValueError(f"threshold_seconds is {self.seconds}; it must be more than 0, or null")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one relay has seen of an identity under its owner of `epoch`."""
+
+    epoch: int
+    downs: int = 0
+    goods: int = 0
+    first_down: float | None = None
+    verdict: Result | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+    def to_json(self) -> Json:
+        return {
+            **dataclasses.asdict(self),
+            "verdict": None if self.verdict is None else str(self.verdict),
+            "attempts": [a.to_json() for a in self.attempts],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Evidence:
+        return cls(
+            epoch=int(data["epoch"]),
+            downs=int(data["downs"]),
+            goods=int(data["goods"]),
+            first_down=None if data.get("first_down") is None else float(data["first_down"]),
+            verdict=None if data.get("verdict") is None else Result(data["verdict"]),
+            attempts=tuple(Attempt.from_json(a) for a in data.get("attempts", ())),
+        )
+
+
+def verdict(attempts: Sequence[Attempt]) -> Result | None:
+    """One word for a round, None for a round without attempts.
+
+    Whoever spoke to the server knows better than the routing table: topology counts only where nothing else was
+    tried. Among those who spoke, one success is success.
+    """
+    spoke = [a.result for a in attempts if a.method is not Method.TOPOLOGY]
+    results = spoke or [a.result for a in attempts]
+    for result in (Result.OK, Result.REFUSED, Result.DOWN):
+        if result in results:
+            return result
+    return None
+
+
+def observe(evidence: Evidence, attempts: Sequence[Attempt], reset_after: int) -> Evidence:
+    """The evidence after one more round.
+
+    A DOWN round counts, from the start of its first attempt. `reset_after` OK rounds in a row make the count begin
+    anew, so a flapping server reaches the threshold too. A REFUSED round changes neither count: the server lives.
+    """
+    found = verdict(attempts)
+    if found is None:
+        return evidence
+    kept = (*evidence.attempts, *attempts)[-KEPT_ATTEMPTS:]
+    new = dataclasses.replace(evidence, verdict=found, attempts=kept)
+    if found is Result.DOWN:
+        start = min(a.start for a in attempts)
+        first = start if evidence.first_down is None else evidence.first_down
+        return dataclasses.replace(new, downs=evidence.downs + 1, goods=0, first_down=first)
+    if found is Result.OK:
+        goods = evidence.goods + 1
+        if goods >= reset_after:
+            return dataclasses.replace(new, downs=0, goods=goods, first_down=None)
+        return dataclasses.replace(new, goods=goods)
+    return new
+
+
+def passed(evidence: Evidence, threshold: Threshold, now: float) -> str | None:
+    """Why the threshold is passed, None while it is not. The limit reached first counts."""
+    if evidence.verdict is not Result.DOWN or evidence.first_down is None:
+        return None
+    if threshold.attempts is not None and evidence.downs >= threshold.attempts:
+        return f"{evidence.downs} of {threshold.attempts} attempts down"
+    down_for = now - evidence.first_down
+    if threshold.seconds is not None and down_for >= threshold.seconds:
+        return f"down for {down_for:.0f} of {threshold.seconds:.0f} s"
+    return None

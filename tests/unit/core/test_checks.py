@@ -1,0 +1,137 @@
+"""Every mistake of an inventory is found, named by file and key, and a right one has none."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from holdfast.core.checks import Inventory, check
+
+Data = dict[str, Any]
+
+
+def right() -> Data:
+    """A small inventory without mistakes."""
+    hosts = {
+        "mail1": {"site": "dc1", "legs": {"dmz1": "10.1.1.11", "iso1": "10.1.2.11"}, "groups": ["mail"]},
+        "mail2": {"site": "dc2", "legs": {"dmz2": "10.2.1.11", "iso2": "10.2.2.11"}, "groups": ["mail"]},
+        "store1": {"site": "dc1", "legs": {"dmz1": "10.1.1.21"}, "groups": ["store", "coordinator"]},
+        "relay2": {
+            "site": "dc2",
+            "legs": {"dmz2": "10.2.1.31", "iso2": "10.2.2.31"},
+            "groups": ["relay", "coordinator"],
+        },
+        "witness1": {"site": "third", "legs": {"dmz1": "10.1.1.41"}, "groups": ["coordinator"]},
+    }
+    settings: Data = {
+        "sites": {"dc1": {}, "dc2": {}, "third": {}},
+        "segments": {
+            "dmz1": {"network": "internet", "prefix": "10.1.1.0/24", "gateway": "10.1.1.1"},
+            "iso1": {"network": "isolated", "prefix": "10.1.2.0/24"},
+            "dmz2": {"network": "internet", "prefix": "10.2.1.0/24"},
+            "iso2": {"network": "isolated", "prefix": "10.2.2.0/24"},
+        },
+        "service_prefix": "203.0.113.0/24",
+        "mail_routes": ["internet", "isolated"],
+        "identities": {
+            "mx.alpha.example": {
+                "address": "203.0.113.10",
+                "kind": "internet",
+                "domains": ["alpha.example"],
+                "home": "mail1",
+                "candidates": ["mail1", "mail2"],
+                "store": "store1",
+                "relays": ["relay2"],
+            }
+        },
+        "mail_users": [{"address": "alice@alpha.example", "password": "x"}],
+        "monitor_interval": 30,
+        "monitor_methods": ["delivery", "topology", "probe"],
+        "threshold_attempts": 4,
+        "threshold_seconds": 120,
+        "lease_ttl": 15,
+        "fence_devices": {
+            "pdu": {"address": "10.0.0.9", "user": "u", "host_key": "k", "client_key": "k", "hosts": ["mail1", "mail2"]}
+        },
+        "tsig_secret": "x",
+        "probe_password": "x",
+    }
+    return {"hosts": hosts, "settings": settings}
+
+
+MX = "mx.alpha.example"
+FILES = {"identities": "group_vars/all/identities.yml", "segments": "group_vars/all/network.yml"}
+
+
+def mistakes(data: Data) -> list[str]:
+    return [str(m) for m in check(Inventory(data["hosts"], data["settings"], FILES))]
+
+
+def test_a_right_inventory_has_no_mistake() -> None:
+    assert mistakes(right()) == []
+
+
+def identity(data: Data) -> Data:
+    found: Data = data["settings"]["identities"][MX]
+    return found
+
+
+def second(data: Data, **changes: Any) -> None:
+    other = {**copy.deepcopy(identity(data)), "address": "203.0.113.11", "domains": ["beta.example"], **changes}
+    data["settings"]["identities"]["mx.beta.example"] = other
+
+
+CASES: list[tuple[str, Callable[[Data], Any], str, str]] = [
+    ("site", lambda d: d["hosts"]["mail1"].update(site="dc9"), "mail1.site", "'dc9'"),
+    ("candidate", lambda d: identity(d).update(candidates=["mail1", "mail9"]), ".candidates", "no host of the inv"),
+    ("group", lambda d: identity(d).update(candidates=["mail1", "store1"]), ".candidates", "no host of group mail"),
+    ("home", lambda d: identity(d).update(home="mail9"), ".home", "'mail9'"),
+    ("store", lambda d: identity(d).update(store="mail1"), ".store", "no host of group store"),
+    ("relays", lambda d: identity(d).update(relays=[]), ".relays", "at least one relay"),
+    ("outside", lambda d: d["hosts"]["mail1"]["legs"].update(dmz1="10.9.1.11"), "legs.dmz1", "inside 10.1.1.0/24"),
+    ("segment", lambda d: d["hosts"]["mail1"]["legs"].update(dmz9="10.9.1.1"), "legs.dmz9", "no such segment"),
+    ("no address", lambda d: d["hosts"]["mail1"]["legs"].update(dmz1="ten"), "legs.dmz1", "not an IP"),
+    ("inside", lambda d: identity(d).update(address="10.1.1.77"), f"{MX}.address", "inside segment dmz1"),
+    ("prefix", lambda d: identity(d).update(address="192.0.2.1"), f"{MX}.address", "take one from 203.0.113.0/24"),
+    ("twice", lambda d: d["hosts"]["mail1"]["legs"].update(dmz1="10.1.1.21"), "legs.dmz1", "is also mail1.legs.dmz1"),
+    ("identity twice", lambda d: second(d, address="203.0.113.10"), "mx.beta.example.address", "is also identities."),
+    ("one candidate", lambda d: identity(d).update(candidates=["mail1"]), ".candidates", "at least two"),
+    ("same candidate", lambda d: identity(d).update(candidates=["mail1", "mail1"]), ".candidates", "at least two"),
+    ("limits", lambda d: d["settings"].update(threshold_attempts=None, threshold_seconds=None), "threshold_", "both"),
+    ("limit", lambda d: d["settings"].update(threshold_attempts=0), "threshold_attempts", "above 0"),
+    ("interval low", lambda d: d["settings"].update(monitor_interval=29), "monitor_interval", "30 to 60"),
+    ("interval high", lambda d: d["settings"].update(monitor_interval=61), "monitor_interval", "30 to 60"),
+    ("interval text", lambda d: d["settings"].update(monitor_interval="30"), "monitor_interval", "30 to 60"),
+    ("method", lambda d: d["settings"].update(monitor_methods=["carrier pigeon"]), "monitor_methods", "pigeon"),
+    ("domain", lambda d: second(d, domains=["alpha.example"]), "mx.beta.example.domains", f"served by {MX}"),
+    ("secret", lambda d: d["settings"].update(tsig_secret=None), "tsig_secret", "is missing"),
+    ("password", lambda d: d["settings"]["mail_users"].append({"address": "b@alpha.example"}), "password", "missing"),
+    ("user", lambda d: d["settings"]["mail_users"].append({"address": "b@x.example", "password": "x"}), "[1]", "domain"),
+    ("user twice", lambda d: d["settings"]["mail_users"].extend(d["settings"]["mail_users"][:]), "[1]", "stands twice"),
+    ("fence", lambda d: d["settings"]["fence_devices"]["pdu"].update(hosts=["mail1"]), "hosts", "'mail2'"),
+    ("fence key", lambda d: d["settings"]["fence_devices"]["pdu"].pop("client_key"), "client_key", "is missing"),
+    ("members", lambda d: d["hosts"]["witness1"].update(groups=[]), "coordinator", "odd number"),
+    ("places", lambda d: d["hosts"]["witness1"].update(site="dc1"), "coordinator", "spread them"),
+    ("overlap", lambda d: d["settings"]["segments"]["iso1"].update(prefix="10.1.0.0/16"), "dmz1", "overlaps iso1"),
+    ("legs", lambda d: d["hosts"]["relay2"]["legs"].pop("iso2"), "relay2.legs", "two networks"),
+    ("lease", lambda d: d["settings"].update(lease_ttl=1), "lease_ttl", "3 or more"),
+]
+
+
+@pytest.mark.parametrize(("change", "key", "remedy"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_a_mistake_is_named_with_its_key_and_remedy(change: Callable[[Data], Any], key: str, remedy: str) -> None:
+    data = right()
+    change(data)
+    assert any(key in m and remedy in m for m in mistakes(data)), mistakes(data)
+
+
+def test_all_mistakes_come_in_one_list_with_their_files() -> None:
+    data = right()
+    identity(data).update(home="mail9", candidates=["mail1"])
+    data["settings"]["segments"]["dmz1"]["gateway"] = "10.9.9.9"
+    found = mistakes(data)
+    assert len(found) >= 4
+    assert any(m.startswith("group_vars/all/identities.yml: identities.mx.alpha.example.home is 'mail9'") for m in found)
+    assert any(m.startswith("group_vars/all/network.yml: segments.dmz1.gateway") for m in found)

@@ -1,0 +1,261 @@
+"""A takeover in the order of the design, and what it does when something does not answer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from holdfast.core import keys
+from holdfast.core.model import Access, Owner, Phase, Readiness, Report, RunState
+from holdfast.core.ports import LockLost, Unavailable
+from holdfast.core.takeover import HOUR, Refused, Timeouts, abandoned, read_state, unfinished
+from world import MX, FakeSwitch, World
+
+
+def names(world: World) -> list[str]:
+    return [s.name for s in world.record.steps]
+
+
+def test_steps_in_the_order_of_the_design() -> None:
+    world = World(waiting=7)
+    world.up.discard("mail1")
+    run = world.takeover().execute("test", 1)
+    assert run.state is RunState.DONE
+    assert names(world) == ["candidate", "fence", "revoke", "own", "store", "started", "verify", "dns", "flush"]
+    assert (world.owner.host, world.owner.epoch, world.owner.run) == ("mail2", 2, run.run)
+    assert run.proof is not None and run.proof.host == "mail1" and run.proof.level == "power"
+    assert world.published == [("mail2", 2)] and world.flushed == 7
+    assert all(s.end is not None and s.end >= s.start for s in run.steps)
+    assert keys.lock(MX.name) not in world.coordinator.data
+    assert keys.run(MX.name, run.run) in world.coordinator.data
+
+
+def test_a_living_owner_is_switched_off_before_anybody_else_owns() -> None:
+    world = World()
+    order: list[str] = []
+    off = world.switch.off
+    world.switch.off = lambda host: order.append(f"off {host}") or off(host)  # type: ignore[method-assign,func-returns-value]
+    put = world.coordinator._put
+
+    def watched(key: str, value: object, lease: int | None = None) -> None:
+        if key == keys.owner(MX.name):
+            order.append("own")
+        put(key, value, lease)  # type: ignore[arg-type]
+
+    world.coordinator._put = watched  # type: ignore[method-assign,assignment]
+    world.takeover().execute("test", 1)
+    assert order == ["off mail1", "own"]
+
+
+@pytest.mark.parametrize("answer", ["refuse", "uncertain"])
+def test_a_fence_that_is_not_confirmed_holds(answer: str) -> None:
+    world = World(waiting=3)
+    world.switch.answer = answer
+    run = world.takeover().execute("test", 1)
+    assert run.state is RunState.HELD and run.proof is None
+    assert (world.owner.host, world.owner.epoch, world.waiting) == ("mail1", 1, 3)
+    assert run.revoke_epoch == 0, "access is not withdrawn from a host that may still serve"
+    world.switch.answer = "confirm"
+    assert world.takeover().execute("again", 1).state is RunState.DONE
+
+
+def test_nothing_is_fenced_without_a_candidate() -> None:
+    world = World()
+    world.up.discard("mail2")
+    world.clock.sleep(20)
+    run = world.takeover().execute("test", 1)
+    assert run.state is RunState.HELD and "mail2: no live lease" in run.steps[-1].detail
+    assert "mail1" in world.up and "fence" not in names(world)
+
+
+def test_a_candidate_that_is_not_ready_is_skipped_with_its_reason() -> None:
+    world = World()
+    world.clock.on_sleep.clear()
+    word = Readiness(False, ("store1 does not answer on 2049",), world.clock.time)
+    world.coordinator._put(keys.ready("mail2", MX.name), word.to_json())
+    run = world.takeover().execute("test", 1)
+    assert run.state is RunState.HELD and "store1 does not answer on 2049" in run.steps[0].detail
+    assert "mail1" in world.up
+
+
+def test_an_old_word_about_being_ready_is_not_believed() -> None:
+    world = World()
+    word = Readiness(True, (), world.clock.time - 61)
+    world.coordinator._put(keys.ready("mail2", MX.name), word.to_json())
+    assert world.takeover().execute("test", 1).state is RunState.HELD
+    assert "mail1" in world.up
+
+
+def test_a_silent_store_holds_before_the_owner_changes() -> None:
+    world = World(store_up=False)
+    run = world.takeover(Timeouts(revoke=5)).execute("test", 1)
+    assert run.state is RunState.HELD and world.owner.epoch == 1
+    world.store_up = True
+    world.clock.sleep(1)
+    assert world.access is not None and world.access.admitted is None, "what was withdrawn stays withdrawn"
+    assert world.takeover().execute("again", 1).state is RunState.DONE
+
+
+def test_a_wrong_epoch_is_refused() -> None:
+    world = World()
+    with pytest.raises(Refused, match="epoch is 1, not 7"):
+        world.takeover().execute("test", 7)
+    assert "mail1" in world.up
+
+
+def test_a_second_invoker_is_refused() -> None:
+    world = World()
+    world.coordinator.lock(keys.lock(MX.name), {"run": "x", "invoker": "relay1"}, 60)
+    with pytest.raises(Refused, match="under way"):
+        world.takeover().execute("test", 1)
+    assert "mail1" in world.up
+
+
+def test_without_quorum_nothing_happens() -> None:
+    world = World()
+    world.coordinator.reachable = False
+    with pytest.raises(Unavailable):
+        world.takeover().execute("test", 1)
+    assert "mail1" in world.up
+
+
+def test_an_invoker_that_slept_through_its_lock_fences_nobody() -> None:
+    world = World()
+    takeover = world.takeover(Timeouts(lock=10))
+    seen = {"n": 0}
+
+    def sleeps(call: int) -> None:
+        record = world.coordinator.data.get(keys.takeover(MX.name))
+        if record is not None and not seen["n"]:
+            seen["n"] = 1
+            world.clock.time += 60  # paused between the choice of a candidate and the fence
+
+    world.coordinator.before_call = sleeps
+    with pytest.raises(LockLost):
+        takeover.execute("test", 1)
+    assert "mail1" in world.up and world.owner.epoch == 1
+
+
+def test_at_most_two_automatic_takeovers_an_hour() -> None:
+    world = World()
+    for epoch in (1, 2):
+        assert world.takeover().execute("test", epoch).state is RunState.DONE
+        world.up.update({"mail1", "mail2"})
+        world.clock.sleep(1)
+    with pytest.raises(Refused, match="within an hour"):
+        world.takeover().execute("test", 3)
+    assert world.takeover().execute("by hand", 3, automatic=False).state is RunState.DONE
+    world.up.update({"mail1", "mail2"})
+    world.clock.sleep(HOUR + 1)
+    assert world.takeover().execute("test", 4).state is RunState.DONE
+
+
+def test_a_host_that_cannot_start_it_leaves_the_run_unfinished_and_it_is_finished_later() -> None:
+    world = World(start_fails=True, waiting=2)
+    run = world.takeover(Timeouts(start=5)).execute("test", 1)
+    assert run.state is RunState.HELD and world.owner.host == "mail2" and world.published == []
+    assert unfinished(read_state(world.coordinator, MX.name))
+    world.start_fails = False
+    world.clock.sleep(1)
+    assert world.takeover().finish().state is RunState.DONE
+    assert world.published == [("mail2", 2)] and world.flushed == 2
+
+
+@pytest.mark.parametrize("call", range(1, 40))
+def test_a_crash_of_the_invoker_at_any_call_is_finished_by_the_next(call: int) -> None:
+    """Whatever the moment: one owner, no lost mail, and the next invoker ends it."""
+
+    class Crash(BaseException):
+        pass
+
+    world = World(waiting=5)
+
+    def crash(n: int) -> None:
+        if n - base == call:
+            raise Crash
+
+    base = world.coordinator.calls
+    world.coordinator.before_call = crash
+    try:
+        world.takeover().execute("test", 1)
+    except Crash:
+        world.coordinator.before_call = lambda n: None
+    world.coordinator.before_call = lambda n: None
+    world.clock.sleep(61)  # the lock's lease runs out
+    state = read_state(world.coordinator, MX.name)
+    assert state.owner is not None
+    if unfinished(state):
+        world.takeover().finish()
+    elif state.owner.epoch == 1:
+        if state.run is not None and state.run.proof is not None:
+            assert abandoned(state)
+        world.takeover().execute("again", 1)
+    assert world.owner == Owner("mail2", 2, world.owner.run, world.owner.since)
+    assert world.record.state is RunState.DONE
+    assert world.flushed == 5 and list(world.running) == ["mail2"]
+
+
+def test_a_wanted_host_is_taken_or_nothing_happens() -> None:
+    world = World()
+    run = world.takeover().execute("by hand", 1, automatic=False, to="mail9")
+    assert run.state is RunState.HELD and "mail9: is no candidate" in run.steps[0].detail
+    assert "mail1" in world.up
+
+
+def test_a_switch_that_says_off_while_the_host_is_on_proves_nothing() -> None:
+    world = World()
+    world.switch.off = lambda host: f"{host} off"  # type: ignore[method-assign]
+    run = world.takeover().execute("test", 1)
+    assert run.state is RunState.HELD and "says on after off" in run.steps[-1].detail
+    assert world.owner.epoch == 1
+
+
+def test_the_next_fence_device_is_tried() -> None:
+    world = World()
+    broken = FakeSwitch(world, "broken", "refuse")
+    takeover = world.takeover()
+    takeover.ports = dataclasses.replace(takeover.ports, switches={"mail1": [broken, world.switch]})
+    run = takeover.execute("test", 1)
+    assert run.state is RunState.DONE and run.proof is not None and run.proof.method == "lab-switch"
+
+
+def test_an_owner_record_that_changed_meanwhile_is_not_overwritten() -> None:
+    world = World()
+    other = Owner("mail2", 2, "somebody", 0.0)
+    off = world.switch.off
+
+    def meanwhile(host: str) -> str:
+        world.coordinator._put(keys.access(MX.store, MX.name), Access(1, "x", None, 0.0).to_json())
+        world.clock.on_sleep.clear()
+        world.coordinator._put(keys.owner(MX.name), other.to_json())
+        return off(host)
+
+    world.switch.off = meanwhile  # type: ignore[method-assign]
+    assert world.takeover().execute("test", 1).state is RunState.HELD
+    assert world.owner == other
+
+
+def test_an_old_word_of_the_store_is_no_revocation() -> None:
+    world = World(store_up=False)
+    world.coordinator._put(keys.access(MX.store, MX.name), Access(0, "old", None, 0.0).to_json())
+    assert world.takeover(Timeouts(revoke=5)).execute("test", 1).state is RunState.HELD
+    assert world.owner.epoch == 1
+
+
+def test_what_was_withdrawn_is_not_given_back_by_the_next_try() -> None:
+    world = World(store_up=False)
+    world.takeover(Timeouts(revoke=5)).execute("test", 1)
+    world.switch.answer = "refuse"
+    run = world.takeover().execute("again", 1)
+    assert run.state is RunState.HELD and run.revoke_epoch == 1
+
+
+def test_an_old_report_of_the_new_host_is_not_believed() -> None:
+    world = World(start_fails=True)
+    world.clock.on_sleep.append(
+        lambda: world.coordinator._put(
+            keys.report("mail2", MX.name), Report("mail2", 1, Phase.RUNNING, world.clock.time).to_json()
+        )
+    )
+    run = world.takeover(Timeouts(start=5)).execute("test", 1)
+    assert run.state is RunState.HELD and run.step("started").result == "no"  # type: ignore[union-attr]

@@ -1,0 +1,94 @@
+"""Attempts add up to a threshold as R1.4 to R1.6 say."""
+
+from __future__ import annotations
+
+import pytest
+from holdfast.core.model import Attempt, Method, Result
+from holdfast.core.threshold import KEPT_ATTEMPTS, Evidence, Threshold, observe, passed, verdict
+from hypothesis import given
+from hypothesis import strategies as st
+
+INTERVAL = 30.0
+results = st.lists(st.sampled_from(list(Result)), max_size=60)
+
+
+def attempt(result: Result, start: float = 0.0, method: Method = Method.PROBE) -> Attempt:
+    return Attempt(method, "internet", result, start, start + 1)
+
+
+def after(sequence: list[Result], reset_after: int = 2) -> Evidence:
+    evidence = Evidence(1)
+    for n, result in enumerate(sequence):
+        evidence = observe(evidence, [attempt(result, n * INTERVAL)], reset_after)
+    return evidence
+
+
+def test_fourth_down_attempt_passes_the_default() -> None:
+    limit = Threshold(4, 120)
+    assert passed(after([Result.DOWN] * 3), limit, 61.0) is None
+    assert passed(after([Result.DOWN] * 4), limit, 91.0) == "4 of 4 attempts down"
+
+
+def test_seconds_count_from_the_start_of_the_first_down_attempt() -> None:
+    limit = Threshold(None, 120)
+    evidence = after([Result.OK, Result.OK, Result.DOWN])
+    assert evidence.first_down == 60.0
+    assert passed(evidence, limit, 179.9) is None
+    assert passed(evidence, limit, 180.0) == "down for 120 of 120 s"
+
+
+def test_refused_never_counts_and_never_clears() -> None:
+    evidence = after([Result.DOWN, Result.REFUSED, Result.DOWN, Result.REFUSED])
+    assert (evidence.downs, evidence.first_down) == (2, 0.0)
+    assert passed(evidence, Threshold(1, 1), 10_000.0) is None, "the last word was a live server's"
+
+
+def test_one_success_does_not_clear_a_flapping_server() -> None:
+    flapping = after([Result.DOWN, Result.OK, Result.DOWN, Result.OK, Result.DOWN, Result.DOWN])
+    assert flapping.downs == 4
+    assert after([Result.DOWN, Result.OK, Result.OK, Result.DOWN]).downs == 1
+
+
+@pytest.mark.parametrize(("attempts", "seconds"), [(None, None), (0, 10), (2, 0)])
+def test_impossible_thresholds_are_refused(attempts: int | None, seconds: float | None) -> None:
+    with pytest.raises(ValueError, match="threshold_"):
+        Threshold(attempts, seconds)
+
+
+def test_who_spoke_to_the_server_outweighs_the_routing_table() -> None:
+    topology_down = attempt(Result.DOWN, method=Method.TOPOLOGY)
+    assert verdict([topology_down, attempt(Result.OK)]) is Result.OK
+    assert verdict([attempt(Result.OK, method=Method.TOPOLOGY), attempt(Result.DOWN)]) is Result.DOWN
+    assert verdict([topology_down]) is Result.DOWN
+    assert verdict([attempt(Result.REFUSED), attempt(Result.DOWN)]) is Result.REFUSED
+    assert verdict([]) is None
+
+
+@given(results, st.integers(1, 4), st.integers(1, 6))
+def test_never_passed_without_enough_downs(sequence: list[Result], reset_after: int, limit: int) -> None:
+    evidence = after(sequence, reset_after)
+    if passed(evidence, Threshold(limit, None), 1e9) is not None:
+        assert sequence.count(Result.DOWN) >= limit
+        assert sequence[-1] is Result.DOWN
+
+
+@given(results, st.integers(1, 4))
+def test_enough_good_rounds_in_a_row_forget_everything(sequence: list[Result], reset_after: int) -> None:
+    evidence = after([*sequence, *[Result.OK] * reset_after], reset_after)
+    assert (evidence.downs, evidence.first_down) == (0, None)
+
+
+@given(results)
+def test_evidence_survives_being_written_and_read(sequence: list[Result]) -> None:
+    evidence = after(sequence)
+    assert Evidence.from_json(evidence.to_json()) == evidence
+    assert len(evidence.attempts) <= KEPT_ATTEMPTS
+
+
+@given(results, st.integers(2, 10))
+def test_the_limit_reached_first_counts(sequence: list[Result], limit: int) -> None:
+    evidence = after(sequence)
+    now = len(sequence) * INTERVAL
+    both = passed(evidence, Threshold(limit, 100), now)
+    either = passed(evidence, Threshold(limit, None), now) or passed(evidence, Threshold(None, 100), now)
+    assert (both is None) == (either is None)

@@ -1,0 +1,258 @@
+"""The monitor over virtual time: when it asks for a takeover, and when it must not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from holdfast.core import keys
+from holdfast.core.model import Method, Result, RunState
+from holdfast.core.threshold import Threshold
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from world import MX, World
+
+DEFAULT = Threshold(4, 120)
+
+
+def fail(world: World, host: str) -> None:
+    world.up.discard(host)
+
+
+def test_a_dead_owner_is_taken_over_after_the_fourth_attempt_and_mail_flows() -> None:
+    world = World(waiting=9)
+    watch = world.watch(DEFAULT)
+    world.let_run(watch, 45)
+    world.waiting = 9
+    fail(world, "mail1")
+    world.let_run(watch, 130)
+    assert (world.owner.host, world.owner.epoch) == ("mail2", 2)
+    assert world.record.state is RunState.DONE and world.record.reason == "4 of 4 attempts down; lease lost"
+    world.let_run(watch, 300)
+    assert world.owner.epoch == 2 and world.waiting == 0
+
+
+def test_attempts_alternate_between_the_routes() -> None:
+    world = World()
+    fail(world, "mail1")
+    world.switch.answer = "refuse"
+    world.let_run(world.watch(DEFAULT, (Method.PROBE,)), 200)
+    routes = [a.route for a in world.attempts]
+    assert len(routes) >= 6
+    assert all(a != b for a, b in zip(routes, routes[1:], strict=False))
+
+
+def test_each_method_alone_finds_a_dead_server() -> None:
+    for method in Method:
+        world = World(waiting=1)
+        fail(world, "mail1")
+        world.let_run(world.watch(DEFAULT, (method,)), 130)
+        assert world.owner.host == "mail2", method
+
+
+def test_one_dead_route_is_no_outage() -> None:
+    world = World()
+    world.routes_down = {"internet"}
+    world.let_run(world.watch(DEFAULT), 1200)
+    assert world.owner.epoch == 1 and "mail1" in world.up
+
+
+def test_the_relay_alone_never_triggers_while_the_lease_lives() -> None:
+    world = World()
+    world.cut = {"mail1"}
+    world.let_run(world.watch(DEFAULT), 1200)
+    assert world.owner.epoch == 1 and "mail1" in world.up
+    assert world.said("second_evidence_missing")
+
+
+def test_a_second_relay_that_agrees_is_enough() -> None:
+    world = World()
+    world.cut = {"mail1"}
+    two = MX.__class__(**{**MX.__dict__, "relays": ("relay2", "relay1")})
+    watch = world.watch(DEFAULT)
+    watch.identity = two
+
+    def agrees() -> None:
+        word = {"relay": "relay1", "time": world.clock.time, "passed": True, "epoch": 1}
+        world.coordinator._put(keys.evidence(MX.name, "relay1"), word)
+
+    world.clock.on_sleep.append(agrees)
+    world.let_run(watch, 130)
+    assert world.owner.host == "mail2" and "relay1 agrees" in world.record.reason
+
+
+def test_back_before_the_threshold_changes_nothing() -> None:
+    world = World()
+    watch = world.watch(DEFAULT)
+    fail(world, "mail1")
+    world.waiting = 4
+    world.let_run(watch, 70)
+    world.up.add("mail1")
+    world.let_run(watch, 600)
+    assert world.owner.epoch == 1 and world.waiting == 0
+    assert keys.takeover(MX.name) not in world.coordinator.data
+
+
+def test_the_operators_flag_skips_the_wait_but_not_the_fence() -> None:
+    world = World()
+    watch = world.watch(DEFAULT)
+    world.switch.answer = "refuse"
+    world.coordinator._put(keys.inoperable(MX.name), {"by": "op", "reason": "", "time": 0, "epoch": 1})
+    world.let_run(watch, 40)
+    assert world.owner.epoch == 1 and world.record.state is RunState.HELD
+    world.switch.answer = "confirm"
+    world.let_run(watch, 40)
+    assert (world.owner.host, world.owner.epoch) == ("mail2", 2)
+    world.up.add("mail1")
+    world.let_run(watch, 300)
+    assert world.owner.epoch == 2, "the flag was set against the owner of epoch 1"
+
+
+def test_a_restarted_monitor_goes_on_counting() -> None:
+    world = World()
+    fail(world, "mail1")
+    world.let_run(world.watch(DEFAULT), 65)  # attempts at 0, 30 and 60 s
+    before = world.clock.time
+    world.let_run(world.watch(DEFAULT), 5)
+    assert world.owner.epoch == 2 and world.clock.time - before < 10
+
+
+def test_a_refused_fence_is_tried_again_and_mail_is_kept() -> None:
+    world = World()
+    world.switch.answer = "refuse"
+    watch = world.watch(DEFAULT)
+    fail(world, "mail1")
+    world.waiting = 6
+    world.let_run(watch, 400)
+    assert world.owner.epoch == 1 and world.waiting == 6
+    world.switch.answer = "confirm"
+    world.let_run(watch, 60)
+    assert world.owner.epoch == 2 and world.waiting == 0
+
+
+def test_without_quorum_the_relay_holds_and_what_it_saw_counts_afterwards() -> None:
+    world = World()
+    watch = world.watch(DEFAULT)
+    world.let_run(watch, 5)
+    fail(world, "mail1")
+    world.coordinator.reachable = False
+    world.let_run(watch, 300)
+    assert world.owner.epoch == 1
+    world.coordinator.reachable = True
+    world.let_run(watch, 60)
+    assert world.owner.epoch == 2
+
+
+def test_server_came_back_makes_a_round_at_once() -> None:
+    world = World()
+    watch = world.watch(DEFAULT)
+    world.let_run(watch, 1)
+    fail(world, "mail1")
+    world.let_run(watch, 33)
+    rounds = len(world.attempts)
+    world.up.add("mail1")
+    world.let_run(watch, 6)
+    assert len(world.attempts) > rounds and world.attempts[-1].result is Result.OK
+
+
+faults = st.lists(
+    st.tuples(
+        st.sampled_from(["die", "revive", "cut", "heal", "deny", "allow", "no_quorum", "quorum", "route", "routes"]),
+        st.integers(1, 90),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(faults)
+def test_never_two_owners_and_never_a_takeover_without_proof(sequence: list[tuple[str, int]]) -> None:
+    world = World()
+    watch = world.watch(DEFAULT)
+    epochs = [1]
+
+    def check() -> None:
+        owner = world.owner
+        assert owner.epoch in (epochs[-1], epochs[-1] + 1)
+        if owner.epoch != epochs[-1]:
+            epochs.append(owner.epoch)
+            assert world.record.proof is not None and world.record.proof.host == world.record.from_host
+        # Who could write to the store: at most the one host that it admits and that is up.
+        assert len({h for h in world.running if world.access and world.access.admitted == h}) <= 1
+
+    world.clock.on_sleep.append(check)
+    for fault, seconds in sequence:
+        match fault:
+            case "die":
+                fail(world, world.owner.host)
+            case "revive":
+                world.up.update({"mail1", "mail2"})
+            case "cut":
+                world.cut.add(world.owner.host)
+            case "heal":
+                world.cut.clear()
+            case "deny":
+                world.switch.answer = "refuse"
+            case "allow":
+                world.switch.answer = "confirm"
+            case "no_quorum":
+                world.coordinator.reachable = False
+            case "quorum":
+                world.coordinator.reachable = True
+            case "route":
+                world.routes_down = {"isolated"}
+            case "routes":
+                world.routes_down = set()
+        world.let_run(watch, seconds)
+
+
+class Crash(BaseException):
+    """The invoker's process is gone."""
+
+
+def crash_when(world: World, due: Callable[[], bool]) -> None:
+    """Let the next run of an invoker die as soon as `due`, and wait until its lock has run out."""
+
+    def before(call: int) -> None:
+        if due():
+            raise Crash
+
+    world.coordinator.before_call = before
+    with pytest.raises(Crash):
+        world.takeover().execute("by hand", 1, automatic=False)
+    world.coordinator.before_call = lambda call: None
+    world.clock.sleep(61)
+
+
+def record(world: World) -> dict[str, object]:
+    return world.coordinator.data.get(keys.takeover(MX.name), ({},))[0]
+
+
+def test_a_run_that_was_cut_off_behind_the_fence_is_taken_up_without_a_new_wait() -> None:
+    world = World()
+    crash_when(world, lambda: bool(record(world).get("proof")))
+    assert world.owner.epoch == 1 and "mail1" not in world.up
+    world.let_run(world.watch(DEFAULT), 10)
+    assert world.owner.epoch == 2 and world.record.reason.startswith("goes on for run-")
+
+
+def test_a_run_that_was_cut_off_behind_own_is_finished() -> None:
+    world = World(waiting=3)
+    crash_when(world, lambda: world.owner.epoch == 2)
+    assert world.published == []
+    world.let_run(world.watch(DEFAULT), 10)
+    assert world.owner.epoch == 2 and world.published == [("mail2", 2)] and world.record.state is RunState.DONE
+
+
+def test_a_new_owner_starts_with_no_attempts_counted() -> None:
+    world = World()
+    watch = world.watch(Threshold(4, None))
+    fail(world, "mail1")
+    world.let_run(watch, 95)
+    assert world.owner.epoch == 2
+    world.up.add("mail1")
+    fail(world, "mail2")
+    world.let_run(watch, 60)
+    assert world.owner.epoch == 2, "two or three attempts against the new owner are no threshold"
+    world.let_run(watch, 60)
+    assert world.owner.epoch == 3
