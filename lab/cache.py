@@ -14,6 +14,7 @@ from lab.place import Place, cache_folder
 
 KEEP_UNUSED = 2
 VANISH_WITHIN = 10.0
+SETTLING_SECONDS = 900
 
 
 def entry(kind: str, recipe: str) -> Path:
@@ -29,7 +30,7 @@ def obtain(kind: str, recipe: str, build: Callable[[Path], None], *, free_mb: in
     target = entry(kind, recipe)
     if target.exists():
         return target, False
-    with locked(cache_folder() / f"{kind}.lock", f"another lab builds a {kind}; waiting for it"):
+    with locked(cache_folder() / f"{kind}.lock", f"another lab builds the {kind}; waiting for it"):
         if target.exists():
             return target, False
         available = shutil.disk_usage(cache_folder()).free // 1024**2
@@ -79,9 +80,7 @@ def use(product: Path, place: Place) -> None:
 def prune(kind: str, keep: Path) -> list[Path]:
     """Remove products that no lab uses, but the newest few; return what was removed."""
     candidates = [
-        path
-        for path in cache_folder().glob(f"{kind}-*")
-        if path.is_dir() and path != keep and not _used(path)
+        path for path in cache_folder().glob(f"{kind}-*") if path.is_dir() and path != keep and not _used(path)
     ]
     candidates.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in candidates[KEEP_UNUSED:]:
@@ -90,6 +89,14 @@ def prune(kind: str, keep: Path) -> list[Path]:
 
 
 def _used(product: Path) -> bool:
-    """Whether the lab of any user file still exists."""
+    """Whether a lab has disks over it, or has just begun to make some."""
     users = product / "users"
-    return users.is_dir() and any(Path(user.read_text().strip()).exists() for user in users.iterdir())
+    if not users.is_dir():
+        return False
+    for user in users.iterdir():
+        state = Path(user.read_text().strip())
+        if state.exists() and time.time() - user.stat().st_mtime < SETTLING_SECONDS:
+            return True
+        if any(str(product) in base.read_text() for base in state.glob("**/base.json")):
+            return True
+    return False

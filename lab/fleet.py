@@ -39,29 +39,31 @@ class Fleet:
         self.place.state.mkdir(parents=True, exist_ok=True)
         self.place.topology.write_text(self.topology.dump())
 
-    def guest(self, name: str, base: tuple[Path, Path] | None = None) -> UmlGuest:
-        """Return a guest. A host that has disks keeps the kernel and image they were made for, others take `base`."""
+    def guest(self, name: str) -> UmlGuest:
+        """Return a guest with the kernel and image its disks belong to."""
         host = self.topology.host(name)
-        known = self.base(name)
-        if known is None and base is not None:
-            known = base
-            folder = self.place.guest(name)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "base.json").write_text(json.dumps([str(path) for path in base]))
-        if known is None:
+        base = self.base(name)
+        if base is None:
             raise LabError("guest was never started", name, "bin/lab up INVENTORY")
-        return UmlGuest(self.place, self.topology, host, *known)
+        return UmlGuest(self.place, self.topology, host, *base)
 
     def base(self, name: str) -> tuple[Path, Path] | None:
-        """Return kernel and image a host's disks belong to; None for a host without disks."""
-        folder = self.place.guest(name)
+        """Return kernel and image of a host; None for one that was never started."""
         try:
-            kernel, image = json.loads((folder / "base.json").read_text())
+            kernel, image = json.loads((self.place.guest(name) / "base.json").read_text())
         except FileNotFoundError:
             return None
-        if not (folder / "root.cow").exists():
-            return None
         return Path(kernel), Path(image)
+
+    def set_base(self, name: str, kernel: Path, image: Path) -> bool:
+        """Give a host without a disk its kernel and image; return False for one that has a disk over another."""
+        folder = self.place.guest(name)
+        if (folder / "root.cow").exists() and self.base(name) is not None:
+            return False
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "root.cow").unlink(missing_ok=True)
+        (folder / "base.json").write_text(json.dumps([str(kernel), str(image)]))
+        return True
 
     def guests(self) -> list[UmlGuest]:
         """Return all that have been started once."""
@@ -79,14 +81,19 @@ class Fleet:
 
     def reachable(self, names: list[str]) -> dict[str, str]:
         """Return the management addresses of those that can answer: on, not paused, with their cable plugged in."""
-        pulled = {host for host, segment in self.network.unplugged(self.topology) if segment == self.topology.management}
+        pulled = {
+            host for host, segment in self.network.unplugged(self.topology) if segment == self.topology.management
+        }
         return {name: self.address(name) for name in names if name not in pulled and self.state(name) is State.ON}
 
     def require_on(self, name: str) -> None:
-        """Raise LabError unless a host is on, since a command to it would only hang."""
+        """Raise LabError unless a host is on and plugged in, since a command to it would only hang."""
         self.topology.host(name)
         state = self.state(name)
         if state is State.ON:
+            management = self.topology.management
+            if (name, management) in self.network.unplugged(self.topology):
+                raise LabError(f"{name} is unplugged from", management, f"bin/lab plug {name} {management}")
             return
         word = "resume" if state is State.PAUSED else "start"
         raise LabError(f"{name} is", state.value, f"bin/lab {word} {name}")
@@ -97,7 +104,9 @@ class Fleet:
         shared = shutil.disk_usage("/dev/shm").free // 1024**2
         if shared < wanted:
             raise LabError(
-                "no memory left", f"{wanted} MB wanted, /dev/shm has {shared} MB free", "mount -o remount,size=… /dev/shm"
+                "no memory left",
+                f"{wanted} MB wanted, /dev/shm has {shared} MB free",
+                "mount -o remount,size=… /dev/shm",
             )
         available = available_mb()
         if available < wanted:

@@ -43,4 +43,4 @@ class Guest(Protocol):
         """Memory of the machine that it uses at present."""
 
     def disks(self) -> list[Path]:
-        """The files that hold what it has on disk."""
+        """Return the files that hold what it has on disk."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -26,14 +25,19 @@ def base_packages() -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+def packages(wanted: recipe.Wishes) -> list[str]:
+    """Return all names, once each: a role that lists what is in the image anyway does not change the image."""
+    return sorted({*base_packages(), *wanted.packages})
+
+
 def recipe_hash(wanted: recipe.Wishes, kernel_recipe: str) -> str:
     """Change whenever the image should be another."""
     return recipe.digest(
         {
             "suite": SUITE,
             "disk": DISK_MB,
-            "base": base_packages(),
-            "roles": recipe.as_data(wanted),
+            "packages": packages(wanted),
+            "accounts": recipe.as_data(wanted.accounts),
             "files": _tree(FOLDER),
             "kernel": kernel_recipe,
         }
@@ -41,11 +45,11 @@ def recipe_hash(wanted: recipe.Wishes, kernel_recipe: str) -> str:
 
 
 def _tree(folder: Path) -> list[list[str | int]]:
-    # Git keeps the x bit and nothing else of a mode.
+    # Git keeps the x bit and nothing else of a mode. The list of packages counts by its names alone.
     return [
         [str(path.relative_to(folder)), path.stat().st_mode & 0o100, path.read_text()]
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != "packages.txt"
     ]
 
 
@@ -72,22 +76,20 @@ def _build(folder: Path, wanted: recipe.Wishes, kernel_folder: Path) -> None:
     log = folder.with_suffix(".log")
     log.unlink(missing_ok=True)
     root = folder / "root"
-    accounts = json.dumps(recipe.as_data(wanted)["accounts"])
-    account_hook = f"{shlex.quote(sys.executable)} -m lab.image \"$1\" {shlex.quote(accounts)}"
-    customize = " ".join(shlex.quote(str(part)) for part in (FOLDER / "customize.sh",))
-    arguments = " ".join(shlex.quote(str(part)) for part in (FOLDER / "files", kernel_folder))
+    accounts = json.dumps(recipe.as_data(wanted.accounts))
+    account_hook = f'{shlex.quote(sys.executable)} -m lab.image "$1" {shlex.quote(accounts)}'
+    files = " ".join(shlex.quote(str(part)) for part in (FOLDER / "files", kernel_folder))
     hooks = [
         f"--essential-hook=cd {shlex.quote(str(ROOT))} && {account_hook}",
-        f"--customize-hook=sh {customize} \"$1\" {arguments}",
+        f'--customize-hook=sh {shlex.quote(str(FOLDER / "customize.sh"))} "$1" {files}',
     ]
-    packages = sorted({*base_packages(), *wanted.packages})
-    make_root(root, SUITE, packages, log, thing="can't make the guests' image", hooks=hooks)
+    make_root(root, SUITE, packages(wanted), log, thing="can't make the guests' image", hooks=hooks)
     target = disk(folder)
     with target.open("wb") as file:
         file.truncate(DISK_MB * 1024**2)
     run(contained(["mkfs.ext4", "-q", "-F", "-L", "root", "-d", root, target]), thing="can't make the image's disk")
-    os.chmod(target, 0o444)
-    (folder / "packages").write_text("".join(f"{name}\n" for name in packages))
+    target.chmod(0o444)
+    (folder / "packages").write_text("".join(f"{name}\n" for name in packages(wanted)))
     shutil.rmtree(root)
 
 

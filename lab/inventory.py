@@ -95,7 +95,7 @@ class Topology:
             raise LabError(f"{name} has no leg in segment", segment, f"it has {', '.join(legs)}") from None
 
     def gateway(self, host: Host) -> str | None:
-        """What an installer would ask for: the first leg's gateway that isn't the host itself."""
+        """Return what an installer would ask for: the first leg's gateway that isn't the host itself."""
         for segment, address in host.legs.items():
             gateway = self.segments[segment].gateway
             if gateway is not None and gateway != address:
@@ -136,13 +136,12 @@ def inventory_folder(word: str) -> Path:
 
 def read(folder: Path) -> Topology:
     """Ask Ansible itself, so that group variables mean here what they mean in a deployment."""
-    tool = Path(sys.executable).with_name("ansible-inventory")
-    if not tool.exists():
-        raise LabError("missing program", tool, "run `make setup`")
+    env = {"PYTHONPATH": str(ROOT), "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true"}
     config = ROOT / "ansible.cfg"
-    env = {"ANSIBLE_CONFIG": str(config)} if config.exists() else {}
+    if config.exists():
+        env["ANSIBLE_CONFIG"] = str(config)
     out = run(
-        [tool, "-i", folder, "--list"],
+        [sys.executable, "-m", "lab.ansible_vars", folder],
         thing=f"inventory {folder.name} can't be read",
         remedy=f"try `ansible-inventory -i {os.path.relpath(folder)} --list`",
         env=env,
@@ -151,9 +150,8 @@ def read(folder: Path) -> Topology:
     return topology(str(folder), json.loads(out))
 
 
-def topology(inventory: str, data: Mapping[str, Any]) -> Topology:
-    """Turn the output of `ansible-inventory --list` into a topology. Raise LabError where it contradicts itself."""
-    hostvars: Mapping[str, Mapping[str, Any]] = data.get("_meta", {}).get("hostvars", {})
+def topology(inventory: str, hostvars: Mapping[str, Mapping[str, Any]]) -> Topology:
+    """Turn what `lab.ansible_vars` prints into a topology. Raise LabError where it contradicts itself."""
     if not hostvars:
         raise LabError("inventory without hosts", inventory, "give its hosts `legs`")
     segments: dict[str, Segment] = {}
@@ -163,7 +161,7 @@ def topology(inventory: str, data: Mapping[str, Any]) -> Topology:
             segments[name] = Segment(name, str(segment["prefix"]), segment.get("gateway"))
         if variables.get("lab_switch"):
             switch = Switch(variables["lab_switch"]["segment"], variables["lab_switch"]["address"])
-    hosts = {name: _host(name, hostvars[name], segments) for name in sorted(hostvars)}
+    hosts = {name: _host(name, hostvars[name], segments) for name in hostvars}
     result = Topology(inventory, hosts, segments, switch)
     _check(result)
     return result

@@ -48,7 +48,10 @@ def obtain() -> tuple[Path, bool]:
     """Return the folder with the kernel and whether it was built now (some six minutes on two cores)."""
     if platform.machine() != "x86_64":
         raise LabError("this machine's architecture", platform.machine(), "the lab's guests need x86_64")
-    return cache.obtain("kernel", recipe(), _build, free_mb=FREE_MB)
+    product, built = cache.obtain("kernel", recipe(), _build, free_mb=FREE_MB)
+    if built:
+        cache.prune("kernel", keep=product)
+    return product, built
 
 
 def release(kernel: Path) -> str:

@@ -20,7 +20,7 @@ from lab.lock import locked
 from lab.place import Place
 from lab.process import Session
 from lab.progress import Progress
-from lab.ssh import NotReady
+from lab.ssh import NotReadyError
 from lab.switch_process import SwitchProcess
 from lab.uml import UmlGuest
 
@@ -51,7 +51,7 @@ def up(place: Place, word: str, *, within: float) -> None:
     with lab_lock(place), contextlib.ExitStack() as undo:
         try:
             _up(place, folder, progress, undo, within)
-        except NotReady:
+        except NotReadyError:
             undo.pop_all()
             raise
         undo.pop_all()
@@ -64,6 +64,8 @@ def _up(place: Place, folder: Path, progress: Progress, undo: contextlib.ExitSta
     kernel_folder, built = kernel.obtain()
     progress.done(f"kernel {kernel.release(kernel_folder)} {_made(built, progress)}")
     image_folder, built = image.obtain(kernel_folder)
+    for product in (kernel_folder, image_folder):
+        cache.use(product, place)
     progress.done(f"image {image_folder.name.rpartition('-')[2]} {_made(built, progress)}")
     base = (kernel_folder / "linux", image.disk(image_folder))
 
@@ -84,13 +86,11 @@ def _up(place: Place, folder: Path, progress: Progress, undo: contextlib.ExitSta
             switch.start(fleet.topology.switch)
         progress.done(f"power switch listens on {fleet.topology.switch.address}")
     for name in to_start:
-        guest = fleet.guest(name, base)
-        undo.callback(guest.kill)
+        fresh = fleet.set_base(name, *base)
+        guest = fleet.guest(name)
+        undo.callback(guest.erase if fresh else guest.kill)
         with held():
             guest.start()
-    cache.use(image_folder, place)
-    for name in to_start:
-        cache.use(fleet.guest(name).image.parent, place)
     if to_start:
         progress.done(f"{len(to_start)} guests started")
     waited = fleet.ssh.wait(fleet.reachable(wanted), lambda name: fleet.state(name) is not State.LOST, within)
@@ -120,7 +120,9 @@ def _same_inventory(fleet: Fleet) -> None:
         return
     other = f"bin/lab --name {fleet.place.name} down"
     if old.topology.inventory != fleet.topology.inventory:
-        raise LabError("lab runs another inventory", old.topology.inventory, f"{other}, or give this one another --name")
+        raise LabError(
+            "lab runs another inventory", old.topology.inventory, f"{other}, or give this one another --name"
+        )
     for name in running:
         if fleet.topology.hosts.get(name) != old.topology.hosts[name]:
             raise LabError("running guest has changed in the inventory", name, f"bin/lab kill {name}, then up again")

@@ -16,6 +16,9 @@ from lab.place import Place
 # A machine that forwards or filters bridged traffic for itself hands that on to new namespaces.
 SYSCTL = {
     "net/ipv4/ip_forward": "0",
+    # A pulled cable ends in the namespace itself, which must not answer for the management segment's address.
+    "net/ipv4/conf/all/arp_ignore": "1",
+    "net/ipv4/conf/all/rp_filter": "1",
     "net/ipv6/conf/all/disable_ipv6": "1",
     "net/ipv6/conf/default/disable_ipv6": "1",
     "net/bridge/bridge-nf-call-iptables": "0",
@@ -83,8 +86,13 @@ class Network:
         self.place.netns.unlink(missing_ok=True)
 
     def plug(self, host: str, segment: str, *, plugged: bool) -> None:
-        """Connect or pull a cable."""
-        self._ip([f"link set dev {tap_name(host, segment)} {'up' if plugged else 'down'}"], "can't reach the cable")
+        """Connect or pull a cable: its end leaves the bridge.
+
+        Setting the tap down would be simpler, but user-mode Linux takes the write error to heart and its interface
+        never works again, not even when the tap is up.
+        """
+        tap = tap_name(host, segment)
+        self._ip([f"link set dev {tap} {f'master {segment}' if plugged else 'nomaster'}"], "can't reach the cable")
 
     def unplugged(self, topology: Topology) -> set[tuple[str, str]]:
         """Return (host, segment) of all pulled cables."""
@@ -93,7 +101,7 @@ class Network:
             (host.name, segment)
             for host in topology.hosts.values()
             for segment in host.legs
-            if present.get(tap_name(host.name, segment)) is False
+            if present.get(tap_name(host.name, segment)) == ""
         }
 
     def _create_namespace(self) -> None:
@@ -110,12 +118,15 @@ class Network:
             if not self.exists():
                 netns.unlink(missing_ok=True)
             raise
-        lines = "".join(f"if [ -e /proc/sys/{key} ]; then echo {value} >/proc/sys/{key}; fi\n" for key, value in SYSCTL.items())
+        lines = "".join(
+            f"if [ -e /proc/sys/{key} ]; then echo {value} >/proc/sys/{key}; fi\n" for key, value in SYSCTL.items()
+        )
         run(self.inside(["sh", "-e"]), thing="can't set up the network namespace", stdin=lines)
 
-    def _links(self) -> dict[str, bool]:
+    def _links(self) -> dict[str, str]:
+        """Return interface -> the bridge it is in, empty for none."""
         out = run(self.inside(["ip", "-json", "link", "show"]), thing="can't look at the lab's network")
-        return {link["ifname"]: "UP" in link["flags"] for link in json.loads(out)}
+        return {link["ifname"]: link.get("master", "") for link in json.loads(out)}
 
     def _ip(self, commands: Sequence[str], thing: str) -> None:
         try:

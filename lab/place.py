@@ -64,5 +64,5 @@ class Place:
         return self.state / "topology.json"
 
     def guest(self, host: str) -> Path:
-        """The folder of one guest."""
+        """Return the folder of one guest."""
         return self.state / "guests" / host

@@ -93,7 +93,9 @@ class Session:
         while members := self.members():
             if time.monotonic() > deadline:
                 left = ", ".join(str(stat.pid) for stat in members)
-                raise LabError("processes survive SIGKILL", left, "look at them with ps; the machine may be out of order")
+                raise LabError(
+                    "processes survive SIGKILL", left, "look at them with ps; the machine may be out of order"
+                )
             for stat in members:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(stat.pid, signal.SIGKILL)

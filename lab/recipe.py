@@ -103,6 +103,6 @@ def add_accounts(root: Path, accounts: Iterable[Account]) -> None:
                 file.write(f"{account.name}:*:{account.uid}:{account.gid}::{account.home}:/usr/sbin/nologin\n")
 
 
-def as_data(wanted: Wishes) -> dict[str, object]:
-    """For `digest`."""
-    return {"packages": sorted(wanted.packages), "accounts": [asdict(account) for account in wanted.accounts]}
+def as_data(accounts: Iterable[Account]) -> list[dict[str, object]]:
+    """Return what JSON can express."""
+    return [asdict(account) for account in accounts]

@@ -23,7 +23,7 @@ POLL_EVERY = 0.15
 CONTROL_PERSIST = 600
 
 
-class NotReady(LabError):
+class NotReadyError(LabError):
     """A guest runs but does not answer: it is left running so that it can be looked at."""
 
 
@@ -115,12 +115,10 @@ class Ssh:
                     )
                 path.unlink(missing_ok=True)
 
-    def wait(
-        self, addresses: Mapping[str, str], is_alive: Callable[[str], bool], within: float
-    ) -> dict[str, float]:
+    def wait(self, addresses: Mapping[str, str], is_alive: Callable[[str], bool], within: float) -> dict[str, float]:
         """Wait until each host greets as an ssh server does; return the seconds each took.
 
-        Raise NotReady for hosts that die meanwhile (`is_alive`) or are silent `within` seconds.
+        Raise NotReadyError for hosts that die meanwhile (`is_alive`) or are silent `within` seconds.
         """
         started = time.monotonic()
         give_up = threading.Event()
@@ -153,7 +151,7 @@ class Ssh:
         bad = [f"{name} ({why})" for name, seconds, why in results if seconds is None]
         if bad:
             first = bad[0].split()[0]
-            raise NotReady("guests that don't answer ssh", ", ".join(bad), f"see `bin/lab console {first}`")
+            raise NotReadyError("guests that don't answer ssh", ", ".join(bad), f"see `bin/lab console {first}`")
         return {name: seconds for name, seconds, _ in results if seconds is not None}
 
 

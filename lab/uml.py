@@ -30,10 +30,20 @@ MEMORY_FOLDER = Path("/dev/shm")
 POWER_BUTTON_WITHIN = 90.0
 MCONSOLE_MAGIC = 0xCAFEBABE
 KERNEL_WORDS = (
-    "root=/dev/ubda rw quiet audit=0 con=null con0=null,fd:1 ssl=null seccomp=on"
+    "root=/dev/ubda",
+    "rw",
+    "quiet",
+    "audit=0",
+    "con=null",
+    "con0=null,fd:1",
+    "ssl=null",
+    "seccomp=on",
     # A host has the interfaces it has, not the samples that built-in drivers make for themselves.
-    " bonding.max_bonds=0 dummy.numdummies=0 ifb.numifbs=0 fb_tunnels=none"
-).split()
+    "bonding.max_bonds=0",
+    "dummy.numdummies=0",
+    "ifb.numifbs=0",
+    "fb_tunnels=none",
+)
 
 
 @dataclass
@@ -119,6 +129,13 @@ class UmlGuest:
                     time.sleep(0.1)
             self._end()
 
+    def erase(self) -> None:
+        """Cut the power and forget all disks, as if it had never been started."""
+        self.kill()
+        for disk in self.disks():
+            disk.unlink(missing_ok=True)
+        (self.folder / "base.json").unlink(missing_ok=True)
+
     def pause(self) -> None:
         """See Guest."""
         self._stop_or_continue(signal.SIGSTOP, State.PAUSED)
@@ -140,7 +157,7 @@ class UmlGuest:
                     total += int(line.split()[1]) * 1024
             seen = set()
             for entry in (process / "fd").iterdir():
-                if os.readlink(entry).startswith(f"{MEMORY_FOLDER}/"):
+                if str(entry.readlink()).startswith(f"{MEMORY_FOLDER}/"):
                     facts = entry.stat()
                     if facts.st_ino not in seen:
                         seen.add(facts.st_ino)
@@ -205,7 +222,8 @@ class UmlGuest:
         disks += [f"ubd{number}={self._extra_disk(number)}" for number in range(1, len(self.host.disks_mb) + 1)]
         disks.append(f"ubd15r={self.folder / 'settings.tar'}")
         legs = [
-            f"vec{number}:transport=tap,ifname={tap_name(self.name, segment)},mac={mac_address(self.name, segment)},depth=64,gro=1"
+            f"vec{number}:transport=tap,ifname={tap_name(self.name, segment)},"
+            f"mac={mac_address(self.name, segment)},depth=64,gro=1"
             for number, segment in enumerate(self.host.legs)
         ]
         machine = hashlib.sha256(f"{self.place.identity}/{self.name}".encode()).hexdigest()[:32]
@@ -250,17 +268,19 @@ class UmlGuest:
     def _mconsole(self, request: str) -> None:
         """Say something to the kernel's management console (arch/um/include/shared/mconsole.h)."""
         path = self._umid / "mconsole"
+        # The answer needs an address, and an abstract one would not lead out of the guest's network namespace.
+        own = self._umid / f"answer-{os.getpid()}"
         data = request.encode()
         message = struct.pack("<III512s", MCONSOLE_MAGIC, 2, len(data), data)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
-            client.bind("")  # an abstract name, for the answer
-            client.settimeout(10)
-            try:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+                client.bind(str(own))
+                client.settimeout(10)
                 client.sendto(message, str(path))
                 answer = client.recv(2048)
-            except OSError as error:
-                raise LabError(
-                    f"{self.name} does not hear its power button", error, f"bin/lab kill {self.name}"
-                ) from None
+        except OSError as error:
+            raise LabError(f"{self.name} does not hear its power button", error, f"bin/lab kill {self.name}") from None
+        finally:
+            own.unlink(missing_ok=True)
         if struct.unpack_from("<I", answer)[0] != 0:
             raise LabError(f"{self.name} refuses its power button", answer[12:], f"bin/lab kill {self.name}")

@@ -295,5 +295,3 @@ class Run:
     def step(self, name: str) -> Step | None:
         """The newest step of that name."""
         return next((s for s in reversed(self.steps) if s.name == name), None)
-
-

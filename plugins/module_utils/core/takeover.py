@@ -309,9 +309,7 @@ class _Course:
         new = Owner(self.run.to_host, epoch, self.run.run, now)
         step = Step("own", now, now, new.host, f"epoch {epoch}")
         key = keys.owner(self.identity.name)
-        if not self._write(
-            {key: new.to_json()}, {key: owner_revision}, epoch=epoch, steps=(*self.run.steps, step)
-        ):
+        if not self._write({key: new.to_json()}, {key: owner_revision}, epoch=epoch, steps=(*self.run.steps, step)):
             raise Held("the owner record changed meanwhile")
         self._say(step)
 

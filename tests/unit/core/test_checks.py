@@ -108,7 +108,12 @@ CASES: list[tuple[str, Callable[[Data], Any], str, str]] = [
     ("domain", lambda d: second(d, domains=["alpha.example"]), "mx.beta.example.domains", f"served by {MX}"),
     ("secret", lambda d: d["settings"].update(tsig_secret=None), "tsig_secret", "is missing"),
     ("password", lambda d: d["settings"]["mail_users"].append({"address": "b@alpha.example"}), "password", "missing"),
-    ("user", lambda d: d["settings"]["mail_users"].append({"address": "b@x.example", "password": "x"}), "[1]", "domain"),
+    (
+        "user",
+        lambda d: d["settings"]["mail_users"].append({"address": "b@x.example", "password": "x"}),
+        "[1]",
+        "domain",
+    ),
     ("user twice", lambda d: d["settings"]["mail_users"].extend(d["settings"]["mail_users"][:]), "[1]", "stands twice"),
     ("fence", lambda d: d["settings"]["fence_devices"]["pdu"].update(hosts=["mail1"]), "hosts", "'mail2'"),
     ("fence key", lambda d: d["settings"]["fence_devices"]["pdu"].pop("client_key"), "client_key", "is missing"),
@@ -133,5 +138,7 @@ def test_all_mistakes_come_in_one_list_with_their_files() -> None:
     data["settings"]["segments"]["dmz1"]["gateway"] = "10.9.9.9"
     found = mistakes(data)
     assert len(found) >= 4
-    assert any(m.startswith("group_vars/all/identities.yml: identities.mx.alpha.example.home is 'mail9'") for m in found)
+    assert any(
+        m.startswith("group_vars/all/identities.yml: identities.mx.alpha.example.home is 'mail9'") for m in found
+    )
     assert any(m.startswith("group_vars/all/network.yml: segments.dmz1.gateway") for m in found)

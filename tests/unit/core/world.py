@@ -31,7 +31,14 @@ from holdfast.core.threshold import Threshold
 from holdfast.core.watching import Settings, Watch
 
 MX = Identity(
-    "mx.alpha.example", "203.0.113.10", "internet", ("alpha.example",), "mail1", ("mail1", "mail2"), "store1", ("relay2",)
+    "mx.alpha.example",
+    "203.0.113.10",
+    "internet",
+    ("alpha.example",),
+    "mail1",
+    ("mail1", "mail2"),
+    "store1",
+    ("relay2",),
 )
 ROUTES = (Route("internet", "10.2.1.31", "10.2.1.1"), Route("isolated", "10.2.2.31", "10.2.2.1"))
 
@@ -217,7 +224,9 @@ class World:
         owner = Owner.from_json(c.data[keys.owner(MX.name)][0])
         record = c.data.get(keys.takeover(MX.name))
         wanted = access.decide(MX, owner, None if record is None else Run.from_json(record[0]))
-        if self.store_up and (self.access is None or (self.access.epoch, self.access.admitted) != (wanted.epoch, wanted.admit)):
+        if self.store_up and (
+            self.access is None or (self.access.epoch, self.access.admitted) != (wanted.epoch, wanted.admit)
+        ):
             self.access = Access(wanted.epoch, wanted.run, wanted.admit, self.clock.time, wanted.expire)
             c._put(keys.access(MX.store, MX.name), self.access.to_json())
         self.running = {h: e for h, e in self.running.items() if h in self.up}
@@ -227,7 +236,8 @@ class World:
             phase = Phase.FAILED if self.start_fails else Phase.RUNNING
             steps = (Step("store", self.clock.time, self.clock.time),)
             c._put(
-                keys.report(owner.host, MX.name), Report(owner.host, owner.epoch, phase, self.clock.time, steps).to_json()
+                keys.report(owner.host, MX.name),
+                Report(owner.host, owner.epoch, phase, self.clock.time, steps).to_json(),
             )
 
     # ports of the relay

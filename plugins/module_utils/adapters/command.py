@@ -1,0 +1,86 @@
+"""Running other programs: always with a time limit, and their failure is one line that says what they said."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..core.ports import Unavailable
+
+SAID = 400  # characters of a failed program's words that go into an error
+
+
+class CommandError(Unavailable):
+    """A program failed, did not end in time or is not there."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A program that has ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Run(Protocol):
+    """How adapters start programs; tests bring their own."""
+
+    def __call__(self, argv: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
+        """Standard output of a program that ended with status 0. Raises CommandError."""
+        ...
+
+
+def run(argv: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
+    """Run to the end, at most `timeout` seconds; standard output. Raises CommandError with the program's words."""
+    done = attempt(argv, timeout=timeout, stdin=stdin)
+    if done.status != 0:
+        raise CommandError(f"{' '.join(argv)}: status {done.status}: {words(done.stderr or done.stdout)}")
+    return done.stdout
+
+
+def attempt(argv: Sequence[str], *, timeout: float, stdin: str | None = None) -> Done:
+    """Like `run` for programs whose exit status is an answer. Raises CommandError when there is none.
+
+    The program gets a process group of its own, so that a time-out leaves nothing of it behind.
+    """
+    try:
+        child = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            process_group=0,
+        )
+    except OSError as why:
+        raise CommandError(f"{argv[0]}: {why.strerror}") from why
+    try:
+        out, err = child.communicate(stdin, timeout)
+    except subprocess.TimeoutExpired:
+        _kill(child)
+        raise CommandError(f"{' '.join(argv)}: no end after {timeout:g} s") from None
+    except BaseException:
+        _kill(child)
+        raise
+    return Done(child.returncode, out, err)
+
+
+def words(text: str) -> str:
+    """What a program said, in one line of bounded length; the end of it, where errors stand."""
+    line = " ".join(text.split())
+    return line if len(line) <= SAID else f"…{line[-SAID:]}"
+
+
+def _kill(child: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    # A program that hangs in the kernel (NFS) can't be waited for; init reaps it.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.communicate(timeout=1.0)

@@ -1,0 +1,344 @@
+"""The coordinator: etcd's v3 API through its JSON gateway, with etcd3gw's client.
+
+Source: etcd 3.5, api/etcdserverpb/rpc.proto and "Why gRPC gateway". All reads are linearizable (etcd's default).
+
+An answer that was lost says nothing about the request: it may have been carried out, or may be carried out later.
+So a transaction has a form that changes nothing when it is carried out twice, and can be sent again to the next
+member. Every `write` on a lock compares and raises the lock key's version, so that a late copy of an older write
+changes nothing, and leaves its number in the lock key's value, so that its author can tell whether it was carried out.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import itertools
+import json
+import random
+import urllib.parse
+from collections.abc import Iterable, Mapping, MutableSequence, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from etcd3gw import Etcd3Client, exceptions  # type: ignore[import-untyped]
+
+from ..core.model import Json
+from ..core.ports import Entry, Lock, LockLost, Unavailable
+
+TIMEOUT = 3.0  # seconds for one call to one member
+TXN_OPS = 100  # keys in one transaction; etcd refuses more than 128 (--max-txn-ops)
+WORDS = 200  # characters of a member's error text
+
+LEASE_GONE = "requested lease not found"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One key as etcd returns it (mvccpb.KeyValue)."""
+
+    key: str
+    value: Json
+    create: int
+    mod: int
+    version: int
+    lease: int
+
+
+# --- requests and answers as the gateway spells them: pure ------------------------------------------------------
+
+
+def encode(text: str | bytes) -> str:
+    """Keys and values travel as base64."""
+    return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
+
+
+def encode_value(value: Mapping[str, Any]) -> str:
+    return encode(json.dumps(value, separators=(",", ":"), sort_keys=True))
+
+
+def prefix_end(prefix: str) -> str:
+    """The first key behind all that begin with `prefix`, in base64 (rpc.proto, RangeRequest.range_end)."""
+    raw = bytearray(prefix.encode())
+    while raw and raw[-1] == 0xFF:
+        raw.pop()
+    if not raw:
+        return encode(b"\0")
+    raw[-1] += 1
+    return encode(bytes(raw))
+
+
+def parse_record(data: Mapping[str, Any]) -> Record:
+    """Numbers are 64 bit and come as text; what is zero is left out.
+
+    Raises Unavailable for a value that is no JSON object: somebody else's hand, and nothing to guess from.
+    """
+    key = base64.b64decode(data["key"]).decode()
+    raw = base64.b64decode(data.get("value", ""))
+    try:
+        value = json.loads(raw)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise Unavailable(f"coordinator: {key} holds {raw[:WORDS]!r}, not a JSON object; put it right or delete it")
+    return Record(
+        key,
+        value,
+        int(data.get("create_revision", 0)),
+        int(data.get("mod_revision", 0)),
+        int(data.get("version", 0)),
+        int(data.get("lease", 0)),
+    )
+
+
+def parse_range(data: Mapping[str, Any]) -> dict[str, Record]:
+    records = [parse_record(kv) for kv in data.get("kvs", ())]
+    return {r.key: r for r in records}
+
+
+def parse_txn(data: Mapping[str, Any]) -> tuple[bool, dict[str, Record]]:
+    """Whether the comparisons held, and what the gets of the branch that ran have found."""
+    found: dict[str, Record] = {}
+    for response in data.get("responses", ()):
+        found.update(parse_range(response.get("response_range", {})))
+    return bool(data.get("succeeded", False)), found
+
+
+def _get(key: str) -> Json:
+    return {"request_range": {"key": encode(key)}}
+
+
+def _put(key: str, value: Mapping[str, Any], lease: int = 0) -> Json:
+    return {"request_put": {"key": encode(key), "value": encode_value(value), "lease": lease}}
+
+
+def _compare(key: str, target: str, field: str, number: int) -> Json:
+    return {"key": encode(key), "target": target, "result": "EQUAL", field: number}
+
+
+def txn_read(keys: Iterable[str]) -> Json:
+    """Several keys at one revision."""
+    return {"compare": [], "success": [_get(k) for k in keys], "failure": []}
+
+
+def txn_create(key: str, value: Mapping[str, Any], lease: int = 0) -> Json:
+    return {
+        "compare": [_compare(key, "CREATE", "create_revision", 0)],
+        "success": [_put(key, value, lease), _get(key)],
+        "failure": [_get(key)],
+    }
+
+
+def txn_write(
+    lock: Lock,
+    version: int,
+    value: Mapping[str, Any],
+    puts: Mapping[str, Mapping[str, Any]],
+    unchanged: Mapping[str, int],
+) -> Json:
+    """Put all of `puts`, and `value` to the lock key, if that is at `version` and every key of `unchanged` as given."""
+    return {
+        "compare": [
+            _compare(lock.key, "CREATE", "create_revision", lock.revision),
+            _compare(lock.key, "VERSION", "version", version),
+            *(_compare(key, "MOD", "mod_revision", revision) for key, revision in unchanged.items()),
+        ],
+        "success": [*(_put(key, v) for key, v in puts.items()), _put(lock.key, value, lock.lease)],
+        "failure": [_get(lock.key)],
+    }
+
+
+# --- the adapter ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Held:
+    """What this process knows of a lock key that it holds: nobody else writes it."""
+
+    value: Json
+    version: int
+    serial: int = 0
+
+
+class _LeaseGone(Unavailable):
+    """etcd knows no such lease (any more)."""
+
+
+class EtcdCoordinator:
+    """Implements `core.ports.Coordinator`.
+
+    `endpoints`: URLs of the members; `timeout`: seconds for one call to one member, so a call takes at most that times
+    the number of members. Not for two threads at once. Raises Unavailable naming every member and its last error.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        ca: str | None = None,
+        cert: str | None = None,
+        key: str | None = None,
+        timeout: float = TIMEOUT,
+        first: int | None = None,
+    ) -> None:
+        if not endpoints:
+            raise ValueError("coordinator.endpoints is empty; name at least one etcd member")
+        self._members = [(url, self._client(url, ca, cert, key, timeout)) for url in endpoints]
+        # Clients begin at different members, else the first one named would carry all of them.
+        self._now = random.randrange(len(endpoints)) if first is None else first
+        self._held: dict[Lock, _Held] = {}
+
+    @staticmethod
+    def _client(url: str, ca: str | None, cert: str | None, key: str | None, timeout: float) -> Any:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or parts.hostname is None:
+            raise ValueError(f"coordinator.endpoints: {url!r} is no URL like https://10.1.3.21:2379")
+        client = Etcd3Client(
+            parts.hostname,
+            parts.port or 2379,
+            parts.scheme,
+            ca_cert=ca,
+            cert_cert=cert,
+            cert_key=key,
+            timeout=timeout,
+            api_path="/v3/",
+        )
+        # Neither proxies nor ~/.netrc are looked up for every call.
+        client.session.trust_env = False
+        return client
+
+    # --- reads -----------------------------------------------------------------------------------------------
+
+    def get(self, key: str) -> Entry:
+        return self.read([key])[key]
+
+    def read(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """All of `keys` (each hundred of them) in one call, at one revision. Entry(None, 0): no such key."""
+        found: dict[str, Record] = {}
+        for some in itertools.batched(keys, TXN_OPS, strict=False):
+            found.update(parse_txn(self._post("/kv/txn", txn_read(some)))[1])
+        return {key: _entry(found.get(key)) for key in keys}
+
+    def list(self, prefix: str) -> dict[str, Entry]:
+        data = self._post("/kv/range", {"key": encode(prefix), "range_end": prefix_end(prefix)})
+        return {key: _entry(record) for key, record in parse_range(data).items()}
+
+    # --- single keys -----------------------------------------------------------------------------------------
+
+    def create(self, key: str, value: Mapping[str, Any]) -> bool:
+        return self._create(key, value) is not None
+
+    def put(self, key: str, value: Mapping[str, Any], lease: int | None = None) -> None:
+        """Raises Unavailable also when `lease` is gone: grant a new one."""
+        self._post("/kv/put", {"key": encode(key), "value": encode_value(value), "lease": lease or 0})
+
+    def delete(self, key: str) -> bool:
+        return int(self._post("/kv/deleterange", {"key": encode(key)}).get("deleted", 0)) > 0
+
+    def _create(self, key: str, value: Mapping[str, Any], lease: int = 0) -> Record | None:
+        """The key as it was put, None when somebody else's is there."""
+        succeeded, found, doubt = self._txn(txn_create(key, value, lease))
+        record = found.get(key)
+        if record is None:
+            raise Unavailable(f"etcd gave no answer for {key} in a transaction")
+        # After a lost answer the key may be there because the first copy of this very request has put it.
+        ours = succeeded or (doubt and record.value == dict(value) and record.lease == lease)
+        return record if ours else None
+
+    # --- locks -----------------------------------------------------------------------------------------------
+
+    def lock(self, key: str, value: Mapping[str, Any], ttl: int) -> Lock | None:
+        lease = self.grant(ttl)
+        record = None
+        try:
+            record = self._create(key, value, lease)
+        finally:
+            if record is None:
+                self._revoke(lease)
+        if record is None:
+            return None
+        lock = Lock(key, record.create, lease)
+        self._held[lock] = _Held(dict(value), record.version)
+        return lock
+
+    def refresh(self, lock: Lock) -> None:
+        if not self.keepalive(lock.lease):
+            raise LockLost(f"the lease of {lock.key} has run out")
+
+    def write(self, lock: Lock, puts: Mapping[str, Mapping[str, Any]], unchanged: Mapping[str, int]) -> bool:
+        held = self._held.get(lock)
+        if held is None:
+            raise LockLost(f"{lock.key}: this process does not hold the lock of revision {lock.revision}")
+        held.serial += 1
+        value = {**held.value, "write": held.serial}
+        while True:
+            try:
+                succeeded, found = self._txn(txn_write(lock, held.version, value, puts, unchanged))[:2]
+            except _LeaseGone as why:
+                raise LockLost(f"the lease of {lock.key} has run out") from why
+            if succeeded:
+                held.version += 1
+                return True
+            record = found.get(lock.key)
+            if record is None or record.create != lock.revision:
+                raise LockLost(f"{lock.key} is {'gone' if record is None else 'held by somebody else'}")
+            if record.version == held.version:
+                return False
+            # Only this process writes the key: a write whose answer was lost was carried out, this or an older one.
+            held.version = record.version
+            if record.value.get("write") == held.serial:
+                return True
+
+    def unlock(self, lock: Lock) -> None:
+        """Revoking the lease removes the key. When nobody answers the lease runs out by itself."""
+        self._held.pop(lock, None)
+        self._revoke(lock.lease)
+
+    # --- leases ----------------------------------------------------------------------------------------------
+
+    def grant(self, ttl: int) -> int:
+        return int(self._post("/lease/grant", {"TTL": ttl, "ID": 0})["ID"])
+
+    def keepalive(self, lease: int) -> bool:
+        data = self._post("/lease/keepalive", {"ID": lease})
+        return int(data.get("result", {}).get("TTL", 0)) > 0
+
+    def _revoke(self, lease: int) -> None:
+        with contextlib.suppress(Unavailable):  # then it runs out by itself
+            self._post("/lease/revoke", {"ID": lease})
+
+    # --- calls -----------------------------------------------------------------------------------------------
+
+    def _txn(self, txn: Json) -> tuple[bool, dict[str, Record], bool]:
+        """`parse_txn` and whether an earlier copy of the request may have been carried out."""
+        said: list[str] = []
+        return *parse_txn(self._post("/kv/txn", txn, said)), bool(said)
+
+    def _post(self, path: str, body: Json, said: MutableSequence[str] | None = None) -> Json:
+        """Ask the member that answered last, then the others, each once; `said` gets the words of those that failed."""
+        said = [] if said is None else said
+        for _ in self._members:
+            url, client = self._members[self._now]
+            try:
+                answer = client.post(client.get_url(path), json=body)
+                if not isinstance(answer, dict):
+                    raise ValueError(f"answered {str(answer)[:WORDS]}")
+                return answer
+            except (exceptions.Etcd3Exception, requests.RequestException, ValueError) as why:
+                text = _words(why)
+                if LEASE_GONE in text:
+                    raise _LeaseGone(f"{url}: {text}") from why
+                said.append(f"{url}: {text}")
+            self._now = (self._now + 1) % len(self._members)
+        raise Unavailable(f"coordinator: no answer from any member: {'; '.join(said)}")
+
+
+def _entry(record: Record | None) -> Entry:
+    return Entry(None, 0) if record is None else Entry(record.value, record.mod)
+
+
+def _words(why: Exception) -> str:
+    """etcd's own error text, else the exception's."""
+    text = getattr(why, "detail_text", None) or str(why) or type(why).__name__
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        text = json.loads(text)["error"]
+    return " ".join(str(text).split())[:WORDS]

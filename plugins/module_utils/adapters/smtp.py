@@ -1,0 +1,182 @@
+"""An SMTP dialogue that shows whether a server takes mail, without handing it any (RFC 5321).
+
+What it finds is classified as DESIGN, "Words", has it: `down` for no connection, time-out, lost connection and a 421
+greeting; `refused` for every other 4xx or 5xx, which only a live server can give.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import smtplib
+import socket
+import ssl
+from dataclasses import dataclass, field
+
+from ..core.model import Attempt, Identity, Method, Result, Route
+from ..core.ports import Clock
+from . import tls
+
+CLOSING = 421
+
+# The fault is on this side: no word about the server, so it must not count against it.
+OWN_FAULTS = {errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds: for the connection and for each reply."""
+
+    connect: float = 10.0
+    reply: float = 20.0
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """What to say to whom.
+
+    `name`: whom the certificate should name; `recipient`: an address that the server accepts mail for; `sender`: the
+    envelope sender, empty as in a delivery notice (RFC 5321, 4.5.5); `bind`: own address, None for the kernel's choice.
+    """
+
+    address: str
+    name: str
+    recipient: str
+    sender: str = ""
+    bind: str | None = None
+    port: int = 25
+    ca: str | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`detail` holds the last thing said by the server, or what kept it from being said."""
+
+    result: Result
+    detail: str
+
+
+class _Refused(Exception):
+    """A reply other than the expected one."""
+
+
+class _TlsFailed(Exception):
+    """STARTTLS was agreed on and did not come to pass."""
+
+
+def talk(what: Dialogue) -> Outcome:
+    """Greeting, EHLO, STARTTLS if offered, MAIL, RCPT, RSET, QUIT. Never raises for what a server does.
+
+    TLS is opportunistic as between mail servers (RFC 7435): a certificate that can't be verified is told in the detail
+    and the dialogue is held again without verification.
+    """
+    try:
+        return _talk(what, verify=True)
+    except _TlsFailed as why:
+        note = f"TLS: {why}"
+    try:
+        again = _talk(what, verify=False)
+    except _TlsFailed as why:
+        return Outcome(Result.REFUSED, f"TLS fails even without verification: {why}")
+    return Outcome(again.result, f"{again.detail}; {note}")
+
+
+def _talk(what: Dialogue, verify: bool) -> Outcome:
+    smtp = smtplib.SMTP(local_hostname=_literal(what.bind or what.address))
+    stage = f"connection to {what.address} port {what.port}"
+    try:
+        source = (what.bind, 0) if what.bind else None
+        smtp.sock = socket.create_connection((what.address, what.port), what.timeouts.connect, source)
+        smtp.sock.settimeout(what.timeouts.reply)
+        stage = "greeting"
+        code, words = smtp.getreply()
+        if code == CLOSING:
+            return Outcome(Result.DOWN, f"greeting: {_reply(code, words)}")
+        _expect(stage, 220, code, words)
+        said = "no STARTTLS"
+        stage = "EHLO"
+        _expect(stage, 250, *smtp.ehlo())
+        if smtp.has_extn("starttls"):
+            stage = "STARTTLS"
+            said = _starttls(smtp, what, verify)
+            stage = "EHLO after STARTTLS"
+            _expect(stage, 250, *smtp.ehlo())
+        for stage in (f"MAIL FROM:<{what.sender}>", f"RCPT TO:<{what.recipient}>", "RSET"):
+            _expect(stage, 250, *smtp.docmd(stage))
+        with contextlib.suppress(smtplib.SMTPException, OSError):
+            smtp.quit()
+        return Outcome(Result.OK, f"takes mail for {what.recipient}, {said}")
+    except _Refused as why:
+        return Outcome(Result.REFUSED, str(why))
+    except smtplib.SMTPServerDisconnected as why:
+        # smtplib says so for a time-out too.
+        lost = "time-out" if isinstance(why.__context__, TimeoutError) else "connection lost"
+        return Outcome(Result.DOWN, f"{lost} at {stage}")
+    except smtplib.SMTPException as why:
+        return Outcome(Result.REFUSED, f"{stage}: {why}")
+    except TimeoutError:
+        return Outcome(Result.DOWN, f"time-out at {stage}")
+    except OSError as why:
+        if why.errno in OWN_FAULTS:
+            return Outcome(Result.REFUSED, f"own fault at {stage}: {why.strerror or why}")
+        return Outcome(Result.DOWN, f"{stage}: {why.strerror or why}")
+    finally:
+        smtp.close()
+
+
+def _starttls(smtp: smtplib.SMTP, what: Dialogue, verify: bool) -> str:
+    """What TLS was agreed on. Raises _TlsFailed, and _Refused when the server changes its mind."""
+    try:
+        context = tls.client_context(what.name, what.ca, verify)
+        code, words = smtp.starttls(context=context)
+    except ssl.SSLCertVerificationError as why:
+        raise _TlsFailed(f"certificate of {what.name}: {why.verify_message}") from why
+    except ssl.SSLError as why:
+        raise _TlsFailed(why.reason or str(why)) from why
+    except smtplib.SMTPResponseException as why:
+        code, words = why.smtp_code, why.smtp_error if isinstance(why.smtp_error, bytes) else why.smtp_error.encode()
+    _expect("STARTTLS", 220, code, words)
+    version = smtp.sock.version() if isinstance(smtp.sock, ssl.SSLSocket) else "TLS"
+    return f"{version} {'verified' if verify else 'not verified'}"
+
+
+def _expect(stage: str, wanted: int, code: int, words: bytes) -> None:
+    if code != wanted:
+        raise _Refused(f"{stage}: {_reply(code, words)}")
+
+
+def _literal(address: str) -> str:
+    """An address as EHLO takes it in place of a name (RFC 5321, 4.1.3)."""
+    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+
+
+def _reply(code: int, words: bytes) -> str:
+    return f"{code} {' '.join(words.decode(errors='replace').split())}".strip()
+
+
+def probe(
+    identity: Identity,
+    route: Route,
+    recipient: str,
+    clock: Clock,
+    *,
+    sender: str = "",
+    port: int = 25,
+    ca: str | None = None,
+    timeouts: Timeouts | None = None,
+) -> Attempt:
+    """One attempt over `route` by the method `probe` (R1.4)."""
+    start = clock.now()
+    what = Dialogue(
+        address=identity.address,
+        name=identity.name,
+        recipient=recipient,
+        sender=sender,
+        bind=route.bind_address,
+        port=port,
+        ca=ca,
+        timeouts=timeouts or Timeouts(),
+    )
+    outcome = talk(what)
+    return Attempt(Method.PROBE, route.name, outcome.result, start, clock.now(), outcome.detail)

@@ -1,0 +1,85 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: identity_info
+short_description: What the coordinator knows of an identity
+description:
+  - Owner and epoch, the present or last run, the relays' evidence, the store's and the agents' words. Runs on a relay.
+options:
+  name:
+    description: The identity; all of this relay's if not given.
+    type: str
+  config:
+    description: The monitor's configuration on this host.
+    type: path
+    default: /etc/holdfast/monitor.yml
+attributes:
+  check_mode:
+    support: full
+author: Holdfast
+"""
+
+EXAMPLES = r"""
+- name: Who runs it?
+  holdfast.mail.identity_info:
+    name: mx.alpha.example
+  register: found
+"""
+
+RETURN = r"""
+identities:
+  description: For each identity C(owner), C(inoperable), C(run), C(evidence), C(access), C(reports), C(ready), C(leases).
+  type: dict
+  returned: always
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.holdfast.mail.plugins.module_utils.core import keys
+from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
+from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import read_state
+from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, coordinator, load
+
+
+def about(client, identity):
+    state = read_state(client, identity.name)
+    hosts = identity.candidates
+    return {
+        "owner": None if state.owner is None else state.owner.to_json(),
+        "inoperable": state.inoperable,
+        "locked_by": state.locked_by,
+        "run": None if state.run is None else state.run.to_json(),
+        "evidence": {r: client.get(keys.evidence(identity.name, r)).value for r in identity.relays},
+        "access": client.get(keys.access(identity.store, identity.name)).value,
+        "reports": {h: client.get(keys.report(h, identity.name)).value for h in hosts},
+        "ready": {h: client.get(keys.ready(h, identity.name)).value for h in hosts},
+        "leases": {h: client.get(keys.lease(h)).value is not None for h in hosts},
+    }
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str"},
+            "config": {"type": "path", "default": "/etc/holdfast/monitor.yml"},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    try:
+        config = load(p["config"])
+        names = [p["name"]] if p["name"] else list(config.identities)
+        if any(n not in config.identities for n in names):
+            known = ", ".join(config.identities)
+            module.fail_json(msg=f"{p['name']} is no identity of {p['config']}; known: {known}")
+        client = coordinator(config)
+        found = {name: about(client, config.identities[name]) for name in names}
+    except (Unavailable, ConfigError) as why:
+        module.fail_json(msg=str(why))
+    module.exit_json(changed=False, identities=found)
+
+
+if __name__ == "__main__":
+    main()

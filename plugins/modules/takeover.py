@@ -1,0 +1,116 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: takeover
+short_description: Let another host run an identity, after the owner is proved to be fenced
+description:
+  - Does what the monitor does when a threshold is passed, with the same core - lock, candidate, fence, proof, revocation,
+    owner, start, verification, DNS, flush. Runs on a relay that has the right to fence.
+  - A fence that is not confirmed stops it; mail is held and nothing else has changed.
+  - In check mode it tells who would be fenced and who would take over.
+options:
+  identity:
+    description: The identity to move.
+    type: str
+    required: true
+  to:
+    description: The candidate that must take it; the first one that is ready if not given.
+    type: str
+  reason:
+    description: Goes into the record of the run.
+    type: str
+    default: by hand
+  config:
+    description: The monitor's configuration on this host.
+    type: path
+    default: /etc/holdfast/monitor.yml
+attributes:
+  check_mode:
+    support: full
+author: Holdfast
+"""
+
+EXAMPLES = r"""
+- name: Take it over by hand
+  holdfast.mail.takeover:
+    identity: mx.alpha.example
+    reason: mail1 burns
+"""
+
+RETURN = r"""
+run:
+  description: The record of the run with its timed steps (docs/architecture.md).
+  type: dict
+  returned: when a run was made
+plan:
+  description: One line that says what is, or would be, done.
+  type: str
+  returned: always
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.holdfast.mail.plugins.module_utils.core import keys
+from ansible_collections.holdfast.mail.plugins.module_utils.core.model import Readiness, RunState
+from ansible_collections.holdfast.mail.plugins.module_utils.core.placement import choose
+from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import LockLost, Unavailable
+from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import Refused, read_state, unfinished
+from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, build, load
+
+
+def planned(parts, identity, owner, to):
+    """Whom a run would choose now."""
+    get = parts.coordinator.get
+    alive = {h for h in identity.candidates if get(keys.lease(h)).value is not None}
+    words = {h: get(keys.ready(h, identity.name)).value for h in identity.candidates}
+    readiness = {h: Readiness.from_json(w) for h, w in words.items() if w is not None}
+    return choose(identity, owner.host, alive, readiness, time.time(), to)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "identity": {"type": "str", "required": True},
+            "to": {"type": "str"},
+            "reason": {"type": "str", "default": "by hand"},
+            "config": {"type": "path", "default": "/etc/holdfast/monitor.yml"},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    try:
+        config = load(p["config"])
+        if p["identity"] not in config.identities:
+            known = ", ".join(config.identities)
+            module.fail_json(msg=f"{p['identity']} is no identity of {p['config']}; known: {known}")
+        parts = build(config, p["identity"])
+        state = read_state(parts.coordinator, p["identity"])
+        if state.owner is None:
+            module.fail_json(msg=f"{p['identity']} has no owner yet; deploy it first (playbooks/site.yml)")
+        choice = planned(parts, parts.identity, state.owner, p["to"])
+        plan = (
+            f"fence {state.owner.host}, then {choice.host} owns {p['identity']} at epoch {state.owner.epoch + 1}"
+            if choice.host
+            else f"no candidate: {choice.reasons()}"
+        )
+        if module.check_mode:
+            module.exit_json(changed=choice.host is not None, plan=plan)
+        if unfinished(state):
+            run = parts.takeover.finish()
+            if run.state is RunState.DONE:
+                plan = f"finished run {run.run}, which had been cut off; {run.to_host} owns {p['identity']}"
+                module.exit_json(changed=True, plan=plan, run=run.to_json())
+        run = parts.takeover.execute(p["reason"], state.owner.epoch, automatic=False, to=p["to"])
+    except (Unavailable, ConfigError, Refused, LockLost) as why:
+        module.fail_json(msg=str(why))
+    if run.state is not RunState.DONE:
+        module.fail_json(msg=f"held: {run.steps[-1].detail}; mail is kept by the relays", run=run.to_json(), plan=plan)
+    module.exit_json(changed=True, plan=plan, run=run.to_json())
+
+
+if __name__ == "__main__":
+    main()

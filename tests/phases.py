@@ -1,0 +1,60 @@
+"""Runs the phases of `make test` one after the other, prints how long each took, and ends with pytest's kind of line.
+
+python -m tests.phases lint unit lab scenario
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+LINTED = ["plugins", "lab", "tests", "molecule"]
+
+PHASES: dict[str, list[list[str]]] = {
+    "lint": [
+        ["ruff", "check", *LINTED],
+        ["ruff", "format", "--check", *LINTED],
+        ["mypy", "-p", "holdfast.core", "-p", "holdfast.adapters", "-p", "holdfast.daemons", "-p", "lab"],
+        ["yamllint", "--strict", "."],
+        ["ansible-lint", "--offline", "-q"],
+    ],
+    "unit": [[*PYTEST, "tests/unit"]],
+    "lab": [[*PYTEST, "tests/lab"]],
+    "scenario": [["molecule", "test", "-s", "default"]],
+}
+
+
+def main(names: list[str]) -> int:
+    unknown = [n for n in names if n not in PHASES]
+    if unknown:
+        print(f"phases: {unknown[0]} is no phase; known: {', '.join(PHASES)}", file=sys.stderr)
+        return 2
+    env = {**os.environ, "MYPYPATH": "build/python"}
+    took: list[tuple[str, float, str]] = []
+    failed = 0
+    for name in names:
+        start = time.monotonic()
+        print(f"== {name}", flush=True)
+        bad = None
+        for command in PHASES[name]:
+            if subprocess.run(command, cwd=ROOT, env=env, check=False).returncode != 0:
+                bad = " ".join(command)
+                break
+        failed += bad is not None
+        took.append((name, time.monotonic() - start, "passed" if bad is None else f"FAILED: {bad}"))
+        if bad is not None:
+            break
+    print("\n== phases")
+    for name, seconds, result in took:
+        print(f"{name:10} {seconds:6.0f} s  {result}")
+    print(f"{len(took) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

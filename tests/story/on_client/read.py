@@ -1,0 +1,37 @@
+"""Runs on client1: log in over IMAPS as a user would, read every message, and say its id, hash and arrival.
+
+python3 - SERVER CA USER PASSWORD [expunge]
+"""
+
+import hashlib
+import imaplib
+import json
+import re
+import ssl
+import sys
+
+server, ca, user, password = sys.argv[1:5]
+context = ssl.create_default_context(cafile=ca)
+box = imaplib.IMAP4_SSL(server, 993, ssl_context=context, timeout=60)
+box.login(user, password)
+box.select("INBOX")
+found = []
+_, numbers = box.search(None, "ALL")
+for number in numbers[0].split():
+    _, parts = box.fetch(number, "(BODY.PEEK[] INTERNALDATE FLAGS)")
+    data = b"".join(p[1] for p in parts if isinstance(p, tuple)).replace(b"\r\n", b"\n")
+    head, _, body = data.partition(b"\n\n")
+    ident = re.search(rb"^X-Story-Id: *(\S+)", head, re.MULTILINE | re.IGNORECASE)
+    found.append(
+        {
+            "id": ident.group(1).decode() if ident else None,
+            "hash": hashlib.sha256(body.rstrip(b"\n")).hexdigest(),
+            "bounce": b"\nContent-Type: multipart/report" in head,
+        }
+    )
+    if "expunge" in sys.argv[5:]:
+        box.store(number, "+FLAGS", "\\Deleted")
+if "expunge" in sys.argv[5:]:
+    box.expunge()
+box.logout()
+print(json.dumps(found))

@@ -1,0 +1,155 @@
+"""The SMTP dialogue against a server that says the wrong things; its right ones are Postfix's, in the lab."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+from cluster import free_port
+from holdfast.adapters.clock import SystemClock
+from holdfast.adapters.smtp import Dialogue, Timeouts, probe, talk
+from holdfast.core.model import Identity, Result, Route
+from line_server import DROP, HANG, Talk, serve
+from tls_files import self_signed
+
+QUICK = Timeouts(connect=1.0, reply=1.0)
+
+
+def postfix(line: str, ehlo: str = "250-mx\r\n250 PIPELINING") -> str:
+    """What a Postfix says to a dialogue that it likes."""
+    word = line.split(maxsplit=1)[0].upper()
+    return {"EHLO": ehlo, "QUIT": "221 2.0.0 Bye"}.get(word, "250 2.1.0 Ok")
+
+
+def ask(port: int, **changes: object) -> Dialogue:
+    values = {"address": "127.0.0.1", "name": "mx.alpha.example", "recipient": "a@alpha.example", "timeouts": QUICK}
+    return Dialogue(port=port, **{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_whole_dialogue() -> None:
+    server = Talk("220 mx ESMTP", postfix)
+    with serve(server) as port:
+        outcome = talk(ask(port))
+    assert outcome.result is Result.OK
+    assert [line.split()[0].upper() for line in server.heard] == ["EHLO", "MAIL", "RCPT", "RSET", "QUIT"]
+    assert "MAIL FROM:<>" in server.heard
+    assert "RCPT TO:<a@alpha.example>" in server.heard
+
+
+def test_bound_to_the_routes_own_address() -> None:
+    server = Talk("220 mx ESMTP", postfix)
+    identity = Identity("mx", "127.0.0.1", "internet", ("alpha.example",), "a", ("a", "b"), "s")
+    with serve(server) as port:
+        made = probe(identity, Route("isolated", "127.0.0.7", ""), "a@alpha.example", SystemClock(), port=port)
+    assert server.peers == ["127.0.0.7"]
+    assert server.heard[0].upper() == "EHLO [127.0.0.7]"
+    assert (made.result, made.route, made.method) == (Result.OK, "isolated", "probe")
+    assert made.end >= made.start
+
+
+@pytest.mark.parametrize(
+    ("greeting", "result", "said"),
+    [
+        ("421 4.3.2 all server ports are busy", Result.DOWN, "421"),
+        ("554 5.7.1 no access", Result.REFUSED, "554"),
+        ("450 4.7.1 later", Result.REFUSED, "450"),
+        (DROP, Result.DOWN, "connection lost at greeting"),
+        (HANG, Result.DOWN, "time-out at greeting"),
+        ("SSH-2.0-OpenSSH", Result.REFUSED, "greeting"),
+    ],
+)
+def test_greetings(greeting: str, result: Result, said: str) -> None:
+    with serve(Talk(greeting, postfix)) as port:
+        outcome = talk(ask(port))
+    assert outcome.result is result
+    assert said in outcome.detail
+
+
+@pytest.mark.parametrize("stage", ["EHLO", "MAIL", "RCPT", "RSET"])
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        ("550 5.1.1 User unknown", Result.REFUSED),
+        ("451 4.3.0 try later", Result.REFUSED),
+        ("421 4.3.2 shutting down", Result.REFUSED),
+        (DROP, Result.DOWN),
+        (HANG, Result.DOWN),
+    ],
+)
+def test_later_replies(stage: str, answer: str, result: Result) -> None:
+    server = Talk("220 mx ESMTP", lambda line: answer if line.upper().startswith(stage) else postfix(line))
+    with serve(server) as port:
+        outcome = talk(ask(port))
+    assert outcome.result is result
+    assert stage in outcome.detail
+
+
+@pytest.mark.parametrize("answer", [DROP, HANG, "500 what"])
+def test_a_bad_farewell_changes_nothing(answer: str) -> None:
+    server = Talk("220 mx ESMTP", lambda line: answer if line == "QUIT" else postfix(line))
+    with serve(server) as port:
+        assert talk(ask(port)).result is Result.OK
+
+
+def test_nobody_listens() -> None:
+    outcome = talk(ask(free_port()))
+    assert outcome.result is Result.DOWN
+    assert "refused" in outcome.detail
+
+
+def test_no_answer_at_all() -> None:
+    # TEST-NET-1: nobody answers, or the kernel knows no way there; either way the server can't be reached.
+    assert talk(ask(25, address="192.0.2.1")).result is Result.DOWN
+
+
+def test_own_fault_does_not_count_against_the_server() -> None:
+    with serve(Talk("220 mx ESMTP", postfix)) as port:
+        outcome = talk(ask(port, bind="192.0.2.77"))
+    assert outcome.result is Result.REFUSED
+    assert "own fault" in outcome.detail
+
+
+class TestStarttls:
+    @staticmethod
+    def server(folder: Path, name: str) -> tuple[Talk, str]:
+        pair = self_signed(folder, name)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair.cert, pair.key)
+        return Talk("220 mx ESMTP", lambda line: postfix(line, "250-mx\r\n250 STARTTLS"), context), pair.cert
+
+    def test_verified(self, tmp_path: Path) -> None:
+        server, ca = self.server(tmp_path, "mx.alpha.example")
+        with serve(server) as port:
+            outcome = talk(ask(port, ca=ca))
+        assert outcome.result is Result.OK
+        assert "TLSv1.3 verified" in outcome.detail
+        assert sum(line.upper().startswith("EHLO") for line in server.heard) == 2
+
+    def test_wrong_name_is_told_and_does_not_fail(self, tmp_path: Path) -> None:
+        server, ca = self.server(tmp_path, "other.example")
+        with serve(server) as port:
+            outcome = talk(ask(port, ca=ca))
+        assert outcome.result is Result.OK
+        assert "not verified" in outcome.detail
+        assert "certificate of mx.alpha.example" in outcome.detail
+
+    def test_offered_and_refused(self) -> None:
+        refusing = Talk(
+            "220 mx ESMTP",
+            lambda line: (
+                "454 4.7.0 TLS not available" if line == "STARTTLS" else postfix(line, "250-mx\r\n250 STARTTLS")
+            ),
+        )
+        with serve(refusing) as port:
+            outcome = talk(ask(port))
+        assert outcome.result is Result.REFUSED
+        assert "454" in outcome.detail
+
+    def test_no_tls_behind_starttls(self) -> None:
+        def answer(line: str) -> str:
+            return "220 go\r\nthis is no TLS" if line == "STARTTLS" else postfix(line, "250-mx\r\n250 STARTTLS")
+
+        with serve(Talk("220 mx ESMTP", answer)) as port:
+            outcome = talk(ask(port))
+        assert outcome.result in (Result.REFUSED, Result.DOWN)
