@@ -54,6 +54,11 @@ def up(place: Place, word: str, *, within: float) -> None:
         except NotReadyError:
             undo.pop_all()
             raise
+        except BaseException:
+            undo.close()
+            if not place.topology.exists():  # it never came to be a lab
+                shutil.rmtree(place.state)
+            raise
         undo.pop_all()
 
 

@@ -7,6 +7,7 @@ configuration is what makes a deploy short, and what lets all files be checked b
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
 KEYS = {"src", "content", "copy", "vars", "dest", "owner", "group", "mode", "validate", "state", "target", "secret"}
+STATES = ("file", "directory", "link", "absent")
 SOURCES = ("src", "content", "copy")
+PATTERN = "*.py"  # of a tree
 MANAGED = "Written by Ansible (Holdfast); changes made here are lost"
 
 
@@ -34,7 +37,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 items += self._tree(self._task.args["tree"])
         except (AnsibleError, OSError) as why:
             raise AnsibleActionFail(str(why)) from why
-        prune = [t["dest"] for t in [self._task.args.get("tree")] if t]
+        twice = [dest for dest, count in Counter(item["dest"] for item in items).items() if count > 1]
+        if twice:
+            raise AnsibleActionFail(f"files: {twice[0]}: stands twice in one task; keep one of them")
+        tree = self._task.args.get("tree")
+        prune = {"dest": str(tree["dest"]), "pattern": tree.get("pattern", PATTERN)} if tree else None
         done = self._execute_module(
             module_name="holdfast.mail.files", module_args={"items": items, "prune": prune}, task_vars=variables
         )
@@ -44,7 +51,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _item(self, item: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         unknown = set(item) - KEYS
         if unknown or "dest" not in item:
-            what = f"{sorted(unknown)[0]} is unknown" if unknown else "dest is missing"
+            what = f"{min(unknown)} is unknown" if unknown else "dest is missing"
             raise AnsibleActionFail(f"files: {item.get('dest', item)}: {what}; known: {', '.join(sorted(KEYS))}")
         state = item.get("state", "file")
         made = {k: v for k, v in item.items() if k not in (*SOURCES, "vars")}
@@ -53,6 +60,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if sum(s in item for s in SOURCES) != 1:
                 raise AnsibleActionFail(f"files: {item['dest']}: give one of src, content, copy")
             made["data"] = base64.b64encode(self._data(item, variables)).decode()
+        if state == "link" and "target" not in item:
+            raise AnsibleActionFail(f"files: {item['dest']}: a link wants target")
+        if state not in STATES:
+            raise AnsibleActionFail(f"files: {item['dest']}: state is {state!r}; known: {', '.join(STATES)}")
         if state in ("file", "directory") and not isinstance(item.get("mode"), str):
             raise AnsibleActionFail(f"files: {item['dest']}: mode is {item.get('mode')!r}; give it as text like '0644'")
         return made
@@ -75,7 +86,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         source, dest = Path(tree["src"]), str(tree["dest"]).rstrip("/")
         if not source.is_dir():
             raise AnsibleActionFail(f"files: tree.src {source} is no folder")
-        found = sorted(source.rglob(tree.get("pattern", "*.py")))
+        found = sorted(source.rglob(tree.get("pattern", PATTERN)))
         folders = {dest}
         for path in found:
             relative = path.relative_to(source)

@@ -1,4 +1,4 @@
-"""Runs the core's inventory checks on the controller, where all variables are known (see the module's documentation)."""
+"""Runs the core's inventory checks on the controller, where all variables are known (see the module)."""
 
 from __future__ import annotations
 

@@ -8,8 +8,11 @@ module: certificates
 short_description: Make and renew an authority and its certificates on the controller
 description:
   - Keeps an authority and one certificate for each name in a folder of the controller; run it there
-    (C(delegate_to: localhost), C(run_once)). The roles carry the files to their hosts.
-  - A certificate is made anew when it is missing, runs out, has other names, or comes from another authority.
+    (C(delegate_to), C(run_once)). The roles carry the files to their hosts.
+  - A certificate is made anew when it is missing, runs out, has other names, comes from another authority or does not
+    fit its key.
+  - An authority that would end before a certificate made now is renewed with its own key, so that hosts with the old
+    and hosts with the new one trust each other meanwhile.
 options:
   folder:
     description: Where they lie. Made with mode 0700.

@@ -13,24 +13,25 @@ description:
 options:
   files:
     description:
-      - What should be there. Each entry has C(dest), C(mode) (text) and one of C(src) (a template of the role),
-        C(content) (text) or C(copy) (a local file); optionally C(vars), C(owner), C(group), C(validate) (a command
-        with C(%s)), C(secret) (no diff is shown) and C(state) (C(file), C(directory), C(link) with C(target), C(absent)).
+      - What should be there, in this order. Each entry has C(dest), C(mode) (text) and one of C(src) (a template of the
+        role), C(content) (text) or C(copy) (a local file); optionally C(vars), C(owner), C(group), C(secret) (no diff
+        is shown) and C(state) (C(file), C(directory), C(link) with C(target), C(absent)).
+      - C(validate) is a command for the shell in which C(%s) stands for a file with the new content, alone in a folder
+        and called like C(dest). In check mode a program that is not installed yet is no mistake.
     type: list
     elements: dict
   tree:
     description:
-      - A local folder C(src) to be the same at C(dest), files that match C(pattern) only (C(*.py)); such files at C(dest)
-        that are gone locally are removed.
+      - A local folder C(src) to be the same at C(dest), for files that match C(pattern) (C(*.py)); such files at
+        C(dest) that are gone locally are removed.
     type: dict
   items:
     description: What the action plugin hands over. Not for playbooks.
     type: list
     elements: dict
   prune:
-    description: Folders in which the action plugin's C(tree) removes what is gone. Not for playbooks.
-    type: list
-    elements: str
+    description: Folder and pattern of the files that are removed unless they are among C(items). Not for playbooks.
+    type: dict
 attributes:
   check_mode:
     support: full
@@ -68,18 +69,22 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+NO_SUCH_PROGRAM = 127  # of a shell
+
 
 class Mistake(Exception):
     """One line: thing, value, remedy."""
 
 
-def owner_ids(item):
+def owner_ids(item, check_mode):
+    owner, group = str(item.get("owner", "root")), str(item.get("group", "root"))
     try:
-        owner, group = str(item.get("owner", "root")), str(item.get("group", "root"))
         uid = int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid
         gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
     except KeyError as why:
-        raise Mistake(f"{item['dest']}: {why.args[0]}; the role base makes all accounts") from why
+        if check_mode:  # an earlier task would have made the account
+            return None, None
+        raise Mistake(f"{item['dest']}: {why.args[0]}; make the account in a task or package before this one") from why
     return uid, gid
 
 
@@ -93,7 +98,8 @@ def text_of(data):
 class Change:
     """What has to be done for one item; `why` is empty when nothing has."""
 
-    def __init__(self, item):
+    def __init__(self, item, check_mode):
+        self.check_mode = check_mode
         self.item = item
         self.dest = Path(item["dest"])
         self.state = item["state"]
@@ -109,10 +115,10 @@ class Change:
                 self.why.append("exists")
             return
         if self.state == "link":
-            if st is None or not stat.S_ISLNK(st.st_mode) or os.readlink(self.dest) != item["target"]:
+            if st is None or not stat.S_ISLNK(st.st_mode) or str(self.dest.readlink()) != item["target"]:
                 self.why.append("link")
             return
-        self.uid, self.gid = owner_ids(item)
+        self.uid, self.gid = owner_ids(item, check_mode)
         self.mode = int(item["mode"], 8)
         right_kind = st is not None and (
             stat.S_ISDIR(st.st_mode) if self.state == "directory" else stat.S_ISREG(st.st_mode)
@@ -149,9 +155,16 @@ class Change:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / self.dest.name
             path.write_bytes(self.data)
-            done = subprocess.run(
-                command.replace("%s", str(path)), shell=True, capture_output=True, text=True, check=False
+            done = subprocess.run(  # noqa: S602 - a command line of the role's own
+                command.replace("%s", str(path)),
+                shell=True,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
             )
+        if done.returncode == NO_SUCH_PROGRAM and self.check_mode:
+            return
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip().replace(folder, "…")[-600:]
             raise Mistake(f"{self.dest}: not valid, nothing was replaced: {command}: exit {done.returncode}: {said}")
@@ -170,12 +183,12 @@ class Change:
         elif self.state == "directory":
             self.dest.mkdir(exist_ok=True)
             os.chown(self.dest, self.uid, self.gid)
-            os.chmod(self.dest, self.mode)
+            self.dest.chmod(self.mode)
         elif self.content:
             self.replace()
         else:
             os.chown(self.dest, self.uid, self.gid)
-            os.chmod(self.dest, self.mode)
+            self.dest.chmod(self.mode)
 
     def replace(self):
         descriptor, name = tempfile.mkstemp(prefix=f".{self.dest.name}.", dir=self.dest.parent)
@@ -186,19 +199,29 @@ class Change:
                 os.fchown(out.fileno(), self.uid, self.gid)
                 os.fchmod(out.fileno(), self.mode)
                 os.fsync(out.fileno())
-            os.replace(name, self.dest)
+            Path(name).replace(self.dest)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
 
 
+def keep(changes):
+    """What was renamed, made or removed shall still be so after a power cut."""
+    for folder in {change.dest.parent for change in changes}:
+        if folder.is_dir():
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
 def gone(prune, items):
-    """Python files in pruned folders that are not among the items any more."""
+    """Files in the pruned folder that are not among the items any more."""
     wanted = {item["dest"] for item in items}
-    for folder in prune:
-        for path in sorted(Path(folder).rglob("*.py")):
-            if str(path) not in wanted:
-                yield {"dest": str(path), "state": "absent"}
+    for path in sorted(Path(prune["dest"]).rglob(prune["pattern"])) if prune else ():
+        if str(path) not in wanted:
+            yield {"dest": str(path), "state": "absent"}
 
 
 def main():
@@ -207,27 +230,31 @@ def main():
             "files": {"type": "list", "elements": "dict"},
             "tree": {"type": "dict"},
             "items": {"type": "list", "elements": "dict", "default": []},
-            "prune": {"type": "list", "elements": "str", "default": []},
+            "prune": {"type": "dict"},
         },
         supports_check_mode=True,
+        no_log=True,  # AnsibleModule tells the host's journal all arguments, and there are keys among them
     )
     items = [*module.params["items"], *gone(module.params["prune"], module.params["items"])]
     try:
-        changes = [c for c in map(Change, items) if c.why]
+        changes = [c for c in (Change(item, module.check_mode) for item in items) if c.why]
         for change in changes:
             if change.state == "file":
                 change.validate()
         if not module.check_mode:
             for change in changes:
                 change.apply()
+            keep(changes)
     except Mistake as why:
-        module.fail_json(msg=str(why), changed_files=[])
+        module.fail_json(msg=str(why), changed_files=[], invocation={})
     except OSError as why:
-        module.fail_json(msg=f"{why.filename}: {why.strerror}", changed_files=[])
+        module.fail_json(msg=f"{why.filename}: {why.strerror}", changed_files=[], invocation={})
     module.exit_json(
         changed=bool(changes),
         changed_files=[str(c.dest) for c in changes],
         diff=[c.diff() for c in changes],
+        # Without the contents, which Ansible would send back and show at -vvv.
+        invocation={"module_args": {"files": [item["dest"] for item in items]}},
     )
 
 

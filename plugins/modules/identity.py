@@ -9,8 +9,8 @@ short_description: Name an identity's first owner, or flag it as inoperable
 description:
   - With I(owner), writes the owner record at epoch 1 if the identity has none yet. It never changes an owner; a
     takeover does.
-  - With I(inoperable), sets or clears the operator's flag "treat as inoperable" against the present owner. The monitor then
-    asks for a takeover without waiting for the threshold; the fence is made all the same.
+  - With I(inoperable), sets or clears the operator's flag "treat as inoperable" against the present owner. The monitor
+    then asks for a takeover without waiting for the threshold; the fence is made all the same.
   - Runs on a relay, which has access to the coordinator.
 options:
   name:

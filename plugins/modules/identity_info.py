@@ -31,7 +31,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 identities:
-  description: For each identity C(owner), C(inoperable), C(run), C(evidence), C(access), C(reports), C(ready), C(leases).
+  description:
+    - For each identity C(owner), C(inoperable), C(run), C(evidence), C(access), C(reports), C(ready), C(leases).
   type: dict
   returned: always
 """

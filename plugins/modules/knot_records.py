@@ -99,9 +99,7 @@ def main():
         supports_check_mode=True,
     )
     zones = [absolute(zone) for zone in module.params["zones"]]
-    wanted = [
-        RecordSet.of(r["name"], r["type"], module.params["ttl"], r["data"]) for r in module.params["records"]
-    ]
+    wanted = [RecordSet.of(r["name"], r["type"], module.params["ttl"], r["data"]) for r in module.params["records"]]
     server, changed, diff = Knot(), [], []
     for zone in zones:
         part = [r for r in wanted if zone_of(r.owner, zones) == zone]

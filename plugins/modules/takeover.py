@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: takeover
 short_description: Let another host run an identity, after the owner is proved to be fenced
 description:
-  - Does what the monitor does when a threshold is passed, with the same core - lock, candidate, fence, proof, revocation,
-    owner, start, verification, DNS, flush. Runs on a relay that has the right to fence.
+  - Does what the monitor does when a threshold is passed, with the same core - lock, candidate, fence, proof,
+    revocation, owner, start, verification, DNS, flush. Runs on a relay that has the right to fence.
   - A fence that is not confirmed stops it; mail is held and nothing else has changed.
   - In check mode it tells who would be fenced and who would take over.
 options:

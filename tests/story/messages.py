@@ -1,4 +1,4 @@
-"""The messages of the story: real ones, each with an id that is found again in the mailbox (issue "Input for the story").
+"""The messages of the story: real ones, each with an id that is found again in the mailbox.
 
 A body is compared by its hash with line ends normalised, since SMTP sends CRLF and a Maildir keeps LF.
 """
@@ -16,7 +16,7 @@ ID_HEADER = "X-Story-Id"
 
 @dataclass(frozen=True)
 class Letter:
-    """`data`: the whole message, LF line ends; `recipients` get one copy each; `sender` may be empty (RFC 5321 4.5.5)."""
+    """`data`: the whole message, LF line ends; each of `recipients` gets a copy; `sender` may be empty (RFC 5321)."""
 
     id: str
     kind: str

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import IO, Protocol
 
 from ..core.ports import Unavailable
 
@@ -34,6 +37,12 @@ class Run(Protocol):
     def __call__(self, argv: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
         """Standard output of a program that ended with status 0. Raises CommandError."""
         ...
+
+
+class Follow(Protocol):
+    """How adapters read what a program goes on to say."""
+
+    def __call__(self, argv: Sequence[str], *, timeout: float) -> AbstractContextManager[Iterator[str]]: ...
 
 
 def run(argv: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
@@ -70,6 +79,45 @@ def attempt(argv: Sequence[str], *, timeout: float, stdin: str | None = None) ->
         _kill(child)
         raise
     return Done(child.returncode, out, err)
+
+
+@contextlib.contextmanager
+def follow(argv: Sequence[str], *, timeout: float) -> Iterator[Iterator[str]]:
+    """The lines of a program that does not end by itself, as they come, for at most `timeout` seconds.
+
+    It is killed when the block is left. Raises CommandError when it can't be started.
+    """
+    try:
+        child = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            process_group=0,
+        )
+    except OSError as why:
+        raise CommandError(f"{argv[0]}: {why.strerror}") from why
+    assert child.stdout is not None
+    try:
+        yield _lines(child.stdout, time.monotonic() + timeout)
+    finally:
+        child.stdout.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _lines(stream: IO[bytes], deadline: float) -> Iterator[str]:
+    rest = b""
+    while (left := deadline - time.monotonic()) > 0:
+        if not select.select([stream], [], [], left)[0]:
+            return
+        data = os.read(stream.fileno(), 65536)
+        if not data:
+            return
+        *whole, rest = (rest + data).split(b"\n")
+        for line in whole:
+            yield line.decode(errors="replace")
 
 
 def words(text: str) -> str:

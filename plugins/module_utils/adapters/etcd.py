@@ -206,6 +206,10 @@ class EtcdCoordinator:
         client.session.trust_env = False
         return client
 
+    def close(self) -> None:
+        for _, client in self._members:
+            client.session.close()
+
     # --- reads -----------------------------------------------------------------------------------------------
 
     def get(self, key: str) -> Entry:

@@ -62,17 +62,20 @@ class Authority:
         self.renew_days = renew_days
         self.now = now
 
-    def missing(self) -> bool:
-        return self._load("ca") is None
-
     def due(self, leaves: Iterable[Leaf]) -> list[Leaf]:
-        """Those that are not there, run out, have other names, or come from another authority."""
+        """Those that are not there, run out, have other names, come from another authority or do not fit their key."""
         ca = self._load("ca")
         return [leaf for leaf in leaves if ca is None or not self._good(leaf, ca)]
 
+    def missing(self) -> bool:
+        """No authority, or one that would end before a leaf that is made now."""
+        ca = self._load("ca")
+        return ca is None or ca.not_valid_after_utc - self.now < datetime.timedelta(days=self.days)
+
     def make_authority(self) -> None:
+        """A renewed authority keeps its key: what it has signed stays good, whichever of the two a host has."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = ec.generate_private_key(ec.SECP256R1()) if self._load("ca") is None else self._ca_key()
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.subject)])
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         certificate = (
@@ -89,9 +92,7 @@ class Authority:
         ca = self._load("ca")
         if ca is None:
             raise FileNotFoundError(self.folder / "ca.pem")
-        ca_key = serialization.load_pem_private_key((self.folder / "ca.key").read_bytes(), None)
-        if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
-            raise ValueError(f"{self.folder / 'ca.key'} is no EC key; remove the folder to begin anew")
+        ca_key = self._ca_key()
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, leaf.name)])
         certificate = (
@@ -131,7 +132,19 @@ class Authority:
         pem, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         if not pem.exists() or not key.exists():
             return None
-        return x509.load_pem_x509_certificate(pem.read_bytes())
+        try:
+            found = x509.load_pem_x509_certificate(pem.read_bytes())
+            fits = found.public_key() == serialization.load_pem_private_key(key.read_bytes(), None).public_key()
+        except ValueError as why:
+            raise ValueError(f"{pem} or its key cannot be read ({why}); remove both to have them made anew") from why
+        # After a crash between the two there may be a new key beside an old certificate.
+        return found if fits else None
+
+    def _ca_key(self) -> ec.EllipticCurvePrivateKey:
+        key = serialization.load_pem_private_key((self.folder / "ca.key").read_bytes(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ValueError(f"{self.folder / 'ca.key'} is no EC key; remove the folder to begin anew")
+        return key
 
     def _good(self, leaf: Leaf, ca: x509.Certificate) -> bool:
         found = self._load(leaf.name)

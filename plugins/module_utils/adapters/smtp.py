@@ -1,7 +1,7 @@
 """An SMTP dialogue that shows whether a server takes mail, without handing it any (RFC 5321).
 
 What it finds is classified as DESIGN, "Words", has it: `down` for no connection, time-out, lost connection and a 421
-greeting; `refused` for every other 4xx or 5xx, which only a live server can give.
+greeting (or in place of a reply to EHLO); `refused` for every other 4xx or 5xx, which only a live server can give.
 """
 
 from __future__ import annotations
@@ -96,7 +96,11 @@ def _talk(what: Dialogue, verify: bool) -> Outcome:
         _expect(stage, 220, code, words)
         said = "no STARTTLS"
         stage = "EHLO"
-        _expect(stage, 250, *smtp.ehlo())
+        code, words = smtp.ehlo()
+        if code == CLOSING:
+            # Postfix, as a client, makes no difference between this and a 421 greeting; nor do we.
+            return Outcome(Result.DOWN, f"{stage}: {_reply(code, words)}")
+        _expect(stage, 250, code, words)
         if smtp.has_extn("starttls"):
             stage = "STARTTLS"
             said = _starttls(smtp, what, verify)

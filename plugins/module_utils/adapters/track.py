@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 
 FOLDER = Path("/run/holdfast/track")
@@ -22,7 +21,7 @@ class TrackFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.parent / f".{self.path.name}.new"
         new.write_text("1\n" if owner else "0\n")
-        os.replace(new, self.path)
+        new.replace(self.path)
 
     def read(self) -> bool:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Mistakes in an inventory, all of them in one list, before any host is touched (issue "Bad input", R6).
+"""Mistakes in an inventory, all of them in one list, before any host is touched (R6).
 
 Pure: gets the resolved variables and knows in which file each one stands.
 """

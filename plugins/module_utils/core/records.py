@@ -1,4 +1,4 @@
-"""What has to change in DNS zones so that they hold the wished-for records. Pure; names are absolute, with a dot at the end."""
+"""What has to change in DNS zones so that they hold the wished-for records. Pure; names end with a dot."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 ETCD = shutil.which("etcd")
 
@@ -49,8 +50,8 @@ class Cluster:
             "--election-timeout=500",
             "--log-level=error",
         ]
-        log = (self.folder / f"{n}.log").open("ab")
-        self.members[n] = subprocess.Popen(argv, stdout=log, stderr=log)
+        with (self.folder / f"{n}.log").open("ab") as log:
+            self.members[n] = subprocess.Popen(argv, stdout=log, stderr=log)
 
     def kill(self, n: int) -> None:
         member = self.members[n]
@@ -63,14 +64,13 @@ class Cluster:
         deadline = time.monotonic() + 30
         for url in self.urls:
             while True:
-                with contextlib.suppress(OSError):
-                    with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
-                        if b'"true"' in answer.read():
-                            break
+                with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
+                    if b'"true"' in answer.read():
+                        break
                 assert time.monotonic() < deadline, f"{url} is not healthy: see {self.folder}"
                 time.sleep(0.1)
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         for n in range(len(self.ports)):
             self.start(n)
         self.wait_healthy()
@@ -82,18 +82,23 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def losing_answers(target: str, paths: set[str]) -> Iterator[str]:
-    """URL of a proxy that hands on everything and drops the connection instead of answering for `paths`."""
+def losing_answers(target: str, paths: set[str], seen: set[str] | None = None) -> Iterator[str]:
+    """URL of a proxy that hands on everything and drops the connection instead of answering for `paths`.
+
+    `seen` gets the clients' connections.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
+            if seen is not None:
+                seen.add(str(self.client_address))
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            upstream = http.client.HTTPConnection(target.removeprefix("http://"), timeout=5)
-            upstream.request("POST", self.path, body, {"Content-Type": "application/json"})
-            answer = upstream.getresponse()
-            data = answer.read()
+            with contextlib.closing(http.client.HTTPConnection(target.removeprefix("http://"), timeout=5)) as upstream:
+                upstream.request("POST", self.path, body, {"Content-Type": "application/json"})
+                answer = upstream.getresponse()
+                data = answer.read()
             if self.path in paths:
                 self.close_connection = True
                 return

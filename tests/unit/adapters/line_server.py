@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 
 HANG = "(hang)"
 DROP = "(drop)"
-STARTTLS = "(starttls)"
 
 
 @dataclass
 class Talk:
-    """`greeting` and `answer(line)` give the reply, or HANG or DROP; STARTTLS begins TLS behind its reply."""
+    """`greeting` and `answer(line)` give the reply, or HANG or DROP. With a context, STARTTLS begins TLS."""
 
     greeting: str
     answer: Callable[[str], str]
@@ -33,38 +32,39 @@ def serve(talk: Talk) -> Iterator[int]:
     over = threading.Event()
 
     def one(sock: socket.socket) -> None:
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            sock.settimeout(10)
+        sock.settimeout(10)
+        try:
             if talk.tls_at_once and talk.context is not None:
                 sock = talk.context.wrap_socket(sock, server_side=True)
-            stack.callback(sock.close)
-
-            def say(text: str) -> bool:
-                if text == HANG:
-                    over.wait(10)
-                    return False
-                if text != DROP:
-                    sock.sendall(text.encode() + b"\r\n")
-                return text != DROP
-
-            if not say(talk.greeting):
+            if not say(sock, talk.greeting):
                 return
-            rest = b""
-            while True:
-                while b"\n" not in rest:
-                    data = sock.recv(4096)
-                    if not data:
-                        return
-                    rest += data
-                raw, _, rest = rest.partition(b"\n")
-                line = raw.decode(errors="replace").rstrip("\r")
+            while (line := hear(sock)) is not None:
                 talk.heard.append(line)
                 if line == "STARTTLS" and talk.context is not None:
                     sock.sendall(b"220 2.0.0 go ahead\r\n")
                     sock = talk.context.wrap_socket(sock, server_side=True)
-                    continue
-                if not say(talk.answer(line)):
+                elif not say(sock, talk.answer(line)):
                     return
+        except OSError:
+            pass  # the client has gone, or there was no TLS to agree on
+        finally:
+            sock.close()
+
+    def say(sock: socket.socket, text: str) -> bool:
+        if text == HANG:
+            over.wait(10)
+        elif text != DROP:
+            sock.sendall(text.encode() + b"\r\n")
+        return text not in (HANG, DROP)
+
+    def hear(sock: socket.socket) -> str | None:
+        line = b""
+        while not line.endswith(b"\n"):
+            octet = sock.recv(1)
+            if not octet:
+                return None
+            line += octet
+        return line.decode(errors="replace").rstrip("\r\n")
 
     def accept() -> None:
         while True:

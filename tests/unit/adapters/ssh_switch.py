@@ -44,7 +44,7 @@ class Switch(paramiko.ServerInterface):
             self.hang.wait(10)
             return
         text, status = self.answer(command)
-        with contextlib.suppress(OSError, paramiko.SSHException):
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             channel.sendall(text.encode())
             if status is None:
                 channel.get_transport().close()

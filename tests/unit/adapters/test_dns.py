@@ -78,8 +78,8 @@ def knot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     for zone in ("alpha", "beta"):
         text = f"$ORIGIN {zone}.example.\n$TTL 60\n@ SOA ns h 1 60 60 600 60\n@ NS ns\n@ MX 5 old\nns A 10.3.3.41\n"
         (folder / f"{zone}.example.zone").write_text(text)
-    log = (folder / "log").open("wb")
-    server = subprocess.Popen([KNOTD, "-c", str(folder / "knot.conf")], stdout=log, stderr=log)
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen([KNOTD, "-c", str(folder / "knot.conf")], stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 20
         while True:

@@ -75,8 +75,10 @@ def key(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def one(cluster: Cluster) -> Coordinator:
-    return EtcdCoordinator(cluster.urls, timeout=5)
+def one(cluster: Cluster) -> Iterator[EtcdCoordinator]:
+    made = EtcdCoordinator(cluster.urls, timeout=5)
+    yield made
+    made.close()
 
 
 @real
@@ -269,11 +271,10 @@ def test_members_come_and_go(tmp_path: Path) -> None:
 
 @real
 def test_calls_reuse_one_connection(cluster: Cluster, key: str) -> None:
-    one = EtcdCoordinator(cluster.urls[:1])
-    one.get(key)
-    adapter = one._members[0][1].session.get_adapter("http://")
-    pools = adapter.poolmanager.pools
-    for _ in range(20):
-        one.get(key)
-    (pool,) = [pools[k] for k in pools]
-    assert pool.num_connections == 1
+    connections: set[str] = set()
+    with losing_answers(cluster.urls[0], set(), connections) as proxy:
+        one = EtcdCoordinator([proxy])
+        for _ in range(20):
+            one.get(key)
+        one.close()
+    assert len(connections) == 1

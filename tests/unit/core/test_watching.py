@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -39,7 +40,7 @@ def test_attempts_alternate_between_the_routes() -> None:
     world.let_run(world.watch(DEFAULT, (Method.PROBE,)), 200)
     routes = [a.route for a in world.attempts]
     assert len(routes) >= 6
-    assert all(a != b for a, b in zip(routes, routes[1:], strict=False))
+    assert all(a != b for a, b in itertools.pairwise(routes))
 
 
 def test_each_method_alone_finds_a_dead_server() -> None:

@@ -56,7 +56,7 @@ def test_two_checkouts_do_not_share_a_lab(tmp_path: Path) -> None:
 
 def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(LabError, match="missing program: ip, mkfs.ext4; apt-get install e2fsprogs iproute2"):
+    with pytest.raises(LabError, match=r"missing program: ip, mkfs.ext4; apt-get install e2fsprogs iproute2"):
         command.require("ip", "mkfs.ext4")
 
 

@@ -141,7 +141,7 @@ def test_unknown_hosts_and_segments_are_answered_with_the_known_ones() -> None:
 def test_an_inventory_goes_by_name_or_path() -> None:
     compact = inventory_folder("compact")
     assert compact == inventory_folder("inventories/compact") == inventory_folder(str(compact))
-    with pytest.raises(LabError, match="no such inventory: nix; .*compact"):
+    with pytest.raises(LabError, match=r"no such inventory: nix; .*compact"):
         inventory_folder("nix")
 
 

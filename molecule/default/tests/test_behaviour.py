@@ -1,0 +1,187 @@
+"""What the deployed hosts do, seen from outside and from inside: mail arrives, ports refuse, files survive."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import Hosts
+
+from tests.story.coordinator import Records
+from tests.story.machines import Lab, wait_for
+from tests.story.messages import letters
+from tests.story.outage import CA_ON_CLIENT, IDENTITY, Post, arrived, judge
+
+MX, RELAY_MX = "mx.alpha.example", "relay2.alpha.example"
+Journal = list[tuple[str, str]]
+
+
+def swaks(lab: Lab, *args: str) -> str:
+    """A dialogue from outside; its whole transcript, whatever its end."""
+    quoted = " ".join(f"'{a}'" for a in args)
+    return lab.shell("client1", f"swaks --timeout 30 --helo client1.outside.example {quoted} 2>&1 || true")
+
+
+def test_the_domain_names_both_mail_exchangers(hosts: Hosts) -> None:
+    answer = hosts["client1"].check_output("dig +short MX alpha.example").split("\n")
+    assert sorted(answer) == [f"10 {MX}.", f"20 {RELAY_MX}."]
+    assert hosts["client1"].check_output(f"dig +short A {MX}") == "203.0.113.10"
+
+
+def test_one_host_owns_the_identity_and_only_there_is_its_address(hosts: Hosts, records: Records) -> None:
+    owner = records.owner(IDENTITY)
+    assert owner is not None
+    for name in ("mail1", "mail2"):
+        addresses = hosts[name].check_output("ip -4 -o addr show dev svc0")
+        assert ("203.0.113.10/32" in addresses) == (name == owner.host)
+
+
+@pytest.mark.parametrize("name", ["mail1", "mail2", "relay2"])
+def test_the_distributions_own_services_are_masked(hosts: Hosts, name: str) -> None:
+    units = ["postfix.service"] + (["dovecot.service"] if name.startswith("mail") else [])
+    for unit in units:
+        assert hosts[name].run(f"systemctl is-enabled {unit}").stdout.strip() == "masked"
+
+
+@pytest.mark.parametrize(
+    ("name", "uid"), [("postfix", 2001), ("dovecot", 2003), ("dovenull", 2004), ("vmail", 2005), ("holdfast", 2006)]
+)
+def test_accounts_have_the_same_ids_everywhere(hosts: Hosts, name: str, uid: int) -> None:
+    for host in ("mail1", "mail2", "store1", "relay2"):
+        assert hosts[host].user(name).uid == uid
+
+
+def test_every_kind_of_letter_arrives_unchanged_in_the_right_mailbox(lab: Lab, post: Post, journal: Journal) -> None:
+    journal += [("mail1", f"holdfast-postfix@{IDENTITY}"), ("mail1", f"holdfast-dovecot@{IDENTITY}")]
+    written = letters(100, "kinds")
+    kinds = {w.kind: w for w in reversed(written)}
+    chosen = list(kinds.values())
+    assert set(kinds) == {"plain", "attachment", "utf8", "long_lines", "dots", "empty_sender", "two_recipients"}
+    post.hand_over(chosen, "/var/tmp/story/kinds")
+    process = post.send("/var/tmp/story/kinds", 5)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    wait_for("all kinds of letters", lambda: len(set(arrived(chosen, post.boxes()))) == 1, 120, every=2)
+    verdict = judge(chosen, post.boxes(), [])
+    assert verdict.mistakes == [] and verdict.copies_found == len(chosen) + 1
+
+
+@pytest.mark.parametrize("server", [MX, RELAY_MX])
+def test_an_unknown_user_is_refused_at_once_by_both(lab: Lab, server: str) -> None:
+    said = swaks(lab, "--server", server, "--from", "x@outside.example", "--to", "nobody@alpha.example")
+    assert re.search(r"<\*\* +550 5\.1\.1", said), said
+
+
+@pytest.mark.parametrize("server", [MX, RELAY_MX])
+def test_a_too_large_message_is_refused_by_both(lab: Lab, server: str) -> None:
+    script = (
+        "import smtplib, sys; s = smtplib.SMTP(sys.argv[1], 25, timeout=30); s.ehlo('client1.outside.example')\n"
+        "print(s.docmd('MAIL', 'FROM:<x@outside.example> SIZE=52428801'))"
+    )
+    assert "552" in lab.run("client1", "python3", "-c", script, server)
+
+
+@pytest.mark.parametrize("server", [MX, RELAY_MX])
+def test_neither_is_an_open_relay(lab: Lab, server: str) -> None:
+    said = swaks(lab, "--server", server, "--from", "alice@alpha.example", "--to", "x@elsewhere.example")
+    assert re.search(r"<\*\* +[45]54 ", said), said
+
+
+def test_submission_takes_mail_to_anywhere_after_a_login_and_only_then(lab: Lab, post: Post) -> None:
+    common = ("--server", MX, "--port", "587", "--tls", "--from", "alice@alpha.example", "--to", "bob@alpha.example")
+    assert "530 5.7.0" in swaks(
+        lab, "--server", MX, "--port", "587", "--from", "a@alpha.example", "--to", "b@x.example"
+    )
+    refused = swaks(lab, *common)
+    assert re.search(r"<[~*]\* +[45]5[04] ", refused), refused
+    login = ("--auth", "PLAIN", "--auth-user", "alice@alpha.example", "--auth-password")
+    assert "535 5.7.8" in swaks(lab, *common, *login, "wrong")
+    said = swaks(lab, *common, *login, post.passwords["alice@alpha.example"], "--quit-after", "RCPT")
+    assert re.search(r"<~ +250 2\.1\.5", said), said
+
+
+def test_the_same_certificate_authority_vouches_for_smtp_and_imap(hosts: Hosts) -> None:
+    for port, start in (("25", "-starttls smtp"), ("993", ""), ("143", "-starttls imap")):
+        command = (
+            f"openssl s_client -connect {MX}:{port} {start} -verify_hostname {MX} -CAfile {CA_ON_CLIENT} </dev/null"
+        )
+        assert "Verify return code: 0 (ok)" in hosts["client1"].run(command).stdout
+
+
+def test_a_plain_text_login_is_refused(lab: Lab) -> None:
+    script = (
+        "import imaplib, sys\n"
+        "box = imaplib.IMAP4(sys.argv[1], 143, timeout=30)\n"
+        "try: print(box.login('alice@alpha.example', 'x'))\n"
+        "except imaplib.IMAP4.error as why: print('REFUSED', why)"
+    )
+    said = lab.run("client1", "python3", "-c", script, MX)
+    assert "REFUSED" in said and ("PRIVACYREQUIRED" in said or "disallowed" in said.lower()), said
+
+
+def test_a_missing_track_file_reads_as_failed(lab: Lab, hosts: Hosts, records: Records, journal: Journal) -> None:
+    """On the host that does not own it, where nothing else touches the file."""
+    owner = records.owner(IDENTITY)
+    assert owner is not None
+    standby = "mail2" if owner.host == "mail1" else "mail1"
+    journal.append((standby, "keepalived"))
+    assert hosts[standby].service("keepalived").is_running
+    lab.shell(standby, f"rm -f /run/holdfast/track/{IDENTITY} && systemctl restart keepalived")
+    wait_for("keepalived", lambda: hosts[standby].service("keepalived").is_running, 20)
+    assert "203.0.113.10" not in hosts[standby].check_output("ip -4 -o addr show dev svc0")
+
+
+def test_only_the_owner_may_mount_the_identity(lab: Lab, hosts: Hosts, records: Records) -> None:
+    owner = records.owner(IDENTITY)
+    assert owner is not None
+    standby = "mail2" if owner.host == "mail1" else "mail1"
+    tried = hosts[standby].run(
+        f"mkdir -p /mnt/t && timeout 20 mount -t nfs4 -o retry=0 10.1.3.21:/srv/store/{IDENTITY} /mnt/t"
+    )
+    assert tried.rc != 0, "the store let a host in that does not own the identity"
+    assert hosts[owner.host].mount_point(f"/srv/holdfast/{IDENTITY}").filesystem == "nfs4"
+
+
+def test_a_restarted_agent_stops_nothing(lab: Lab, hosts: Hosts, records: Records, journal: Journal) -> None:
+    owner = records.owner(IDENTITY)
+    assert owner is not None
+    journal.append((owner.host, "holdfast-agent"))
+    show = f"systemctl show -p MainPID --value holdfast-postfix@{IDENTITY} holdfast-dovecot@{IDENTITY}"
+    before = hosts[owner.host].check_output(show)
+    lab.shell(owner.host, "systemctl restart holdfast-agent")
+    assert hosts[owner.host].service("holdfast-agent").is_running
+    assert hosts[owner.host].check_output(show) == before
+    assert "0" not in before.split()
+
+
+def test_routes_to_the_identity_are_two(hosts: Hosts) -> None:
+    for source in ("10.2.1.31", "10.2.2.31"):
+        hosts["relay2"].run_test("ping -c 2 -W 2 -I %s 203.0.113.10", source)
+
+
+def test_sites_are_thirty_milliseconds_apart(hosts: Hosts) -> None:
+    said = hosts["mail2"].check_output("ping -c 5 -i 0.3 -q 10.1.3.21")
+    least = float(re.search(r"= ([\d.]+)/", said)[1])  # type: ignore[index]
+    assert least >= 29.0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("interval: 5", "interval"),
+        ("threshold: {attempts: null, seconds: null}", "threshold"),
+        ("methods: [pigeon]", "methods"),
+    ],
+)
+def test_a_monitor_with_a_broken_configuration_says_why(lab: Lab, hosts: Hosts, change: str, words: str) -> None:
+    key = change.split(":")[0]
+    script = (
+        "import sys, yaml\n"
+        "c = yaml.safe_load(open('/etc/holdfast/monitor.yml'))\n"
+        "c[sys.argv[1]] = yaml.safe_load(sys.argv[2])[sys.argv[1]]\n"
+        "yaml.safe_dump(c, open('/run/broken.yml', 'w'))"
+    )
+    lab.run("relay2", "python3", "-c", script, key, change)
+    done = hosts["relay2"].run("PYTHONPATH=/usr/lib/holdfast python3 -m holdfast.daemons.monitor /run/broken.yml")
+    assert done.rc == 78
+    assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1

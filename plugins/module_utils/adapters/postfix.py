@@ -1,0 +1,256 @@
+"""The relay's Postfix: what waits in its queue, which route it takes, and what became of one delivery.
+
+Postfix 3.10: postqueue(1), transport(5), and the smtp client's log lines (src/global/log_adhoc.c), read from the
+journal. One transport a route, bound to the relay's own address in it; they log as `NAME/route-ROUTE/smtp`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.model import Attempt, Identity, Method, Result, Route
+from ..core.ports import Clock, Log, Unavailable
+from . import command
+
+TRANSPORT = "route-"
+
+# The queue manager keeps the last answer of its resolver for so long (src/global/resolve_clnt.c), in whole seconds: a
+# second attempt for the same address within it takes the route of the first, whatever the table says by then.
+RESOLVER_CACHE = 31.0
+PATIENCE = 2.0  # seconds that an attempt is put off for the sake of its route
+
+DELIVERY = re.compile(
+    r"(?P<queue_id>[0-9A-Za-z]+): to=<(?P<recipient>[^>]*)>, (?:.*, )?dsn=(?P<dsn>\d\.\d+\.\d+), "
+    r"status=(?P<status>\w+) \((?P<text>.*)\)"
+)
+SUSPENDED = "delivery temporarily suspended: "
+
+# connect(2) failed. "Connection refused" is down too: the host lives, no server does.
+NOT_CONNECTED = re.compile(
+    r"connect to \S+: (Connection refused|Connection timed out|Operation timed out|No route to host|Host is down"
+    r"|Network is unreachable|Network is down|Connection reset by peer|Software caused connection abort)"
+)
+LOST = re.compile(r"(lost connection with|conversation with) ")
+CLOSING = re.compile(r"refused to talk to me: 421[ -]")
+# dsn codes of RFC 3463 for texts that are not known: no answer from host, bad connection.
+LINE_CODES = {"4.4.1", "4.4.2"}
+OWN_FAULTS = re.compile(r"connect to \S+: (Permission denied|Cannot assign requested address|Operation not permitted)")
+
+
+def classify(status: str, dsn: str, text: str) -> Result:
+    """What a delivery's log line says about the server.
+
+    `status`: sent, deferred, bounced, …; `text`: what stands in brackets behind it. DOWN needs a sign that nobody
+    answered; whatever else kept a message back, here or there, is no reason to take a server's identity away.
+    """
+    if status == "sent":
+        return Result.OK
+    text = text.removeprefix(SUSPENDED)
+    if OWN_FAULTS.match(text):
+        return Result.REFUSED
+    if NOT_CONNECTED.match(text) or LOST.match(text) or CLOSING.search(text):
+        return Result.DOWN
+    if dsn in LINE_CODES and not re.match(r"host \S+ (said|refused)", text):
+        return Result.DOWN
+    return Result.REFUSED
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A log line about one recipient; `transport` is the one that logged it."""
+
+    queue_id: str
+    recipient: str
+    dsn: str
+    status: str
+    text: str
+    transport: str
+
+
+def parse_journal(line: str) -> Delivery | None:
+    """An entry of `journalctl -o json`, None when it tells of no delivery."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    message = entry.get("MESSAGE")
+    if not isinstance(message, str) or (found := DELIVERY.match(message)) is None:
+        return None
+    parts = str(entry.get("SYSLOG_IDENTIFIER", "")).split("/")
+    return Delivery(**found.groupdict(), transport=parts[1] if len(parts) == 3 else "")
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A message in the queue. `arrival`: Unix seconds."""
+
+    queue_id: str
+    queue: str
+    arrival: float
+    recipients: tuple[str, ...]
+
+
+def parse_queue(text: str) -> Iterator[Waiting]:
+    """`postqueue -j`: one JSON object a line. Raises ValueError."""
+    for line in text.splitlines():
+        if line.strip():
+            entry: dict[str, Any] = json.loads(line)
+            yield Waiting(
+                str(entry["queue_id"]),
+                str(entry["queue_name"]),
+                float(entry["arrival_time"]),
+                tuple(str(r["address"]) for r in entry.get("recipients", ())),
+            )
+
+
+def serves(domains: Collection[str], recipient: str) -> bool:
+    return recipient.rpartition("@")[2].lower() in domains
+
+
+def oldest(messages: Iterable[Waiting], domains: Collection[str]) -> Waiting | None:
+    """The message to try: the oldest of the deferred ones, else the oldest that is not held back by hand."""
+    mine = [m for m in messages if m.queue != "hold" and any(serves(domains, r) for r in m.recipients)]
+    return min(mine, key=lambda m: (m.queue != "deferred", m.arrival, m.queue_id), default=None)
+
+
+def render_table(identities: Iterable[Identity], routes: Mapping[str, str]) -> str:
+    """transport(5): every domain goes over its identity's route to its address, without asking DNS."""
+    lines = ["# Written by holdfast-monitor, which chooses the routes; changes are lost.\n"]
+    for identity in identities:
+        nexthop = f"[{identity.address}]:25"
+        lines += [f"{domain}\t{TRANSPORT}{routes[identity.name]}:{nexthop}\n" for domain in identity.domains]
+    return "".join(lines)
+
+
+class PostfixQueue:
+    """Implements `core.ports.RelayQueue`, and `deliver` of `core.ports.Prober`.
+
+    `identities`: all that this relay holds mail for; `routes`: in their order, the first is used until somebody
+    chooses; `table`: source text of the map `lmdb:TABLE`; `syslog_name`: of the instance; `timeout`: seconds that one
+    attempt may take, longer than the transports' connection and greeting timeouts together.
+    """
+
+    def __init__(
+        self,
+        identities: Sequence[Identity],
+        routes: Sequence[Route],
+        clock: Clock,
+        log: Log,
+        *,
+        config_dir: str = "/etc/postfix",
+        table: str = "/var/lib/holdfast/relay/transport",
+        syslog_name: str = "holdfast-relay",
+        timeout: float = 45.0,
+        run: command.Run = command.run,
+        follow: command.Follow = command.follow,
+    ) -> None:
+        self._identities = identities
+        self._routes = {i.name: routes[0].name for i in identities}
+        self._clock = clock
+        self._log = log
+        self._config_dir = config_dir
+        self._table = Path(table)
+        self._timeout = timeout
+        self._run = run
+        self._follow = follow
+        tags = [f"{syslog_name}/{TRANSPORT}{r.name}/smtp" for r in routes]
+        self._tags = [*tags, f"{syslog_name}/error", f"{syslog_name}/retry"]
+        self._tried: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def waiting(self, identity: Identity) -> int:
+        return sum(any(serves(identity.domains, r) for r in m.recipients) for m in self._queue())
+
+    def flush(self, identity: Identity) -> int:
+        """All of the queue is tried, since Postfix can flush one destination only where it kept a list for it."""
+        count = self.waiting(identity)
+        self._postqueue("-f")
+        return count
+
+    def use_route(self, identities: Sequence[Identity], route: Route) -> None:
+        """Nothing is written when the table says so already. Its map changes in one transaction (lmdb)."""
+        with self._lock:
+            self._routes.update({i.name: route.name for i in identities})
+            text = render_table(self._identities, self._routes)
+            try:
+                if self._built() and self._table.read_text() == text:
+                    return
+                new = self._table.with_name(f".{self._table.name}.new")
+                new.write_text(text)
+                new.replace(self._table)
+                self._run(["postmap", "-c", self._config_dir, f"lmdb:{self._table}"], timeout=20.0)
+            except OSError as why:
+                raise Unavailable(f"{self._table}: {why.strerror}") from why
+
+    def _built(self) -> bool:
+        """Is the map as new as its source? It is not, where somebody was interrupted between the two."""
+        built = self._table.with_name(f"{self._table.name}.lmdb")
+        try:
+            return built.stat().st_mtime_ns >= self._table.stat().st_mtime_ns
+        except FileNotFoundError:
+            return False
+
+    def deliver(self, identity: Identity, route: Route) -> Attempt | None:
+        """Let Postfix deliver the identity's oldest message over `route`, and read in the journal what came of it.
+
+        None when no message waits, and when this relay's own Postfix says nothing: that is logged, and no word
+        about the server. The attempt's route is the one that the log names.
+        """
+        start = self._clock.now()
+        try:
+            message = oldest(self._queue(), identity.domains)
+            if message is None:
+                return None
+            self._wait_for_resolver(identity, route)
+            self.use_route([identity], route)
+            start = self._clock.now()
+            self._tried[identity.name] = self._clock.boottime()
+            self._postqueue("-i", message.queue_id)
+            delivery = self._outcome(message, identity, start)
+        except Unavailable as why:
+            self._log("relay_queue_failed", identity=identity.name, detail=str(why), level="alert")
+            return None
+        if delivery is None:
+            detail = f"no word of {message.queue_id} within {self._timeout:g} s"
+            self._log(
+                "relay_queue_failed", identity=identity.name, message=message.queue_id, detail=detail, level="alert"
+            )
+            return None
+        named = delivery.transport.removeprefix(TRANSPORT)
+        taken = named if delivery.transport.startswith(TRANSPORT) else route.name
+        if taken != route.name:
+            self._log("route_differs", identity=identity.name, message=message.queue_id, asked=route.name, route=taken)
+        result = classify(delivery.status, delivery.dsn, delivery.text)
+        words = f"{delivery.recipient}: {delivery.status} {delivery.dsn} {delivery.text}"
+        return Attempt(Method.DELIVERY, taken, result, start, self._clock.now(), words, message.queue_id)
+
+    def _queue(self) -> list[Waiting]:
+        try:
+            return list(parse_queue(self._postqueue("-j")))
+        except (ValueError, KeyError) as why:
+            raise Unavailable(f"postqueue -j: {why}") from why
+
+    def _postqueue(self, *words: str) -> str:
+        return self._run(["postqueue", "-c", self._config_dir, *words], timeout=30.0)
+
+    def _wait_for_resolver(self, identity: Identity, route: Route) -> None:
+        tried = self._tried.get(identity.name)
+        if tried is not None and self._routes[identity.name] != route.name:
+            left = tried + RESOLVER_CACHE - self._clock.boottime()
+            self._clock.sleep(max(0.0, min(left, PATIENCE)))
+
+    def _outcome(self, message: Waiting, identity: Identity, since: float) -> Delivery | None:
+        argv = ["journalctl", "--follow", "--no-tail", "--quiet", "--output=json", f"--since=@{since:.6f}"]
+        argv += [f"--identifier={tag}" for tag in self._tags]
+        with self._follow(argv, timeout=self._timeout) as lines:
+            for line in lines:
+                found = parse_journal(line)
+                if found and found.queue_id == message.queue_id and serves(identity.domains, found.recipient):
+                    return found
+        return None

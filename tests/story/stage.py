@@ -1,0 +1,165 @@
+"""What the outages have in common: hosts up, an owner that runs, letters sent, and questions about all of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from holdfast.core import keys
+from holdfast.core.model import Owner, Phase, Report, Run, RunState
+
+from . import journal
+from .coordinator import Records
+from .machines import Lab, StoryError, wait_for
+from .messages import SENDER, Letter, letters
+from .outage import CLIENT, IDENTITY, RELAY, Post, arrived, judge
+
+MAIL_HOSTS = ("mail1", "mail2")
+RELAY_NAME = "relay2.alpha.example"
+
+
+@dataclass
+class Stage:
+    """One lab on which outages are played one after the other."""
+
+    lab: Lab
+    records: Records
+    post: Post
+    inventory: Path
+    begun: float = field(default_factory=time.time)
+
+    # --- before and after -------------------------------------------------------------------------------------------
+
+    def set_up(self) -> None:
+        self.tidy()
+        self.wait_running()
+        for host in MAIL_HOSTS:
+            wait_for(f"{host} being ready", lambda host=host: self.ready(host), 90)  # type: ignore[misc]
+        for address in self.post.passwords:
+            self.post.read(address, "expunge")
+        self.begun = time.time() - 1
+
+    def tidy(self) -> None:
+        """Undo what an outage has left: fences are allowed again, hosts are on, cables plugged."""
+        status = json.loads(self.lab.word("status", "--json"))
+        for host in status["hosts"]:
+            if host["state"] == "paused":
+                self.lab.word("resume", host["name"])
+            elif host["state"] == "off":
+                self.lab.word("start", host["name"])
+        for host in MAIL_HOSTS:
+            self.lab.word("switch", "allow", host)
+
+    # --- questions --------------------------------------------------------------------------------------------------
+
+    def owner(self) -> Owner:
+        found = self.records.owner(IDENTITY)
+        if found is None:
+            raise StoryError(f"{IDENTITY} has no owner")
+        return found
+
+    def standby(self) -> str:
+        owner = self.owner().host
+        return next(h for h in MAIL_HOSTS if h != owner)
+
+    def report(self, host: str) -> Report | None:
+        value = self.records.get(keys.report(host, IDENTITY)).get(keys.report(host, IDENTITY))
+        return None if value is None else Report.from_json(value)
+
+    def ready(self, host: str) -> bool:
+        lease = self.records.get(keys.lease(host))
+        value = self.records.get(keys.ready(host, IDENTITY)).get(keys.ready(host, IDENTITY))
+        return bool(lease and value and value["ready"] and time.time() - value["time"] < 60)
+
+    def evidence(self) -> dict[str, Any]:
+        value: dict[str, Any] = self.records.get(keys.evidence(IDENTITY, RELAY)).get(keys.evidence(IDENTITY, RELAY), {})
+        return value
+
+    def held(self) -> int:
+        """Messages in the relay's queue."""
+        return len(self.lab.shell(RELAY, "postqueue -j").splitlines())
+
+    def runs_here(self, host: str) -> bool:
+        """Does anything of the identity run on that host, by the host's own word?"""
+        said = self.lab.shell(
+            host,
+            f"systemctl is-active holdfast-postfix@{IDENTITY} holdfast-dovecot@{IDENTITY}; ip -4 -o addr show dev svc0;"
+            f" grep -c ' /srv/holdfast/{IDENTITY} ' /proc/self/mountinfo; true",
+        )
+        return "\nactive" in f"\n{said}" or "203.0.113.10" in said or "\n1" in said
+
+    # --- waiting ----------------------------------------------------------------------------------------------------
+
+    def wait_running(self, seconds: float = 120) -> Owner:
+        """Until the recorded owner says that it runs at its epoch, and answers."""
+
+        def look() -> Owner | None:
+            owner = self.owner()
+            report = self.report(owner.host)
+            if report is None or report.epoch != owner.epoch or report.phase is not Phase.RUNNING:
+                return None
+            said = self.lab.shell(CLIENT, "nc -w 5 203.0.113.10 25 </dev/null || true", check=False)
+            return owner if said.startswith("220") else None
+
+        return wait_for(f"{IDENTITY} running", look, seconds, every=2)
+
+    def wait_run(self, since: float, state: RunState, seconds: float) -> Run:
+        def look() -> Run | None:
+            run = self.records.run(IDENTITY)
+            return run if run is not None and run.time >= since and run.state is state else None
+
+        return wait_for(f"a run that is {state}", look, seconds, every=2)
+
+    def wait_downs(self, count: int, seconds: float = 150) -> None:
+        wait_for(f"{count} attempts down", lambda: self.evidence().get("downs", 0) >= count, seconds, every=2)
+
+    def wait_letters(self, written: Sequence[Letter], seconds: float = 120) -> dict[str, list[dict[str, Any]]]:
+        boxes: dict[str, list[dict[str, Any]]] = {}
+
+        def look() -> bool:
+            boxes.update(self.post.boxes())
+            have, want = arrived(written, boxes)
+            return have == want
+
+        wait_for(f"{len(written)} letters", look, seconds, every=3)
+        return boxes
+
+    # --- doing ------------------------------------------------------------------------------------------------------
+
+    def kill_owner(self) -> tuple[str, float]:
+        host = self.owner().host
+        self.lab.word("kill", host)
+        return host, time.time()
+
+    def send_to_relay(self, count: int, name: str) -> list[Letter]:
+        """Letters straight to the second mail exchanger, as a sender does that cannot reach the first."""
+        written = [w for w in letters(count, f"{name}{int(time.time())}") if w.kind == "plain"]
+        for letter in written:
+            self.lab.run(
+                CLIENT,
+                *("swaks", "--server", RELAY_NAME, "--helo", "client1.outside.example", "--silent", "2"),
+                *("--from", SENDER, "--to", letter.recipients[0], "--data", "-"),
+                stdin=letter.data,
+            )
+        return written
+
+    def playbook(self, name: str, *words: str, check: bool = True) -> str:
+        command = self.lab.command(
+            "run", "--", "ansible-playbook", "-i", str(self.inventory), f"playbooks/{name}", *words
+        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.inventory.parent.parent)
+        if check and done.returncode != 0:
+            raise StoryError(f"{name}: exit {done.returncode}: {done.stdout[-3000:]}{done.stderr[-1000:]}")
+        return done.stdout
+
+    def mistakes(self, written: Sequence[Letter], boxes: dict[str, list[dict[str, Any]]]) -> list[str]:
+        """What is wrong with the letters, by mailboxes and all logs since the outage began."""
+        lines = journal.read(self.lab, RELAY, self.begun)
+        for host in (CLIENT, self.owner().host):
+            lines += journal.read(self.lab, host, self.begun)
+        return judge(written, boxes, lines).mistakes

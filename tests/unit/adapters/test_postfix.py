@@ -1,0 +1,377 @@
+"""What Postfix says and what it means. Texts and log entries are Postfix 3.10.13's own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from holdfast.adapters import postfix
+from holdfast.adapters.command import CommandError
+from holdfast.adapters.postfix import PostfixQueue, classify, oldest, parse_journal, parse_queue, render_table
+from holdfast.core.model import Identity, Result, Route
+from holdfast.core.ports import Unavailable
+from hypothesis import given
+from hypothesis import strategies as st
+
+ALPHA = Identity(
+    "mx.alpha.example", "203.0.113.10", "internet", ("alpha.example",), "mail1", ("mail1", "mail2"), "store1"
+)
+BETA = Identity(
+    "mx.beta.example", "203.0.113.11", "internet", ("beta.example", "b.example"), "mail2", ("mail1", "mail2"), "store1"
+)
+INTERNET, ISOLATED = Route("internet", "10.2.1.31", "10.2.1.1"), Route("isolated", "10.2.2.31", "10.2.2.1")
+HOST = "203.0.113.10[203.0.113.10]"
+
+DOWN = [
+    ("4.4.1", f"connect to {HOST}:25: Connection refused"),
+    ("4.4.1", f"connect to {HOST}:25: Connection timed out"),
+    ("4.4.1", f"connect to {HOST}:25: No route to host"),
+    ("4.4.1", f"connect to {HOST}:25: Network is unreachable"),
+    ("4.4.2", f"lost connection with {HOST} while receiving the initial server greeting"),
+    ("4.4.2", f"conversation with {HOST} timed out while receiving the initial server greeting"),
+    ("4.4.2", f"lost connection with {HOST} while performing the EHLO handshake"),
+    ("4.4.2", f"lost connection with {HOST} while sending MAIL FROM"),
+    ("4.4.2", f"lost connection with {HOST} while sending RCPT TO"),
+    ("4.4.2", f"lost connection with {HOST} while sending DATA command"),
+    ("4.4.2", f"lost connection with {HOST} while sending end of data -- message may be sent more than once"),
+    ("4.4.2", f"conversation with {HOST} timed out while sending message body"),
+    ("4.3.2", f"host {HOST} refused to talk to me: 421 4.3.2 too busy"),
+    ("4.0.0", f"host {HOST} refused to talk to me: 421 bye"),
+    ("4.0.0", f"host {HOST} refused to talk to me: 421-first line 421 bye"),
+    ("4.4.1", f"delivery temporarily suspended: connect to {HOST}:25: Connection timed out"),
+    ("4.4.2", f"delivery temporarily suspended: lost connection with {HOST} while sending RCPT TO"),
+    ("4.4.2", "a text that a later Postfix may have"),
+]
+REFUSED = [
+    ("4.7.1", f"host {HOST} refused to talk to me: 554 5.7.1 go away"),
+    ("4.7.1", f"host {HOST} refused to talk to me: 450 4.7.1 later"),
+    ("4.3.0", f"host {HOST} said: 451 4.3.0 try (in reply to MAIL FROM command)"),
+    ("4.2.1", f"host {HOST} said: 450 4.2.1 mailbox busy (in reply to RCPT TO command)"),
+    ("4.3.2", f"host {HOST} said: 421 4.3.2 shutting down (in reply to RCPT TO command)"),
+    ("4.4.2", f"host {HOST} said: 421 4.4.2 mx Error: timeout exceeded (in reply to DATA command)"),
+    ("4.0.0", f"host {HOST} said: 451 no (in reply to DATA command)"),
+    ("4.3.0", f"host {HOST} said: 451 4.3.0 queue file write error (in reply to end of DATA command)"),
+    ("4.3.1", f"host {HOST} said: 452 4.3.1 Insufficient system storage (in reply to end of DATA command)"),
+    (
+        "5.1.1",
+        f"host {HOST} said: 550 5.1.1 <a@alpha.example>: Recipient address rejected (in reply to RCPT TO command)",
+    ),
+    ("4.7.4", f"TLS is required, but was not offered by host {HOST}"),
+    ("4.7.5", "Server certificate not trusted"),
+    ("4.7.5", "Cannot start TLS: handshake failure"),
+    ("4.4.1", f"connect to {HOST}:25: Permission denied"),
+    ("4.3.0", "mail transport unavailable"),
+    ("4.4.3", "Host or domain name not found. Name service error for name=x type=A: Host not found, try again"),
+    ("4.3.0", "unknown mail transport error"),
+    ("4.4.1", f"delivery temporarily suspended: host {HOST} refused to talk to me: 554 5.7.1 go away"),
+]
+
+
+@pytest.mark.parametrize(("dsn", "text"), DOWN)
+def test_down(dsn: str, text: str) -> None:
+    assert classify("deferred", dsn, text) is Result.DOWN
+
+
+@pytest.mark.parametrize(("dsn", "text"), REFUSED)
+@pytest.mark.parametrize("status", ["deferred", "bounced"])
+def test_refused(status: str, dsn: str, text: str) -> None:
+    assert classify(status, dsn, text) is Result.REFUSED
+
+
+def test_sent() -> None:
+    assert classify("sent", "2.0.0", "250 2.0.0 Ok: queued as 4jYfzX4kxjz5B3") is Result.OK
+
+
+@given(st.from_regex(r"[45]\d\d[ -][^\n]{0,40}", fullmatch=True))
+def test_a_reply_of_a_live_server_is_never_down(reply: str) -> None:
+    assert classify("deferred", "4.4.2", f"host {HOST} said: {reply} (in reply to RCPT TO command)") is Result.REFUSED
+
+
+def entry(message: str, transport: str = "route-internet") -> str:
+    return json.dumps({"MESSAGE": message, "SYSLOG_IDENTIFIER": f"holdfast-relay/{transport}/smtp", "_PID": "637"})
+
+
+REAL = (
+    "4jYfzX4kxjz5B3: to=<alice@alpha.example>, relay=none, delay=31, delays=31/0/0.04/0, dsn=4.4.1, "
+    f"status=deferred (connect to {HOST}:25: Connection refused)"
+)
+
+
+class TestJournal:
+    def test_delivery(self) -> None:
+        found = parse_journal(entry(REAL))
+        assert found is not None
+        assert (found.queue_id, found.recipient, found.dsn, found.status, found.transport) == (
+            "4jYfzX4kxjz5B3",
+            "alice@alpha.example",
+            "4.4.1",
+            "deferred",
+            "route-internet",
+        )
+        assert found.text == f"connect to {HOST}:25: Connection refused"
+
+    def test_rewritten_recipient_and_brackets(self) -> None:
+        line = (
+            "4jYfzX4kxjz5B3: to=<a@alpha.example>, orig_to=<x@alpha.example>, relay=h[1.2.3.4]:25, conn_use=2, "
+            "delay=1, delays=0/0/0/1, dsn=4.3.0, status=deferred (host h said: 451 (a) (in reply to DATA command))"
+        )
+        found = parse_journal(entry(line))
+        assert found is not None
+        assert found.recipient == "a@alpha.example"
+        assert found.text == "host h said: 451 (a) (in reply to DATA command)"
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "",
+            "no json",
+            entry(f"connect to {HOST}:25: Connection refused"),
+            entry("4jYfzX4kxjz5B3: from=<a@x>, size=232, nrcpt=1 (queue active)"),
+            entry("4jYfzX4kxjz5B3: removed"),
+            json.dumps({"MESSAGE": [1, 2, 3]}),
+            json.dumps({}),
+        ],
+    )
+    def test_other_lines(self, line: str) -> None:
+        assert parse_journal(line) is None
+
+    def test_line_of_no_transport_of_ours(self) -> None:
+        found = parse_journal(json.dumps({"MESSAGE": REAL, "SYSLOG_IDENTIFIER": "holdfast-relay/error"}))
+        assert found is not None
+        assert found.transport == ""
+
+
+def queued(queue_id: str, recipient: str, arrival: int, queue: str = "deferred") -> str:
+    recipients = [{"address": recipient, "delay_reason": f"connect to {HOST}:25: Connection refused"}]
+    return json.dumps(
+        {
+            "queue_name": queue,
+            "queue_id": queue_id,
+            "arrival_time": arrival,
+            "message_size": 232,
+            "forced_expire": False,
+            "sender": "sender@out.example",
+            "recipients": recipients,
+        }
+    )
+
+
+QUEUE = "\n".join(
+    [
+        queued("A2", "alice@alpha.example", 200),
+        queued("A1", "Bob@Alpha.Example", 100),
+        queued("H0", "alice@alpha.example", 10, "hold"),
+        queued("B1", "x@beta.example", 50),
+        queued("S1", "x@sub.alpha.example", 20),
+        queued("A0", "alice@alpha.example", 5, "active"),
+    ]
+)
+
+
+class TestQueue:
+    def test_oldest_of_the_deferred_ones(self) -> None:
+        found = oldest(parse_queue(QUEUE), ALPHA.domains)
+        assert found is not None
+        assert found.queue_id == "A1"
+
+    def test_one_that_is_being_delivered_if_there_is_no_other(self) -> None:
+        messages = [m for m in parse_queue(QUEUE) if m.queue != "deferred"]
+        found = oldest(messages, ALPHA.domains)
+        assert found is not None
+        assert found.queue_id == "A0"
+
+    def test_none(self) -> None:
+        assert oldest(parse_queue(""), ALPHA.domains) is None
+        assert oldest(parse_queue(queued("H0", "a@alpha.example", 1, "hold")), ALPHA.domains) is None
+
+    @given(st.permutations(QUEUE.splitlines()))
+    def test_order_of_the_listing_does_not_matter(self, lines: list[str]) -> None:
+        found = oldest(parse_queue("\n".join(lines)), ALPHA.domains)
+        assert found is not None
+        assert found.queue_id == "A1"
+
+
+def test_table() -> None:
+    text = render_table([ALPHA, BETA], {ALPHA.name: "internet", BETA.name: "isolated"})
+    assert [line for line in text.splitlines() if not line.startswith("#")] == [
+        "alpha.example\troute-internet:[203.0.113.10]:25",
+        "beta.example\troute-isolated:[203.0.113.11]:25",
+        "b.example\troute-isolated:[203.0.113.11]:25",
+    ]
+
+
+class Clock:
+    """Stands still but for sleeping."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self.slept: list[float] = []
+
+    def now(self) -> float:
+        return self.time
+
+    def boottime(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+
+class Relay:
+    """Programs of a relay: a queue listing, postmap, and a journal that a test writes."""
+
+    def __init__(self, folder: Path, queue: str = QUEUE) -> None:
+        self.queue = queue
+        self.journal: Callable[[], list[str]] = list
+        self.ran: list[list[str]] = []
+        self.followed: list[str] = []
+        self.events: list[tuple[str, dict[str, object]]] = []
+        self.clock = Clock()
+        self.table = folder / "transport"
+        self.fail: str | None = None
+
+    def run(self, argv: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
+        self.ran.append(list(argv))
+        if self.fail is not None and self.fail in argv:
+            raise CommandError(f"{argv[0]}: status 69: mail system is down")
+        if argv[0] == "postmap":
+            self.table.with_name("transport.lmdb").write_text(self.table.read_text())
+        return self.queue if "-j" in argv else ""
+
+    @contextlib.contextmanager
+    def follow(self, argv: Sequence[str], *, timeout: float) -> Iterator[Iterator[str]]:
+        self.followed = list(argv)
+        yield iter(self.journal())
+
+    def log(self, event: str, /, **fields: object) -> None:
+        self.events.append((event, fields))
+
+    def made(self) -> PostfixQueue:
+        return PostfixQueue(
+            [ALPHA, BETA],
+            [INTERNET, ISOLATED],
+            self.clock,
+            self.log,
+            table=str(self.table),
+            run=self.run,
+            follow=self.follow,
+        )
+
+    def programs(self) -> list[str]:
+        return [argv[0] for argv in self.ran]
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Relay:
+    return Relay(tmp_path)
+
+
+class TestUseRoute:
+    def test_written_only_when_something_changes(self, relay: Relay) -> None:
+        queue = relay.made()
+        queue.use_route([ALPHA], ISOLATED)
+        queue.use_route([ALPHA], ISOLATED)
+        relay.made().use_route([ALPHA], ISOLATED)
+        assert relay.programs() == ["postmap"]
+        queue.use_route([BETA], ISOLATED)
+        assert relay.programs() == ["postmap"] * 2
+        assert relay.table.read_text().count("route-isolated") == 3
+
+    def test_a_map_that_was_not_built_is_built_the_next_time(self, relay: Relay) -> None:
+        relay.fail = "postmap"
+        queue = relay.made()
+        with pytest.raises(Unavailable):
+            queue.use_route([ALPHA], ISOLATED)
+        relay.fail = None
+        queue.use_route([ALPHA], ISOLATED)
+        assert relay.programs() == ["postmap"] * 2
+
+    def test_no_folder(self, relay: Relay) -> None:
+        relay.table = relay.table.parent / "nowhere" / "transport"
+        with pytest.raises(Unavailable, match="nowhere"):
+            relay.made().use_route([ALPHA], ISOLATED)
+
+
+class TestDeliver:
+    def line(self, queue_id: str = "A1", to: str = "Bob@Alpha.Example") -> str:
+        return REAL.replace("4jYfzX4kxjz5B3", queue_id).replace("alice@alpha.example", to)
+
+    def test_the_messages_own_line_counts(self, relay: Relay) -> None:
+        relay.journal = lambda: [
+            entry(self.line("B1", "x@beta.example")),
+            entry(self.line("A1", "else@where.example")),
+            entry(self.line(), "route-isolated"),
+            entry(self.line().replace("deferred", "sent")),
+        ]
+        made = relay.made().deliver(ALPHA, ISOLATED)
+        assert made is not None
+        assert (made.method, made.route, made.result, made.message) == ("delivery", "isolated", Result.DOWN, "A1")
+        assert "Connection refused" in made.detail
+        assert ["postqueue", "-c", "/etc/postfix", "-i", "A1"] in relay.ran
+        assert "route-isolated" in relay.table.read_text()
+
+    def test_asks_the_journal_from_the_beginning_of_the_attempt(self, relay: Relay) -> None:
+        relay.made().deliver(ALPHA, INTERNET)
+        assert "--since=@1000.000000" in relay.followed
+        assert "--identifier=holdfast-relay/route-isolated/smtp" in relay.followed
+
+    def test_the_route_of_the_log_is_the_one_that_is_told(self, relay: Relay) -> None:
+        relay.journal = lambda: [entry(self.line(), "route-internet")]
+        made = relay.made().deliver(ALPHA, ISOLATED)
+        assert made is not None
+        assert made.route == "internet"
+        assert [e for e, _ in relay.events] == ["route_differs"]
+
+    def test_nothing_waits(self, relay: Relay) -> None:
+        relay.queue = queued("B1", "x@beta.example", 50)
+        assert relay.made().deliver(ALPHA, INTERNET) is None
+        assert relay.events == []
+        assert relay.programs() == ["postqueue"]
+
+    @pytest.mark.parametrize("fail", ["-j", "-i", "postmap"])
+    def test_a_broken_postfix_of_our_own_is_no_word_about_the_server(self, relay: Relay, fail: str) -> None:
+        relay.fail = fail
+        assert relay.made().deliver(ALPHA, INTERNET) is None
+        assert [(e, f["level"]) for e, f in relay.events] == [("relay_queue_failed", "alert")]
+
+    def test_silence_is_no_word_about_the_server(self, relay: Relay) -> None:
+        assert relay.made().deliver(ALPHA, INTERNET) is None
+        assert [e for e, _ in relay.events] == ["relay_queue_failed"]
+
+    def test_a_listing_that_can_not_be_read(self, relay: Relay) -> None:
+        relay.queue = "Mail queue is empty"
+        assert relay.made().deliver(ALPHA, INTERNET) is None
+        with pytest.raises(Unavailable):
+            relay.made().waiting(ALPHA)
+
+    def test_another_route_waits_for_the_resolver_to_forget(self, relay: Relay) -> None:
+        relay.journal = lambda: [entry(self.line())]
+        queue = relay.made()
+        queue.deliver(ALPHA, INTERNET)
+        relay.clock.time += 30.0
+        queue.deliver(ALPHA, ISOLATED)
+        assert relay.clock.slept == [1.0]
+        queue.deliver(ALPHA, INTERNET)
+        assert relay.clock.slept == [1.0, postfix.PATIENCE]
+        relay.clock.time += 60.0
+        queue.deliver(ALPHA, ISOLATED)
+        assert relay.clock.slept[2:] == [0.0]
+
+
+def test_waiting_and_flush(relay: Relay) -> None:
+    queue = relay.made()
+    assert queue.waiting(ALPHA) == 4
+    assert queue.waiting(BETA) == 1
+    assert queue.flush(ALPHA) == 4
+    assert relay.ran[-1] == ["postqueue", "-c", "/etc/postfix", "-f"]
+
+
+def test_every_log_line_pattern_is_anchored() -> None:
+    """A sender chooses parts of a text: they must not be taken for a queue id or a status."""
+    line = "A1: message-id=<x: to=<a@alpha.example>, dsn=4.4.1, status=deferred (connect to h:25: Connection refused)>"
+    assert re.match(postfix.DELIVERY, line) is None
