@@ -180,7 +180,7 @@ def status_text(data: dict[str, object]) -> str:
     """Return `status` for people."""
     lines = [f"lab {data['lab']}: {data['state']}, {data['inventory']}"]
     if data["state"] == "stale":
-        lines[0] += " (processes were taken away from outside; the next up or down cleans that)"
+        lines[0] += " (something ended without the lab's doing; the next up or down cleans that)"
     hosts = data["hosts"]
     assert isinstance(hosts, list)
     for host in hosts:

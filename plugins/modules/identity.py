@@ -67,7 +67,7 @@ from ansible_collections.holdfast.mail.plugins.module_utils.core import keys
 from ansible_collections.holdfast.mail.plugins.module_utils.core.model import Owner
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
 from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import read_state
-from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, coordinator, load
+from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, load
 
 
 def main():
@@ -89,7 +89,7 @@ def main():
         if p["name"] not in config.identities:
             known = ", ".join(config.identities)
             module.fail_json(msg=f"{p['name']} is no identity of {p['config']}; known: {known}")
-        client = coordinator(config)
+        client = config.coordinator
         changed = False
         if p["owner"] is not None:
             first = Owner(p["owner"], 1, "deploy", time.time())

@@ -41,7 +41,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.mail.plugins.module_utils.core import keys
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
 from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import read_state
-from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, coordinator, load
+from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, load
 
 
 def about(client, identity):
@@ -75,7 +75,7 @@ def main():
         if any(n not in config.identities for n in names):
             known = ", ".join(config.identities)
             module.fail_json(msg=f"{p['name']} is no identity of {p['config']}; known: {known}")
-        client = coordinator(config)
+        client = config.coordinator
         found = {name: about(client, config.identities[name]) for name in names}
     except (Unavailable, ConfigError) as why:
         module.fail_json(msg=str(why))

@@ -23,6 +23,7 @@ NAME = "words"
 STATE = ROOT / ".lab" / NAME
 KEYS = ROOT / "lab/test-keys"
 SWITCH = "10.99.0.254"
+UP = [str(ROOT / "bin/lab"), "--name", NAME, "up", str(INVENTORY)]
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="guests need root")
 
@@ -112,6 +113,12 @@ def running() -> Iterator[None]:
         lab("down", "--purge")
 
 
+def test_a_guest_killed_right_after_its_first_boot_boots_again() -> None:
+    lab("kill", "one")
+    lab("start", "one")
+    assert on("one", "hostname").strip() == "one"
+
+
 def test_a_second_up_does_nothing() -> None:
     began = time.monotonic()
     said = lab("up", str(INVENTORY)).stdout.decode()
@@ -186,14 +193,6 @@ def test_kill_loses_what_was_not_synced_and_keeps_what_was() -> None:
     assert on("two", "stat -c %s /root/lost || echo none", ok=False).strip() in ("none", "0")
 
 
-def test_a_guest_killed_right_after_its_first_boot_boots_again() -> None:
-    lab("down", "--purge")
-    lab("up", str(INVENTORY))
-    lab("kill", "one")
-    lab("start", "one")
-    assert on("one", "hostname").strip() == "one"
-
-
 def test_pause_and_resume() -> None:
     before = on("two", "cat /proc/sys/kernel/random/boot_id")
     lab("pause", "two")
@@ -203,6 +202,18 @@ def test_pause_and_resume() -> None:
     lab("resume", "two")
     assert state("two") == "on"
     assert on("two", "cat /proc/sys/kernel/random/boot_id") == before
+    assert ping("one", "10.99.1.2")[0] == 0
+
+
+def test_a_guest_may_reboot_itself() -> None:
+    before = on("two", "cat /proc/sys/kernel/random/boot_id")
+    on("two", "systemctl reboot", ok=False)  # its connection may end before its answer comes
+
+    def rebooted() -> bool:
+        result = lab("exec", "two", "--", "cat", "/proc/sys/kernel/random/boot_id", ok=False)
+        return result.returncode == 0 and result.stdout.decode() != before
+
+    eventually("it has booted again", rebooted, within=60)
     assert ping("one", "10.99.1.2")[0] == 0
 
 
@@ -323,21 +334,27 @@ def test_a_lost_namespace_is_stale_and_cleaned() -> None:
     assert ping("one", "10.99.1.2")[0] == 0
 
 
-def test_down_leaves_nothing_but_disks() -> None:
+def test_down_leaves_nothing_but_disks_and_two_ups_do_not_collide() -> None:
     on("one", "echo stays >/root/stays")
     lab("down")
     assert traces() == []
     assert status()["state"] == "down"
-    lab("up", str(INVENTORY))
+    ups = [subprocess.Popen(UP, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    said = [up.communicate(timeout=120) for up in ups]
+    assert [up.returncode for up in ups] == [0, 0], said
+    assert sum(b"is up already" in out for out, _ in said) == 1, said
     assert on("one", "cat /root/stays").strip() == "stays"
+
+
+def test_purge_leaves_nothing_at_all() -> None:
+    lab("down", "--purge")
+    assert traces() == []
+    assert not STATE.exists()
 
 
 @pytest.mark.parametrize("line", ["power switch listens", "guests started"])
 def test_an_interrupted_up_takes_back_what_it_started(line: str) -> None:
-    lab("down", "--purge")
-    assert traces() == []
-    command = [str(ROOT / "bin/lab"), "--name", NAME, "up", str(INVENTORY)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as up:
+    with subprocess.Popen(UP, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as up:
         assert up.stdout is not None
         assert up.stderr is not None
         while line.encode() not in (said := up.stdout.readline()):
@@ -346,10 +363,3 @@ def test_an_interrupted_up_takes_back_what_it_started(line: str) -> None:
         assert up.wait(timeout=60) == 130
         assert b"interrupted" in up.stderr.read()
     assert traces() == []
-    lab("up", str(INVENTORY))
-
-
-def test_purge_leaves_nothing_at_all() -> None:
-    lab("down", "--purge")
-    assert traces() == []
-    assert not STATE.exists()

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
-from etcd3gw import Etcd3Client, exceptions  # type: ignore[import-untyped]
+from etcd3gw import Etcd3Client, exceptions
 
 from ..core.model import Json
 from ..core.ports import Entry, Lock, LockLost, Unavailable

@@ -6,9 +6,10 @@ journal. One transport a route, bound to the relay's own address in it; they log
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
-import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from ..core.model import Attempt, Identity, Method, Result, Route
 from ..core.ports import Clock, Log, Unavailable
+from ..core.schedule import next_route
 from . import command
 
 TRANSPORT = "route-"
@@ -119,8 +121,18 @@ def oldest(messages: Iterable[Waiting], domains: Collection[str]) -> Waiting | N
     return min(mine, key=lambda m: (m.queue != "deferred", m.arrival, m.queue_id), default=None)
 
 
+def parse_table(text: str) -> dict[str, str]:
+    """Domain to route."""
+    found = {}
+    for line in text.splitlines():
+        domain, _, nexthop = line.partition("\t")
+        if nexthop.startswith(TRANSPORT):
+            found[domain] = nexthop.removeprefix(TRANSPORT).partition(":")[0]
+    return found
+
+
 def render_table(identities: Iterable[Identity], routes: Mapping[str, str]) -> str:
-    """transport(5): every domain goes over its identity's route to its address, without asking DNS."""
+    """transport(5): every domain goes over its identity's route (`routes`) to its address, without asking DNS."""
     lines = ["# Written by holdfast-monitor, which chooses the routes; changes are lost.\n"]
     for identity in identities:
         nexthop = f"[{identity.address}]:25"
@@ -132,8 +144,9 @@ class PostfixQueue:
     """Implements `core.ports.RelayQueue`, and `deliver` of `core.ports.Prober`.
 
     `identities`: all that this relay holds mail for; `routes`: in their order, the first is used until somebody
-    chooses; `table`: source text of the map `lmdb:TABLE`; `syslog_name`: of the instance; `timeout`: seconds that one
-    attempt may take, longer than the transports' connection and greeting timeouts together.
+    chooses; `table`: source text of the map `lmdb:TABLE`, which is also where the choice is remembered, for other
+    programs and for the next start; `syslog_name`: of the instance; `timeout`: seconds that one attempt may take,
+    longer than the transports' connection and greeting timeouts together.
     """
 
     def __init__(
@@ -151,7 +164,7 @@ class PostfixQueue:
         follow: command.Follow = command.follow,
     ) -> None:
         self._identities = identities
-        self._routes = {i.name: routes[0].name for i in identities}
+        self._routes = {r.name: r for r in routes}
         self._clock = clock
         self._log = log
         self._config_dir = config_dir
@@ -161,8 +174,7 @@ class PostfixQueue:
         self._follow = follow
         tags = [f"{syslog_name}/{TRANSPORT}{r.name}/smtp" for r in routes]
         self._tags = [*tags, f"{syslog_name}/error", f"{syslog_name}/retry"]
-        self._tried: dict[str, float] = {}
-        self._lock = threading.Lock()
+        self._tried: dict[str, tuple[str, float]] = {}
 
     def waiting(self, identity: Identity) -> int:
         return sum(any(serves(identity.domains, r) for r in m.recipients) for m in self._queue())
@@ -175,18 +187,31 @@ class PostfixQueue:
 
     def use_route(self, identities: Sequence[Identity], route: Route) -> None:
         """Nothing is written when the table says so already. Its map changes in one transaction (lmdb)."""
-        with self._lock:
-            self._routes.update({i.name: route.name for i in identities})
-            text = render_table(self._identities, self._routes)
-            try:
-                if self._built() and self._table.read_text() == text:
-                    return
-                new = self._table.with_name(f".{self._table.name}.new")
-                new.write_text(text)
-                new.replace(self._table)
-                self._run(["postmap", "-c", self._config_dir, f"lmdb:{self._table}"], timeout=20.0)
-            except OSError as why:
-                raise Unavailable(f"{self._table}: {why.strerror}") from why
+        chosen = {i.name: route.name for i in identities}
+        try:
+            with (self._table.with_name(f".{self._table.name}.lock")).open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                text = render_table(self._identities, {**self._chosen(), **chosen})
+                if not self._built() or self._table.read_text() != text:
+                    self._write(text)
+        except OSError as why:
+            raise Unavailable(f"{self._table}: {why.strerror}") from why
+
+    def _chosen(self) -> dict[str, str]:
+        """The route of every identity, as the table has it."""
+        there = parse_table(self._table.read_text()) if self._table.exists() else {}
+        found = {i.name: there.get(i.domains[0], "") for i in self._identities}
+        return {name: route if route in self._routes else next(iter(self._routes)) for name, route in found.items()}
+
+    def _write(self, text: str) -> None:
+        new = self._table.with_name(f".{self._table.name}.new")
+        new.write_text(text)
+        if os.geteuid() == 0:
+            # postmap works as the owner of its source; the monitor, which is not root, goes on writing both.
+            owner = self._table.parent.stat()
+            os.chown(new, owner.st_uid, owner.st_gid)
+        new.replace(self._table)
+        self._run(["postmap", "-c", self._config_dir, f"lmdb:{self._table}"], timeout=20.0)
 
     def _built(self) -> bool:
         """Is the map as new as its source? It is not, where somebody was interrupted between the two."""
@@ -210,13 +235,17 @@ class PostfixQueue:
             self._wait_for_resolver(identity, route)
             self.use_route([identity], route)
             start = self._clock.now()
-            self._tried[identity.name] = self._clock.boottime()
+            self._tried[identity.name] = (route.name, self._clock.boottime())
             self._postqueue("-i", message.queue_id)
             delivery = self._outcome(message, identity, start)
+            result = classify(delivery.status, delivery.dsn, delivery.text) if delivery else None
+            if result is Result.DOWN:
+                # Postfix's own retries go over the other route too, and its resolver learns it in time.
+                self.use_route([identity], next_route(list(self._routes.values()), route.name))
         except Unavailable as why:
             self._log("relay_queue_failed", identity=identity.name, detail=str(why), level="alert")
             return None
-        if delivery is None:
+        if delivery is None or result is None:
             detail = f"no word of {message.queue_id} within {self._timeout:g} s"
             self._log(
                 "relay_queue_failed", identity=identity.name, message=message.queue_id, detail=detail, level="alert"
@@ -226,7 +255,6 @@ class PostfixQueue:
         taken = named if delivery.transport.startswith(TRANSPORT) else route.name
         if taken != route.name:
             self._log("route_differs", identity=identity.name, message=message.queue_id, asked=route.name, route=taken)
-        result = classify(delivery.status, delivery.dsn, delivery.text)
         words = f"{delivery.recipient}: {delivery.status} {delivery.dsn} {delivery.text}"
         return Attempt(Method.DELIVERY, taken, result, start, self._clock.now(), words, message.queue_id)
 
@@ -240,9 +268,10 @@ class PostfixQueue:
         return self._run(["postqueue", "-c", self._config_dir, *words], timeout=30.0)
 
     def _wait_for_resolver(self, identity: Identity, route: Route) -> None:
-        tried = self._tried.get(identity.name)
-        if tried is not None and self._routes[identity.name] != route.name:
-            left = tried + RESOLVER_CACHE - self._clock.boottime()
+        """Put an attempt off for a moment when that lets it take its route (RESOLVER_CACHE)."""
+        last, at = self._tried.get(identity.name, (route.name, 0.0))
+        if last != route.name:
+            left = at + RESOLVER_CACHE - self._clock.boottime()
             self._clock.sleep(max(0.0, min(left, PATIENCE)))
 
     def _outcome(self, message: Waiting, identity: Identity, since: float) -> Delivery | None:

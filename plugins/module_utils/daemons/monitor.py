@@ -9,50 +9,47 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
+from types import FrameType
 
 from ..adapters.log import LineLog
 from ..core.watching import Watch
 from . import service
-from .wiring import Config, ConfigError, build, load
+from .config import main as config_main
+from .wiring import build, load
 
 FILE = "/etc/holdfast/monitor.yml"
 TICK = 1.0  # seconds
 
 
-def watches(config: Config) -> list[Watch]:
-    log = LineLog()
-    made = []
-    for name in config.identities:
-        p = build(config, name, log)
-        p.queue.use_route([p.identity], config.routes[0])
-        made.append(Watch(p.identity, p.settings, p.coordinator, p.prober, p.queue, p.takeover, p.clock, log))
-    return made
+def start(file: str) -> Callable[[], None]:
+    """What runs the monitor of that configuration. Raises ConfigError."""
+    config = load(file)
+
+    def serve() -> None:
+        log = LineLog()
+        watches = []
+        for name in config.identities:
+            p = build(config, name, log)
+            p.queue.use_route([p.identity], config.routes[0])
+            watches.append(Watch(p.identity, p.settings, p.coordinator, p.prober, p.queue, p.takeover, p.clock, log))
+
+        def now(number: int, frame: FrameType | None) -> None:
+            for watch in watches:
+                watch.try_now()
+
+        def tick() -> None:
+            for watch in watches:
+                watch.tick()
+
+        signal.signal(signal.SIGUSR1, now)
+        service.run(tick, TICK)
+
+    return serve
 
 
 def main(arguments: list[str]) -> int:
-    check = "--check" in arguments
-    files = [a for a in arguments if not a.startswith("-")]
-    try:
-        config = load(files[0] if files else FILE)
-        if check:
-            return 0
-        all_watches = watches(config)
-    except ConfigError as why:
-        print(why, file=sys.stderr)
-        return service.EX_CONFIG
-
-    def now(number: int, frame: object) -> None:
-        for watch in all_watches:
-            watch.try_now()
-
-    signal.signal(signal.SIGUSR1, now)
-
-    def tick() -> None:
-        for watch in all_watches:
-            watch.tick()
-
-    service.run(tick, TICK)
-    return 0
+    return config_main(arguments, FILE, start)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from ..adapters import smtp
 from ..adapters.clock import SystemClock
@@ -34,145 +31,148 @@ from ..core.ports import Clock, Log, PowerSwitch
 from ..core.takeover import Ports, Takeover
 from ..core.threshold import Threshold
 from ..core.watching import Settings
-
-Section = Mapping[str, Any]
-
-
-class ConfigError(Exception):
-    """One line: file, key, value, remedy."""
+from .config import ConfigError, Section, coordinator, identity
 
 
-REQUIRED = ("host", "interval", "methods", "threshold", "routes", "identities", "coordinator", "fence_devices", "dns")
-OPTIONAL = ("reset_after", "hourly_limit", "relay", "probe")
+@dataclass(frozen=True)
+class RelayInstance:
+    """The Postfix instance that holds mail; seconds for `deliver_timeout`."""
+
+    config_dir: str
+    transport: str
+    syslog_name: str
+    deliver_timeout: float
 
 
 @dataclass(frozen=True)
 class Config:
-    """A relay's configuration, checked."""
+    """A relay's configuration, checked. What needs a secret is made when it is called."""
 
     host: str
     interval: float
     methods: tuple[Method, ...]
     threshold: Threshold
+    reset_after: int
+    hourly_limit: int
     routes: tuple[Route, ...]
     identities: Mapping[str, Identity]
     recipients: Mapping[str, str]
-    coordinator: Section
-    fence_devices: Mapping[str, Section]
-    dns: Section
-    reset_after: int = 2
-    hourly_limit: int = 2
-    relay: Section = field(default_factory=dict)
-    probe: Section = field(default_factory=dict)
+    coordinator: EtcdCoordinator
+    switches: Callable[[], dict[str, list[PowerSwitch]]]
+    names: Callable[[], DnsUpdate]
+    relay: RelayInstance
+    probe_port: int
+    probe_ca: str
+    probe_timeouts: smtp.Timeouts
 
 
 def load(path: str) -> Config:
     """Read and check the file. Raises ConfigError."""
-
-    def wrong(key: str, value: object, remedy: str) -> ConfigError:
-        return ConfigError(f"{path}: {key} is {value!r}: {remedy}")
-
+    s = Section.load(path)
+    low, high = INTERVAL
+    interval = s.number("interval")
+    if not low <= interval <= high:
+        raise s.wrong("interval", interval, f"give seconds from {low} to {high}")
+    named = s.texts("methods")
     try:
-        data = yaml.safe_load(Path(path).read_text())
-    except OSError as why:
-        raise ConfigError(f"{path}: {why.strerror}; deploy the role monitor") from why
-    except yaml.YAMLError as why:
-        raise ConfigError(f"{path}: is no YAML: {' '.join(str(why).split())}") from why
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: is no mapping; deploy the role monitor")
-    for key in REQUIRED:
-        if not data.get(key):
-            raise wrong(key, data.get(key), "is missing")
-    for key in data:
-        if key not in (*REQUIRED, *OPTIONAL):
-            raise wrong(key, data[key], f"is unknown; known: {', '.join((*REQUIRED, *OPTIONAL))}")
-    interval, (low, high) = data["interval"], INTERVAL
-    if not isinstance(interval, int | float) or not low <= interval <= high:
-        raise wrong("interval", interval, f"give seconds from {low} to {high}")
-    try:
-        methods = tuple(Method(m) for m in data["methods"])
-    except ValueError as why:
-        raise wrong("methods", data["methods"], f"name some of {', '.join(Method)}") from why
-    try:
-        threshold = Threshold(data["threshold"].get("attempts"), data["threshold"].get("seconds"))
-    except (ValueError, TypeError, AttributeError) as why:
-        raise wrong("threshold", data["threshold"], str(why)) from why
-    try:
-        routes = tuple(Route(r["name"], r["bind_address"], r["gateway"]) for r in data["routes"])
-        identities = {n: Identity.from_json(n, i) for n, i in data["identities"].items()}
-        recipients = {n: str(i["probe_recipient"]) for n, i in data["identities"].items()}
-    except (KeyError, TypeError, AttributeError) as why:
-        raise ConfigError(f"{path}: routes or identities: {why} is missing or of a wrong kind") from why
-    if len(routes) < 2:
-        raise wrong("routes", [r.name for r in routes], "give two: attempts go over alternate routes")
-    return Config(
-        host=str(data["host"]),
-        interval=float(interval),
+        methods = tuple(Method(m) for m in named)
+    except ValueError:
+        raise s.wrong("methods", list(named), f"name some of {', '.join(Method)}") from None
+    if not methods:
+        raise s.wrong("methods", [], f"name some of {', '.join(Method)}")
+    identities, recipients = {}, {}
+    for name, one in s.sections("identities"):
+        identities[name] = identity(name, one)
+        recipients[name] = one.text("probe_recipient")
+        one.done()
+    probe, relay = s.section("probe", {}), s.section("relay", {})
+    config = Config(
+        host=s.text("host"),
+        interval=interval,
         methods=methods,
-        threshold=threshold,
-        routes=routes,
+        threshold=_threshold(s),
+        reset_after=s.whole("reset_after", 2, least=1),
+        hourly_limit=s.whole("hourly_limit", 2),
+        routes=_routes(s),
         identities=identities,
         recipients=recipients,
-        coordinator=data["coordinator"],
-        fence_devices=data["fence_devices"],
-        dns=data["dns"],
-        reset_after=int(data.get("reset_after", 2)),
-        hourly_limit=int(data.get("hourly_limit", 2)),
-        relay=data.get("relay") or {},
-        probe=data.get("probe") or {},
+        coordinator=coordinator(s.section("coordinator")),
+        switches=_switches(s),
+        names=_names(s.section("dns")),
+        relay=RelayInstance(
+            relay.path("config_dir", "/etc/postfix"),
+            relay.path("transport", "/var/lib/holdfast/relay/transport"),
+            relay.text("syslog_name", "holdfast-relay"),
+            relay.number("deliver_timeout", 45.0, least=1),
+        ),
+        probe_port=probe.whole("port", 25, least=1),
+        probe_ca=probe.path("ca", "/etc/holdfast/tls/ca.pem"),
+        probe_timeouts=smtp.Timeouts(probe.number("connect_timeout", 10.0), probe.number("timeout", 20.0)),
     )
+    for section in (probe, relay, s):
+        section.done()
+    return config
 
 
-def coordinator(config: Config) -> EtcdCoordinator:
-    c = config.coordinator
-    return EtcdCoordinator(c["endpoints"], c.get("ca"), c.get("cert"), c.get("key"), float(c.get("timeout", 3)))
-
-
-def switches(config: Config) -> dict[str, list[PowerSwitch]]:
-    """Host to the devices that can fence it, in the order of the file."""
-    found: dict[str, list[PowerSwitch]] = {}
-    for name, d in config.fence_devices.items():
-        try:
-            key = Path(d["client_key_file"]).read_text()
-            switch = SshPowerSwitch(
-                name, d["address"], int(d.get("port", 22)), d["user"], d["host_key"], key, float(d.get("timeout", 20))
-            )
-        except (OSError, ValueError, KeyError) as why:
-            raise ConfigError(f"fence_devices.{name}: {why}") from why
-        for host in d["hosts"]:
-            found.setdefault(host, []).append(switch)
-    return found
-
-
-def name_service(config: Config) -> DnsUpdate:
-    d = config.dns
+def _threshold(s: Section) -> Threshold:
+    section = s.section("threshold")
+    attempts = None if section.off("attempts") else section.whole("attempts", least=1)
+    seconds = None if section.off("seconds") else section.number("seconds", least=1)
+    section.done()
     try:
-        secret = Path(d["secret_file"]).read_text()
-        return DnsUpdate(
-            d["server"],
-            d["zones"],
-            d["key_name"],
-            secret,
-            d["relay_names"],
-            d.get("algorithm", "hmac-sha256"),
-            int(d.get("ttl", 60)),
-            int(d.get("port", 53)),
-        )
-    except (OSError, ValueError, KeyError) as why:
-        raise ConfigError(f"dns: {why}") from why
+        return Threshold(attempts, seconds)
+    except ValueError as why:
+        raise s.wrong("threshold", None, str(why)) from None
 
 
-def prober(config: Config, queue: PostfixQueue, clock: Clock) -> RelayProber:
-    p = config.probe
-    return RelayProber(
-        queue,
-        Topology(clock),
-        config.recipients,
-        clock,
-        port=int(p.get("port", 25)),
-        ca=str(p.get("ca", "/etc/holdfast/tls/ca.pem")),
-        timeouts=smtp.Timeouts(float(p.get("connect_timeout", 10)), float(p.get("timeout", 20))),
-    )
+def _routes(s: Section) -> tuple[Route, ...]:
+    found = []
+    for one in s.list("routes"):
+        found.append(Route(one.text("name"), one.text("bind_address"), one.text("gateway")))
+        one.done()
+    if len(found) < 2:
+        raise s.wrong("routes", [r.name for r in found], "give two or more: attempts alternate between them")
+    return tuple(found)
+
+
+def _switches(s: Section) -> Callable[[], dict[str, list[PowerSwitch]]]:
+    """Host to the devices that can fence it, in the order of the file."""
+    devices = []
+    for name, d in s.sections("fence_devices"):
+        file, hosts = d.path("client_key_file"), d.texts("hosts")
+        words = (d.text("address"), d.whole("port", 22), d.text("user"), d.text("host_key"))
+        devices.append((d, name, hosts, file, words, d.number("timeout", 20.0, least=1)))
+        d.done()
+
+    def make() -> dict[str, list[PowerSwitch]]:
+        found: dict[str, list[PowerSwitch]] = {}
+        for d, name, hosts, file, (address, port, user, host_key), timeout in devices:
+            try:
+                key = Path(file).read_text()
+                switch = SshPowerSwitch(name, address, port, user, host_key, key, timeout)
+            except (OSError, ValueError) as why:
+                raise d.wrong("client_key_file", file, f"{why}; deploy the role monitor") from None
+            for host in hosts:
+                found.setdefault(host, []).append(switch)
+        return found
+
+    return make
+
+
+def _names(d: Section) -> Callable[[], DnsUpdate]:
+    server, port, zones = d.text("server"), d.whole("port", 53), d.texts("zones")
+    key_name, file, algorithm = d.text("key_name"), d.path("secret_file"), d.text("algorithm", "hmac-sha256")
+    ttl, relays = d.whole("ttl", 60), d.section("relay_names")
+    relay_names = {name: relays.text(name) for name in relays.names()}
+    d.done()
+
+    def make() -> DnsUpdate:
+        try:
+            return DnsUpdate(server, zones, key_name, Path(file).read_text(), relay_names, algorithm, ttl, port)
+        except (OSError, ValueError) as why:
+            raise d.wrong("secret_file", file, f"{why}; deploy the role monitor") from None
+
+    return make
 
 
 @dataclass(frozen=True)
@@ -200,23 +200,33 @@ def build(config: Config, name: str, log: Log | None = None) -> Parts:
     """
     clock = SystemClock()
     log = log or LineLog(sys.stderr)
-    identity = config.identities[name]
-    r = config.relay
+    one = config.identities[name]
     queue = PostfixQueue(
         list(config.identities.values()),
         config.routes,
         clock,
         log,
-        config_dir=r.get("config_dir", "/etc/postfix"),
-        table=r.get("transport", "/var/lib/holdfast/relay/transport"),
-        syslog_name=r.get("syslog_name", "holdfast-relay"),
-        timeout=float(r.get("deliver_timeout", 45)),
+        config_dir=config.relay.config_dir,
+        table=config.relay.transport,
+        syslog_name=config.relay.syslog_name,
+        timeout=config.relay.deliver_timeout,
     )
-    client = coordinator(config)
-    attempts = prober(config, queue, clock)
+    client = config.coordinator
+    attempts = RelayProber(
+        queue,
+        Topology(clock),
+        config.recipients,
+        clock,
+        port=config.probe_port,
+        ca=config.probe_ca,
+        timeouts=config.probe_timeouts,
+    )
     settings = Settings(
         config.host, config.interval, config.methods, config.threshold, config.routes, config.reset_after
     )
-    ports = Ports(client, switches(config), attempts, name_service(config), queue, clock, log, new_run_id)
-    takeover = Takeover(identity, config.host, config.routes, ports, hourly_limit=config.hourly_limit)
-    return Parts(identity, settings, client, attempts, queue, takeover, clock, log)
+    ports = Ports(client, config.switches(), attempts, config.names(), queue, clock, log, new_run_id)
+    takeover = Takeover(one, config.host, config.routes, ports, hourly_limit=config.hourly_limit)
+    return Parts(one, settings, client, attempts, queue, takeover, clock, log)
+
+
+__all__ = ["Config", "ConfigError", "Parts", "build", "load"]

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 from holdfast.adapters import postfix
 from holdfast.adapters.command import CommandError
-from holdfast.adapters.postfix import PostfixQueue, classify, oldest, parse_journal, parse_queue, render_table
+from holdfast.adapters.postfix import (
+    PostfixQueue,
+    classify,
+    oldest,
+    parse_journal,
+    parse_queue,
+    parse_table,
+    render_table,
+)
 from holdfast.core.model import Identity, Result, Route
 from holdfast.core.ports import Unavailable
 from hypothesis import given
@@ -291,6 +299,19 @@ class TestUseRoute:
         queue.use_route([ALPHA], ISOLATED)
         assert relay.programs() == ["postmap"] * 2
 
+    def test_the_table_remembers_what_others_chose(self, relay: Relay) -> None:
+        relay.made().use_route([ALPHA], ISOLATED)
+        relay.made().use_route([BETA], ISOLATED)
+        assert parse_table(relay.table.read_text()) == dict.fromkeys(
+            ("alpha.example", "beta.example", "b.example"), "isolated"
+        )
+
+    @pytest.mark.parametrize("text", ["", "alpha.example\tsmtp:[x]\n", "alpha.example\troute-gone:[203.0.113.10]:25\n"])
+    def test_the_first_route_where_the_table_names_none(self, relay: Relay, text: str) -> None:
+        relay.table.write_text(text)
+        relay.made().use_route([], INTERNET)
+        assert set(parse_table(relay.table.read_text()).values()) == {"internet"}
+
     def test_no_folder(self, relay: Relay) -> None:
         relay.table = relay.table.parent / "nowhere" / "transport"
         with pytest.raises(Unavailable, match="nowhere"):
@@ -313,7 +334,19 @@ class TestDeliver:
         assert (made.method, made.route, made.result, made.message) == ("delivery", "isolated", Result.DOWN, "A1")
         assert "Connection refused" in made.detail
         assert ["postqueue", "-c", "/etc/postfix", "-i", "A1"] in relay.ran
-        assert "route-isolated" in relay.table.read_text()
+
+    def test_own_retries_take_the_next_route_after_a_failure(self, relay: Relay) -> None:
+        relay.journal = lambda: [entry(self.line(), "route-isolated")]
+        relay.made().deliver(ALPHA, ISOLATED)
+        assert parse_table(relay.table.read_text())["alpha.example"] == "internet"
+
+    def test_and_stay_with_one_that_worked(self, relay: Relay) -> None:
+        sent = self.line().replace("deferred", "sent")
+        relay.journal = lambda: [entry(sent, "route-isolated")]
+        made = relay.made().deliver(ALPHA, ISOLATED)
+        assert made is not None
+        assert made.result is Result.OK
+        assert parse_table(relay.table.read_text())["alpha.example"] == "isolated"
 
     def test_asks_the_journal_from_the_beginning_of_the_attempt(self, relay: Relay) -> None:
         relay.made().deliver(ALPHA, INTERNET)
@@ -353,6 +386,8 @@ class TestDeliver:
         relay.journal = lambda: [entry(self.line())]
         queue = relay.made()
         queue.deliver(ALPHA, INTERNET)
+        queue.deliver(ALPHA, INTERNET)
+        assert relay.clock.slept == []
         relay.clock.time += 30.0
         queue.deliver(ALPHA, ISOLATED)
         assert relay.clock.slept == [1.0]

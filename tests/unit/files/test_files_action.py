@@ -84,18 +84,13 @@ MISTAKES = [
     ({"dest": "/x", "state": "link"}, ["/x", "target"]),
     ({"dest": "/x", "state": "gone"}, ["/x", "gone", "absent"]),
 ]
+TWICE = [{"dest": "/x", "mode": "0644", "content": "a"}, {"dest": "/x", "mode": "0600", "content": "b"}]
 
 
 def test_mistakes_in_a_task(role: Role) -> None:
-    said = role.run_all([{"files": [item]} for item, _ in MISTAKES])
-    for (_, words), result in zip(MISTAKES, said, strict=True):
+    wrong = [*(([item], words) for item, words in MISTAKES), (TWICE, ["/x", "stands twice"])]
+    said = role.run_all([{"files": items} for items, _ in wrong])
+    for (_, words), result in zip(wrong, said, strict=True):
         assert result["failed"] is True
         for word in words:
             assert word in result["msg"]
-
-
-def test_a_destination_that_stands_twice(role: Role, tmp_path: Path) -> None:
-    item = {"dest": f"{tmp_path}/out/x", "mode": "0644", "content": ""}
-    said = role.run({"files": [item, {**item, "content": "other"}]})
-    assert "stands twice" in said["msg"]
-    assert f"{tmp_path}/out/x" in said["msg"]

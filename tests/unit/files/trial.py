@@ -76,18 +76,20 @@ class Role:
 
     def run_all(self, several: Sequence[Mapping[str, Any]], *words: str, **values: Any) -> list[Result]:
         """One task each; a failed one stops nothing."""
-        tasks: list[Mapping[str, Any]] = []
-        for n, arguments in enumerate(several):
-            tasks.append({"holdfast.mail.files": arguments, "register": f"answer_{n}", "ignore_errors": True})
-            told = {"content": f"{{{{ answer_{n} | to_json }}}}", "dest": f"{self.place}/answer_{n}"}
-            tasks.append({"ansible.builtin.copy": told, "check_mode": False, "diff": False})
+        tasks: list[Mapping[str, Any]] = [
+            {"holdfast.mail.files": arguments, "register": f"answer_{n}", "ignore_errors": True}
+            for n, arguments in enumerate(several)
+        ]
+        answers = self.place / "answers.json"
+        told = {"content": f"{{{{ [{', '.join(t['register'] for t in tasks)}] | to_json }}}}", "dest": str(answers)}
+        tasks.append({"ansible.builtin.copy": told, "check_mode": False, "diff": False})
         self._put("tasks/main.yml", json.dumps(tasks).encode())
         play = {"hosts": "all", "gather_facts": False, "connection": "local", "vars": values, "roles": ["tried"]}
         (self.place / "play.yml").write_text(json.dumps([play]))
+        answers.unlink(missing_ok=True)
         output = self._playbook(["-i", "localhost,", "play.yml", *words])
-        answers = [self.place / f"answer_{n}" for n in range(len(several))]
-        assert all(answer.exists() for answer in answers), output
-        return [{**json.loads(answer.read_text()), "output": output} for answer in answers]
+        assert answers.exists(), output
+        return [{**answer, "output": output} for answer in json.loads(answers.read_text())]
 
     def _playbook(self, words: Sequence[str]) -> str:
         own = {

@@ -1,0 +1,271 @@
+"""holdfast-store: admits the owner of each identity to its files, and nobody else (I2).
+
+    python3 -m holdfast.daemons.store [--check] [FILE]
+
+FILE is /etc/holdfast/store.yml:
+
+    store: store1
+    root: /srv/store              # (o) a mount point; one folder an identity
+    tick: 1                       # (o) seconds between looks at the coordinator
+    coordinator: {endpoints: [https://10.1.3.21:2379], ca: …, cert: …, key: …, timeout: 3 (o)}
+    identities:
+      mx.alpha.example: {address, kind, domains, home, candidates, store, relays}
+    hosts: {mail1: [10.1.3.11]}   # every mail host's addresses as the NFS server sees them
+    owners: {mail: [2005, 2005]}  # (o) uid and gid of the folder of mailboxes
+
+Whom to admit is decided in core/access.py. What is withdrawn is withdrawn before anything else is granted, and only
+what has been done is written to `store/S/access/I`. Without the coordinator everything stays as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..adapters.clock import SystemClock
+from ..adapters.etcd import EtcdCoordinator
+from ..adapters.log import LineLog
+from ..adapters.nfsd import Clients, Exports, options
+from ..core import access, keys
+from ..core.access import Wanted
+from ..core.model import Access, Identity, Owner, Run
+from ..core.ports import Clock, Entry, Log, Unavailable
+from . import config, service
+
+FILE = "/etc/holdfast/store.yml"
+
+
+@dataclass(frozen=True)
+class Config:
+    """A store's configuration, checked."""
+
+    store: str
+    root: Path
+    tick: float
+    coordinator: Callable[[], EtcdCoordinator]
+    identities: Mapping[str, Identity]
+    hosts: Mapping[str, tuple[str, ...]]
+    mail_owner: tuple[int, int]
+
+
+def load(file: str) -> Config:
+    top = config.Section.load(file)
+    identities = {}
+    for name, section in top.sections("identities"):
+        identities[name] = config.identity(name, section)
+        section.done()
+    owners = top.section("owners", {})
+    mail_uid, mail_gid = owners.wholes("mail", 2, (2005, 2005))
+    owners.done()
+    made = Config(
+        store=top.text("store"),
+        root=Path(top.path("root", "/srv/store")),
+        tick=top.number("tick", 1.0, least=0.1),
+        coordinator=config.coordinator(top.section("coordinator")),
+        identities=identities,
+        hosts=top.lists("hosts"),
+        mail_owner=(mail_uid, mail_gid),
+    )
+    top.done()
+    for name, identity in identities.items():
+        unknown = [h for h in identity.candidates if h not in made.hosts]
+        if unknown:
+            raise top.wrong("hosts", sorted(made.hosts), f"add {', '.join(unknown)}, candidate of {name}")
+    return made
+
+
+class Reader(Protocol):
+    """What this daemon needs of the coordinator."""
+
+    def read(self, keys: Sequence[str]) -> dict[str, Entry]: ...
+
+    def put(self, key: str, value: Mapping[str, object]) -> None: ...
+
+
+@dataclass(frozen=True)
+class State:
+    """One identity as the coordinator has it."""
+
+    owner: Owner | None
+    run: Run | None
+    access: Access | None
+
+
+class NotYet(Exception):
+    """Something stands in the way of what is wanted; it is tried again with the next tick."""
+
+
+class Store:
+    """Call `tick` about once a second."""
+
+    def __init__(
+        self, settings: Config, coordinator: Reader, exports: Exports, clients: Clients, clock: Clock, log: Log
+    ) -> None:
+        self._settings = settings
+        self._coordinator = coordinator
+        self._exports = exports
+        self._clients = clients
+        self._clock = clock
+        self._log = log
+        self._settled: set[str] = set()  # identities of which this process has made sure once
+        self._said: dict[str, str] = {}
+
+    def tick(self) -> None:
+        try:
+            states = self._read()
+        except Unavailable as why:
+            # An owner goes on: whoever wants to take over needs this very store's word first.
+            self._tell("coordinator", "coordinator_unreachable", str(why))
+            return
+        self._tell("coordinator", "coordinator_reached", "")
+        identities = self._settings.identities
+        wanted = {n: access.decide(identities[n], s.owner, s.run) for n, s in states.items()}
+        self._attempt("exports", "strangers_removed", self._remove_strangers)
+        for name, state in states.items():
+            self._attempt(name, "settled", functools.partial(self._settle, name, state, wanted))
+
+    def _attempt(self, name: str, event: str, act: Callable[[], None]) -> None:
+        """What fails is told once and tried again with the next tick."""
+        try:
+            act()
+            self._tell(name, event, "")
+        except (Unavailable, NotYet) as why:
+            self._tell(name, f"not_{event}", str(why))
+        except OSError as why:
+            self._tell(name, f"not_{event}", f"{why.filename}: {why.strerror}")
+
+    def _read(self) -> dict[str, State]:
+        names = {n: self._keys(n) for n in self._settings.identities}
+        entries = self._coordinator.read([key for some in names.values() for key in some])
+
+        def state(name: str) -> State:
+            owner, run, access = (entries[key].value for key in names[name])
+            return State(
+                None if owner is None else Owner.from_json(owner),
+                None if run is None else Run.from_json(run),
+                None if access is None else Access.from_json(access),
+            )
+
+        return {name: state(name) for name in names}
+
+    def _keys(self, name: str) -> tuple[str, str, str]:
+        return keys.owner(name), keys.takeover(name), keys.access(self._settings.store, name)
+
+    def _tell(self, about: str, event: str, detail: str) -> None:
+        """Say a condition when it changes. Without detail all is well, which is worth a line only after a bad one."""
+        before = self._said.get(about, "")
+        if detail != before:
+            identity = about if about in self._settings.identities else None
+            self._log(event, identity=identity, detail=detail or None, level="error" if detail else "info")
+        self._said[about] = detail
+
+    # --- exports -----------------------------------------------------------------------------------------------
+
+    def _path(self, name: str) -> str:
+        return str(self._settings.root / name)
+
+    def _remove_strangers(self) -> None:
+        """What lies below the root and belongs to no identity of ours is nobody's to read."""
+        ours = {self._path(n) for n in self._settings.identities}
+        root = str(self._settings.root)
+        for path, client in sorted(self._exports.table()):
+            if path not in ours and (path == root or path.startswith(f"{root}/")):
+                self._exports.withdraw(path, client)
+                self._log("export_removed", path=path, client=client, level="warning")
+
+    def _settle(self, name: str, state: State, wanted: Mapping[str, Wanted]) -> None:
+        want, path = wanted[name], self._path(name)
+        there = {client for exported, client in self._exports.table() if exported == path}
+        admitted = set(self._settings.hosts.get(want.admit, ())) if want.admit is not None else set()
+        done = state.access
+        as_wanted = done is not None and (done.epoch, done.run, done.admitted) == (want.epoch, want.run, want.admit)
+        if as_wanted and there == admitted and name in self._settled:
+            return
+        for client in sorted(there - admitted):
+            self._exports.withdraw(path, client)
+        expired = done.expired if as_wanted and done is not None else ()
+        if not as_wanted:
+            expired = self._expire(name, state, wanted)
+        if want.admit is not None:
+            self._grant(name, want.admit, there if name in self._settled else set(), state)
+        record = Access(want.epoch, want.run, want.admit, self._clock.now(), expired)
+        if not as_wanted:
+            self._coordinator.put(keys.access(self._settings.store, name), record.to_json())
+        self._settled.add(name)
+        self._log(
+            "access",
+            identity=name,
+            epoch=want.epoch,
+            run=want.run,
+            admitted=want.admit or "none",
+            withdrawn=sorted(there - admitted) or None,
+            expired=expired or None,
+        )
+
+    def _expire(self, name: str, state: State, wanted: Mapping[str, Wanted]) -> tuple[str, ...]:
+        """Take opens and locks from the hosts that must not have any: all of those whose state is only this identity's.
+
+        NFSv4 keeps state by host, not by export. A host that also serves another identity from here keeps its state
+        until it is proved to be off.
+        """
+        busy = {w.admit for n, w in wanted.items() if n != name and w.admit is not None}
+        run = state.run
+        proved = None
+        if run is not None and run.proof is not None and state.owner is not None:
+            proved = run.proof.host if run.revoke_epoch == state.owner.epoch else None
+        gone = tuple(h for h in wanted[name].expire if h not in busy or h == proved)
+        addresses = [a for h in gone for a in self._settings.hosts.get(h, ())]
+        count = self._clients.expire(addresses)
+        if count:
+            self._log("clients_expired", identity=name, hosts=gone, count=count)
+        return gone
+
+    def _grant(self, name: str, host: str, there: set[str], state: State) -> None:
+        addresses = self._settings.hosts.get(host)
+        if not addresses:
+            raise NotYet(f"owner {host} has no address in `hosts` of this store's configuration")
+        if not self._clients.serving():
+            raise NotYet("the NFS server does not run")
+        self._lay_out(name, first=state.access is None)
+        for client in addresses:
+            if client not in there:
+                self._exports.grant(self._path(name), client, options(name, str(self._settings.root)))
+
+    def _lay_out(self, name: str, first: bool) -> None:
+        """The identity's folders, made once: later a missing one is a lost disk, and a new one would hide that."""
+        root = self._settings.root
+        if not root.is_mount():
+            raise NotYet(f"{root} is no mount point: the disk is missing")
+        folder = root / name
+        if not first and not folder.is_dir():
+            raise NotYet(f"{folder} is gone, and it has been served before; restore it, or mount the right disk")
+        for path, mode, uid, gid in (
+            (folder, 0o755, 0, 0),
+            (folder / "queue", 0o755, 0, 0),
+            (folder / "mail", 0o700, *self._settings.mail_owner),
+        ):
+            if not path.is_dir():
+                path.mkdir(mode=mode)
+                path.chmod(mode)
+                os.chown(path, uid, gid)
+
+
+def start(settings: Config) -> None:
+    clock = SystemClock()
+    coordinator = settings.coordinator()
+    store = Store(settings, coordinator, Exports(), Clients(clock), clock, LineLog())
+    service.run(store.tick, settings.tick, coordinator.close)
+
+
+def prepare(file: str) -> Callable[[], None]:
+    settings = load(file)
+    return lambda: start(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(config.main(sys.argv[1:], FILE, prepare))
