@@ -55,7 +55,15 @@ class Ssh:
     def configuration(self, topology: Topology, known: Path) -> str:
         """Return the text of ssh_config (ssh_config(5))."""
         dial = shlex.join(
-            [sys.executable, "-I", "-S", str(ROOT / "lab/dial.py"), str(self.place.netns), "%h", "%p"]
+            [
+                str(Path(sys.executable).resolve()),
+                "-I",
+                "-S",
+                str(ROOT / "lab/dial.py"),
+                str(self.place.netns),
+                "%h",
+                "%p",
+            ]
         ).replace("'%h' '%p'", "%h %p")
         hosts = "".join(
             f"Host {host.name}\n  HostName {host.legs[topology.management]}\n  HostKeyAlias {host.name}\n"

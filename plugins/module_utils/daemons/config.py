@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -144,18 +143,16 @@ def identity(name: str, section: Section) -> Identity:
     )
 
 
-def coordinator(section: Section) -> Callable[[], EtcdCoordinator]:
-    """`coordinator: {endpoints, ca, cert, key, timeout}`, as something that makes clients of it."""
+def coordinator(section: Section) -> EtcdCoordinator:
+    """`coordinator: {endpoints, ca, cert, key, timeout}`. No connection is made yet."""
     endpoints = section.texts("endpoints")
     ca, cert, key = (section.path(name) for name in ("ca", "cert", "key"))
     timeout = section.number("timeout", 3.0, least=0.1)
     section.done()
-    make = functools.partial(EtcdCoordinator, endpoints, ca, cert, key, timeout)
     try:
-        make().close()
+        return EtcdCoordinator(endpoints, ca, cert, key, timeout)
     except ValueError as why:
         raise ConfigError(f"{section.file}: {why}") from why
-    return make
 
 
 def main(arguments: Sequence[str], default: str, load: Callable[[str], Callable[[], None]]) -> int:

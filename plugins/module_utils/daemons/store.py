@@ -47,7 +47,7 @@ class Config:
     store: str
     root: Path
     tick: float
-    coordinator: Callable[[], EtcdCoordinator]
+    coordinator: EtcdCoordinator
     identities: Mapping[str, Identity]
     hosts: Mapping[str, tuple[str, ...]]
     mail_owner: tuple[int, int]
@@ -257,9 +257,8 @@ class Store:
 
 def start(settings: Config) -> None:
     clock = SystemClock()
-    coordinator = settings.coordinator()
-    store = Store(settings, coordinator, Exports(), Clients(clock), clock, LineLog())
-    service.run(store.tick, settings.tick, coordinator.close)
+    store = Store(settings, settings.coordinator, Exports(), Clients(clock), clock, LineLog())
+    service.run(store.tick, settings.tick, settings.coordinator.close)
 
 
 def prepare(file: str) -> Callable[[], None]:
