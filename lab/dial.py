@@ -14,8 +14,7 @@ CONNECT_WITHIN = 15
 
 def main(netns: str, host: str, port: str) -> None:
     """Send the connected socket over standard output, which ssh made a socket for that."""
-    with open(netns) as file:
-        os.setns(file.fileno(), os.CLONE_NEWNET)
+    os.setns(os.open(netns, os.O_RDONLY), os.CLONE_NEWNET)
     connection = socket.create_connection((host, int(port)), timeout=CONNECT_WITHIN)
     connection.settimeout(None)
     with socket.socket(fileno=os.dup(1)) as ssh:

@@ -145,7 +145,7 @@ class Gate(paramiko.ServerInterface):
         began = time.monotonic()
         try:
             answer = self.switch.answer(command)
-        except Exception as error:  # an unknown outcome must reach the caller as a failure, never as silence
+        except Exception as error:  # noqa: BLE001 - an unknown outcome must reach the caller as a failure, never as silence
             answer = Answer(f"error: {error!r}", 2)
         log(f"{command!r}: {answer.line} ({answer.status}) after {time.monotonic() - began:.2f} s")
         try:

@@ -78,9 +78,14 @@ def _signals() -> Iterator[None]:
 @pytest.mark.usefixtures("_signals")
 def test_an_interruption_waits_for_the_end_of_a_step() -> None:
     done = []
-    with pytest.raises(Interrupted), interrupt.held():
-        os.kill(os.getpid(), signal.SIGTERM)
-        done.append("the rest of the step")
+
+    def step() -> None:
+        with interrupt.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("the rest of the step")
+
+    with pytest.raises(Interrupted):
+        step()
     assert done
 
 

@@ -1,0 +1,472 @@
+"""holdfast-agent: runs on a mail host the identities that it owns, and no others (docs/architecture.md, "The agent").
+
+    python3 -m holdfast.daemons.agent [--check] [FILE]
+
+FILE is /etc/holdfast/agent.yml; (o) marks what may be left out, with its default:
+
+    host: mail1
+    lease_ttl: 15                     # seconds
+    tick: 1                           # (o) seconds between decisions
+    coordinator: {endpoints: [https://10.1.3.21:2379], ca: …, cert: …, key: …, timeout: 3 (o)}
+    identities:                       # those of which this host is a candidate
+      mx.alpha.example:
+        address, kind, domains, home, candidates, store, relays
+        store_address: 10.1.3.21      # where the store's NFS server answers
+        store_path: /srv/store/mx.alpha.example         # (o)
+        mount: /srv/holdfast/mx.alpha.example           # (o)
+        postfix_dir: /etc/holdfast/identity/mx.alpha.example/postfix                 # (o)
+        dovecot_conf: /etc/holdfast/identity/mx.alpha.example/dovecot/dovecot.conf   # (o)
+        tls_ca: /etc/holdfast/tls/ca.pem
+        probe: {user: probe@alpha.example, password_file: …, recipient: postmaster@alpha.example}
+    ready: {memory_mb: 24, disk_mb: 100}    # (o) least of both for being a candidate
+    drain_file: /etc/holdfast/drain   # (o) while it exists this host takes nothing over
+
+What to do is decided in core/ownership.py, how it is done stands in instance.py. The main thread alone talks to the
+coordinator; each identity's steps run in a thread of their own, so that one of them can wait for a dead store while the
+lease is kept and the others are looked after.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..adapters import machine
+from ..adapters.clock import SystemClock
+from ..adapters.etcd import EtcdCoordinator
+from ..adapters.log import LineLog
+from ..adapters.mount import NfsMount
+from ..adapters.track import TrackFile
+from ..adapters.units import Units
+from ..core import keys, ownership
+from ..core.model import Access, Json, Owner, Phase, Readiness, Report, Step
+from ..core.ownership import Action
+from ..core.ports import Clock, Entry, Log, Unavailable
+from . import config, service
+from .instance import Cancel, Cancelled, Found, Instance, Place
+from .readiness import Checks, Limits
+
+FILE = "/etc/holdfast/agent.yml"
+
+READY_EVERY = 10.0  # seconds between words about being ready
+LOOK_EVERY = 10.0  # seconds between looks at the units of a running identity
+BACK_OFF = (2.0, 60.0)  # seconds before something failed is tried again: the first time, and at most
+
+
+@dataclass(frozen=True)
+class Config:
+    """A mail host's configuration, checked."""
+
+    host: str
+    lease_ttl: int
+    tick: float
+    coordinator: EtcdCoordinator
+    places: tuple[Place, ...]
+    limits: Limits
+
+
+def load(file: str) -> Config:
+    top = config.Section.load(file)
+    places = []
+    for name, section in top.sections("identities"):
+        places.append(_place(name, section))
+        section.done()
+    ready = top.section("ready", {})
+    limits = Limits(
+        memory_mb=ready.whole("memory_mb", 24),
+        disk_mb=ready.whole("disk_mb", 100),
+        drain_file=top.path("drain_file", "/etc/holdfast/drain"),
+    )
+    ready.done()
+    made = Config(
+        host=top.text("host"),
+        lease_ttl=top.whole("lease_ttl", least=3),
+        tick=top.number("tick", 1.0, least=0.1),
+        coordinator=config.coordinator(top.section("coordinator")),
+        places=tuple(places),
+        limits=limits,
+    )
+    top.done()
+    for place in places:
+        if made.host not in place.identity.candidates:
+            remedy = f"is no candidate of {place.identity.name}; remove that identity here"
+            raise top.wrong("host", made.host, remedy)
+    return made
+
+
+def _place(name: str, section: config.Section) -> Place:
+    probe = section.section("probe")
+    folder = f"/etc/holdfast/identity/{name}"
+    made = Place(
+        identity=config.identity(name, section),
+        source=f"{section.text('store_address')}:{section.path('store_path', f'/srv/store/{name}')}",
+        mount=section.path("mount", f"/srv/holdfast/{name}"),
+        postfix_dir=section.path("postfix_dir", f"{folder}/postfix"),
+        dovecot_conf=section.path("dovecot_conf", f"{folder}/dovecot/dovecot.conf"),
+        tls_ca=section.path("tls_ca"),
+        probe_user=probe.text("user"),
+        probe_password_file=probe.path("password_file"),
+        probe_recipient=probe.text("recipient"),
+    )
+    probe.done()
+    return made
+
+
+class Coordinator(Protocol):
+    """What an agent needs of the coordinator."""
+
+    def read(self, keys: Sequence[str]) -> dict[str, Entry]: ...
+
+    def put(self, key: str, value: Mapping[str, object], lease: int | None = None) -> None: ...
+
+    def grant(self, ttl: int) -> int: ...
+
+    def keepalive(self, lease: int) -> bool: ...
+
+
+class Works(Protocol):
+    """An identity's machinery on this host (instance.Instance)."""
+
+    place: Place
+
+    def steps(self, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]: ...
+
+    def mark(self, epoch: int) -> None: ...
+
+    def down(self) -> None: ...
+
+    def lost(self) -> str | None: ...
+
+    def dead(self) -> str | None: ...
+
+    def address_missing(self) -> bool: ...
+
+    def found(self) -> Found: ...
+
+
+Spawn = Callable[[Callable[[], None]], None]
+
+
+def in_a_thread(work: Callable[[], None]) -> None:
+    # A daemon thread: the end of the agent waits for nobody, what is half done is taken up by the next one.
+    threading.Thread(target=work, daemon=True).start()
+
+
+class Keeper:
+    """One identity on this host: at most one piece of work at a time, and a word about its outcome."""
+
+    def __init__(self, host: str, works: Works, clock: Clock, log: Log, spawn: Spawn = in_a_thread) -> None:
+        self.host = host
+        self.name = works.place.identity.name
+        self.epoch: int | None = None  # at which it runs, or is being started or stopped, here
+        self.report: Report | None = None
+        self._works = works
+        self._clock = clock
+        self._log = log
+        self._spawn = spawn
+        self._busy: Action | None = None
+        self._cancel = threading.Event()
+        self._traces: tuple[str, ...] = ()
+        self._failures = 0
+        self._not_before = 0.0
+        self._next_look = 0.0
+        self._address_missing = False
+
+    def find(self) -> None:
+        """Take over what an agent before this one has left. Raises Unavailable."""
+        found = self._works.found()
+        self.epoch, self._traces = found.epoch, found.traces
+        if found.epoch is not None:
+            self._log("adopted", identity=self.name, epoch=found.epoch)
+        elif found.traces:
+            self._log("traces", identity=self.name, traces=found.traces, level="warning")
+
+    def act(self, action: Action, owner: Owner | None, sure: bool) -> None:
+        """`sure`: the coordinator has just been read. Returns at once."""
+        if self._busy is not None:
+            if self._busy is Action.START and action is Action.STOP:
+                self._cancel.set()
+            return
+        if self._clock.boottime() < self._not_before:
+            return
+        if action is Action.START and owner is not None:
+            self._up(owner.epoch, "owner")
+        elif action is Action.STOP or (action is Action.WAIT and sure and self._traces):
+            self._work(Action.STOP, self._stop)
+        elif action is Action.KEEP:
+            self._look()
+
+    def _work(self, action: Action, work: Callable[[], None]) -> None:
+        self._busy = action
+        self._cancel.clear()
+
+        def whole() -> None:
+            try:
+                work()
+            finally:
+                self._busy = None
+
+        self._spawn(whole)
+
+    def _up(self, epoch: int, why: str) -> None:
+        self._log("start", identity=self.name, epoch=epoch, why=why)
+        report = Report(self.host, epoch, Phase.STARTING, self._clock.now())
+        self.epoch, self.report = epoch, report
+        self._work(Action.START, lambda: self._start(report))
+
+    def _start(self, report: Report) -> None:
+        begin, epoch = self._clock.boottime(), report.epoch
+        name, start = "", self._clock.now()
+        try:
+            for name, act in self._works.steps(self._cancel.is_set):
+                start = self._clock.now()
+                if self._cancel.is_set():
+                    raise Cancelled
+                said = act()
+                step = Step(name, start, self._clock.now(), "ok", said)
+                self._log(
+                    "step", identity=self.name, epoch=epoch, step=name, seconds=_round(step), result="ok", detail=said
+                )
+                report = dataclasses.replace(report, steps=(*report.steps, step), time=self._clock.now())
+                self.report = report
+            self._works.mark(epoch)
+        except Cancelled:
+            self._log("start_cancelled", identity=self.name, epoch=epoch, step=name)
+            self._stop()
+            return
+        except (Unavailable, OSError) as why:
+            step = Step(name, start, self._clock.now(), "failed", str(why))
+            self._log("start_failed", identity=self.name, epoch=epoch, step=name, detail=str(why), level="error")
+            self._stop(dataclasses.replace(report, steps=(*report.steps, step), error=f"{name}: {why}"))
+            return
+        self._failures = 0
+        self._next_look = self._clock.boottime() + LOOK_EVERY
+        self.report = dataclasses.replace(report, phase=Phase.RUNNING, time=self._clock.now())
+        seconds = round(self._clock.boottime() - begin, 3)
+        self._log("running", identity=self.name, epoch=epoch, seconds=seconds)
+
+    def _stop(self, failed: Report | None = None) -> None:
+        """Everything off. `failed`: what to report if this cleans up behind a start that failed."""
+        epoch = self.epoch or 0
+        self._log("stop", identity=self.name, epoch=epoch)
+        try:
+            self._works.down()
+        except (Unavailable, OSError) as why:
+            self._log("stop_failed", identity=self.name, epoch=epoch, detail=str(why), level="error")
+            self._put_off()
+            report = failed or Report(self.host, epoch, Phase.FAILED, self._clock.now())
+            error = f"{report.error}; stop: {why}" if report.error else f"stop: {why}"
+            self.report = dataclasses.replace(report, phase=Phase.FAILED, error=error, time=self._clock.now())
+            return
+        self.epoch, self._traces = None, ()
+        if failed is not None:
+            self._put_off()
+            self.report = dataclasses.replace(failed, phase=Phase.FAILED, time=self._clock.now())
+        else:
+            self._failures = 0
+            self.report = Report(self.host, epoch, Phase.STOPPED, self._clock.now())
+            self._log("stopped", identity=self.name, epoch=epoch)
+
+    def _put_off(self) -> None:
+        first, most = BACK_OFF
+        self._not_before = self._clock.boottime() + min(most, first * 2**self._failures)
+        self._failures = min(self._failures + 1, 10)
+
+    def _look(self) -> None:
+        """Does it still run? As its owner this host mends it."""
+        assert self.epoch is not None
+        epoch = self.epoch
+        if (gone := self._works.lost()) is not None:
+            self._up(epoch, gone)
+        elif self._clock.boottime() >= self._next_look:
+            self._next_look = self._clock.boottime() + LOOK_EVERY
+            self._work(Action.KEEP, lambda: self._look_closely(epoch))
+
+    def _look_closely(self, epoch: int) -> None:
+        """In the background, since it starts a program."""
+        missing = self._works.address_missing()
+        if missing != self._address_missing:
+            self._address_missing = missing
+            self._log("address", identity=self.name, there=not missing, level="alert" if missing else "info")
+        try:
+            dead = self._works.dead()
+        except Unavailable as why:
+            self._log("look_failed", identity=self.name, detail=str(why), level="warning")
+            return
+        if dead is not None:
+            self._log("start", identity=self.name, epoch=epoch, why=dead)
+            self._busy = Action.START
+            self.report = Report(self.host, epoch, Phase.STARTING, self._clock.now())
+            self._start(self.report)
+
+
+def _round(step: Step) -> float:
+    return round((step.end or step.start) - step.start, 3)
+
+
+class Agent:
+    """Call `tick` about once a second."""
+
+    def __init__(
+        self,
+        host: str,
+        lease_ttl: int,
+        keepers: Sequence[tuple[Keeper, Place]],
+        coordinator: Coordinator,
+        reasons: Callable[[Place], tuple[str, ...]],
+        gap: Callable[[], float],
+        boot_id: str,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._host = host
+        self._ttl = lease_ttl
+        self._keepers = keepers
+        self._coordinator = coordinator
+        self._reasons = reasons
+        self._gap = gap
+        self._boot_id = boot_id
+        self._clock = clock
+        self._log = log
+        self._since = clock.now()
+        self._lease: int | None = None
+        self._renew_at = 0.0
+        self._ready_at = 0.0
+        self._ready: dict[str, tuple[str, ...]] = {}
+        self._unreachable = ""
+
+    def tick(self) -> None:
+        gap = self._gap()
+        if gap > self._ttl:
+            self._log("stood_still", seconds=round(gap, 1), level="alert")
+        entries: dict[str, Entry] | None = None
+        # A host that stood still stops first and asks afterwards: no call before the decision.
+        if gap <= self._ttl:
+            try:
+                entries = self._contact()
+                self._reached("")
+            except Unavailable as why:
+                self._reached(str(why))
+        for keeper, place in self._keepers:
+            self._decide(keeper, place, entries, gap)
+        if entries is not None:
+            try:
+                self._tell(entries)
+            except Unavailable as why:
+                self._reached(str(why))
+
+    def _contact(self) -> dict[str, Entry]:
+        """Keep the lease, then read all that decides, in one call."""
+        if self._lease is not None and self._clock.boottime() >= self._renew_at:
+            # The next renewal is counted from the sending of this one.
+            renew_at = self._clock.boottime() + self._ttl / 3
+            if not self._coordinator.keepalive(self._lease):
+                self._log("lease_lost", host=self._host, level="warning")
+                self._lease = None
+            self._renew_at = renew_at
+        wanted = [keys.lease(self._host)]
+        for keeper, place in self._keepers:
+            wanted += [keys.owner(keeper.name), self._access_key(place), keys.report(self._host, keeper.name)]
+        entries = self._coordinator.read(wanted)
+        lease = entries[keys.lease(self._host)].value
+        if self._lease is None or lease is None or lease.get("boot_id") != self._boot_id:
+            self._take_lease()
+        return entries
+
+    def _take_lease(self) -> None:
+        self._renew_at = self._clock.boottime() + self._ttl / 3
+        self._lease = self._coordinator.grant(self._ttl)
+        value = {"host": self._host, "boot_id": self._boot_id, "since": self._since}
+        self._coordinator.put(keys.lease(self._host), value, self._lease)
+        self._log("lease_taken", host=self._host, seconds=self._ttl)
+
+    def _access_key(self, place: Place) -> str:
+        return keys.access(place.identity.store, place.identity.name)
+
+    def _decide(self, keeper: Keeper, place: Place, entries: Mapping[str, Entry] | None, gap: float) -> None:
+        owner = access = None
+        if entries is not None:
+            owner_value = entries[keys.owner(keeper.name)].value
+            access_value = entries[self._access_key(place)].value
+            owner = None if owner_value is None else Owner.from_json(owner_value)
+            access = None if access_value is None else Access.from_json(access_value)
+        action = ownership.decide(self._host, owner, access, keeper.epoch, entries is not None, gap, self._ttl)
+        keeper.act(action, owner, entries is not None)
+
+    def _tell(self, entries: Mapping[str, Entry]) -> None:
+        """Reports that the coordinator does not have, whatever the reason; now and then, what this host is ready for."""
+        for keeper, _ in self._keepers:
+            key = keys.report(self._host, keeper.name)
+            report = self._owed(keeper, entries[key].value)
+            if report is not None and report.to_json() != entries[key].value:
+                self._coordinator.put(key, report.to_json())
+        if self._clock.boottime() < self._ready_at:
+            return
+        self._ready_at = self._clock.boottime() + READY_EVERY
+        for keeper, place in self._keepers:
+            reasons = self._reasons(place)
+            word = Readiness(not reasons, reasons, self._clock.now())
+            if self._ready.get(keeper.name) != reasons:
+                self._ready[keeper.name] = reasons
+                self._log("ready", identity=keeper.name, ready=word.ready, reasons="; ".join(reasons) or None)
+            self._coordinator.put(keys.ready(self._host, keeper.name), word.to_json())
+
+    def _owed(self, keeper: Keeper, there: Json | None) -> Report | None:
+        """What the coordinator should say. After a restart of the agent what stands there is kept where it is true."""
+        if keeper.report is None:
+            known = None if there is None else Report.from_json(there)
+            phase = Phase.STOPPED if keeper.epoch is None else Phase.RUNNING
+            epoch = keeper.epoch if keeper.epoch is not None else (known.epoch if known is not None else 0)
+            true = known is not None and (known.phase, known.epoch) == (phase, epoch)
+            keeper.report = known if true else Report(self._host, epoch, phase, self._clock.now())
+        return keeper.report
+
+    def _reached(self, why_not: str) -> None:
+        if bool(why_not) != bool(self._unreachable):
+            event, level = ("coordinator_unreachable", "error") if why_not else ("coordinator_reached", "info")
+            self._log(event, detail=why_not or None, level=level)
+        self._unreachable = why_not
+
+
+def start(settings: Config) -> None:
+    clock, log = SystemClock(), LineLog()
+    units = Units()
+    keepers = []
+    for place in settings.places:
+        mount = NfsMount(place.source, place.mount)
+        works = Instance(place, mount, units, TrackFile(place.identity.name), clock)
+        keeper = Keeper(settings.host, works, clock, log)
+        keeper.find()
+        keepers.append((keeper, place))
+    pulse = machine.Pulse()
+    pulse.start()
+    checks = Checks(settings.limits)
+    agent = Agent(
+        settings.host,
+        settings.lease_ttl,
+        keepers,
+        settings.coordinator,
+        checks.reasons,
+        pulse.take,
+        machine.boot_id(),
+        clock,
+        log,
+    )
+    service.run(agent.tick, settings.tick, settings.coordinator.close)
+
+
+def prepare(file: str) -> Callable[[], None]:
+    settings = load(file)
+    for place in settings.places:
+        if not Path(place.probe_password_file).is_file():
+            raise config.ConfigError(f"{file}: identities.{place.identity.name}.probe.password_file: no such file")
+    return lambda: start(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(config.main(sys.argv[1:], FILE, prepare))

@@ -1,0 +1,239 @@
+"""An identity on this host: the steps by which it comes up and goes down, each of them safe to repeat.
+
+store    its files are mounted
+queue    the old queue and the mailboxes are there and are adopted as they are
+address  keepalived has put its address on, told by the track file
+start    its Dovecot and its Postfix run
+verify   a real SMTP dialogue and a real login on its address
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..adapters import imap, machine, smtp
+from ..adapters.command import CommandError
+from ..adapters.mount import NfsMount
+from ..adapters.track import TrackFile
+from ..adapters.units import Units
+from ..core.model import Identity, Result
+from ..core.ports import Clock, Unavailable
+
+MARKS = Path("/run/holdfast/running")
+
+# Seconds. A step that takes longer has failed; the agent begins anew after a while.
+MOUNT_WITHIN = 40.0
+ADDRESS_WITHIN = 15.0
+VERIFY_WITHIN = 30.0
+POLL = 0.25
+
+DEAD = {"inactive", "failed"}  # any other state is on its way to one of them or to `active`
+
+
+class Cancelled(Exception):
+    """The owner has changed while the identity was being started."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an identity's parts are on this host."""
+
+    identity: Identity
+    source: str
+    mount: str
+    postfix_dir: str
+    dovecot_conf: str
+    tls_ca: str
+    probe_user: str
+    probe_password_file: str
+    probe_recipient: str
+
+    @property
+    def units(self) -> tuple[str, str]:
+        return f"holdfast-dovecot@{self.identity.name}.service", f"holdfast-postfix@{self.identity.name}.service"
+
+
+@dataclass(frozen=True)
+class Found:
+    """How an identity stands when the agent starts."""
+
+    epoch: int | None  # at which it runs, None when it does not
+    traces: tuple[str, ...]  # what is there although it does not run
+
+
+Cancel = Callable[[], bool]
+
+
+class Instance:
+    """Does what it is told; whether is core/ownership.py's to say. Methods raise Unavailable or OSError."""
+
+    def __init__(
+        self,
+        place: Place,
+        mount: NfsMount,
+        units: Units,
+        track: TrackFile,
+        clock: Clock,
+        marks: Path = MARKS,
+    ) -> None:
+        self.place = place
+        self._mount = mount
+        self._units = units
+        self._track = track
+        self._clock = clock
+        self._mark = marks / place.identity.name
+
+    # --- going up ----------------------------------------------------------------------------------------------
+
+    def steps(self, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
+        """In their order. Each returns what is worth telling."""
+        return (
+            ("store", lambda: self._attach(cancel)),
+            ("queue", self._adopt),
+            ("address", lambda: self._raise_address(cancel)),
+            ("start", self._start),
+            ("verify", lambda: self._verify(cancel)),
+        )
+
+    def _until(self, what: Callable[[], str | None], within: float, cancel: Cancel) -> str | None:
+        """Poll until `what` says something, None when it does not in time. Raises Cancelled."""
+        end = self._clock.boottime() + within
+        while True:
+            if cancel():
+                raise Cancelled
+            said = what()
+            if said is not None or self._clock.boottime() >= end:
+                return said
+            self._clock.sleep(POLL)
+
+    def _attach(self, cancel: Cancel) -> str:
+        why = ""
+
+        def mounted() -> str | None:
+            nonlocal why
+            try:
+                self._mount.mount()
+            except CommandError as error:
+                why = str(error)
+                return None
+            return f"{self._mount.source} at {self._mount.target}"
+
+        said = self._until(mounted, MOUNT_WITHIN, cancel)
+        if said is None:
+            raise Unavailable(why)
+        return said
+
+    def _adopt(self) -> str:
+        """Nothing is made here: an empty store where files should be is a mistake to be seen, not to be filled."""
+        for name in ("queue", "mail"):
+            folder = Path(self.place.mount) / name
+            if not folder.is_dir():
+                raise Unavailable(f"{folder} is missing on the store")
+        return "adopted as it is"
+
+    def _raise_address(self, cancel: Cancel) -> str:
+        address = self.place.identity.address
+        self._track.write(True)
+        said = self._until(lambda: address if machine.has_address(address) else None, ADDRESS_WITHIN, cancel)
+        if said is None:
+            raise Unavailable(f"keepalived did not put {address} on within {ADDRESS_WITHIN:g} s; see its journal")
+        return said
+
+    def _start(self) -> str:
+        self._units.start(self.place.units)
+        return ", ".join(self.place.units)
+
+    def _verify(self, cancel: Cancel) -> str:
+        """As a sender and as a user see it."""
+        place, why = self.place, ""
+        dialogue = smtp.Dialogue(place.identity.address, place.identity.name, place.probe_recipient, ca=place.tls_ca)
+        login = imap.Login(
+            place.identity.address,
+            place.identity.name,
+            place.probe_user,
+            Path(place.probe_password_file).read_text().strip(),
+            ca=place.tls_ca,
+        )
+
+        def answers() -> str | None:
+            nonlocal why
+            outcome = smtp.talk(dialogue)
+            if outcome.result is not Result.OK:
+                why = f"SMTP: {outcome.detail}"
+                return None
+            try:
+                return f"SMTP {outcome.detail}; IMAP {imap.login(login)}"
+            except Unavailable as error:
+                why = str(error)
+                return None
+
+        said = self._until(answers, VERIFY_WITHIN, cancel)
+        if said is None:
+            raise Unavailable(why)
+        return said
+
+    def mark(self, epoch: int) -> None:
+        """Remember, until the next boot, that it runs here and since which epoch."""
+        self._mark.parent.mkdir(parents=True, exist_ok=True)
+        new = self._mark.with_name(f".{self._mark.name}.new")
+        new.write_text(json.dumps({"epoch": epoch}))
+        new.replace(self._mark)
+
+    # --- going down --------------------------------------------------------------------------------------------
+
+    def down(self) -> None:
+        """Address first, so that nobody comes any more. Everything is tried, even if something before it failed."""
+        errors: list[str] = []
+
+        def attempt(act: Callable[[], None]) -> bool:
+            try:
+                act()
+            except (Unavailable, OSError) as why:
+                errors.append(str(why))
+                return False
+            return True
+
+        attempt(lambda: self._track.write(False))
+        attempt(lambda: self._mark.unlink(missing_ok=True))
+        if not attempt(lambda: self._units.stop(self.place.units)):
+            # Processes that wait for a dead store end when their requests are given up.
+            attempt(self._mount.unmount)
+            if attempt(lambda: self._units.stop(self.place.units)):
+                errors.clear()
+        attempt(self._mount.unmount)
+        if errors:
+            raise Unavailable("; ".join(errors))
+
+    # --- looking -----------------------------------------------------------------------------------------------
+
+    def lost(self) -> str | None:
+        """What of a running identity is gone, as far as files tell it."""
+        return None if self._mount.is_mounted() else f"{self.place.mount} is not mounted"
+
+    def dead(self) -> str | None:
+        """Units that do not run. Starts a program: not for every second."""
+        states = self._units.states(self.place.units)
+        gone = [f"{unit} is {state}" for unit, state in states.items() if state in DEAD]
+        return ", ".join(gone) or None
+
+    def address_missing(self) -> bool:
+        return not machine.has_address(self.place.identity.address)
+
+    def found(self) -> Found:
+        """Does it run here already, from before a restart of the agent? Raises Unavailable."""
+        if not self._track.path.exists():
+            self._track.write(False)  # keepalived has something to read from the beginning
+        epoch = None
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            epoch = int(json.loads(self._mark.read_text())["epoch"])
+        states = self._units.states(self.place.units)
+        traces = [unit for unit, state in states.items() if state not in DEAD]
+        whole = epoch is not None and self._mount.is_mounted() and len(traces) == len(states)
+        if whole:
+            return Found(epoch, ())
+        there = {"mark": self._mark.exists(), "track file": self._track.read(), "mount": self._mount.is_mounted()}
+        return Found(None, (*traces, *(name for name, is_there in there.items() if is_there)))
