@@ -399,7 +399,7 @@ class Agent:
         keeper.act(action, owner, entries is not None)
 
     def _tell(self, entries: Mapping[str, Entry]) -> None:
-        """Reports that the coordinator does not have, whatever the reason; now and then, what this host is ready for."""
+        """Reports that the coordinator does not have, for whatever reason; now and then what this host is ready for."""
         for keeper, _ in self._keepers:
             key = keys.report(self._host, keeper.name)
             report = self._owed(keeper, entries[key].value)
@@ -433,7 +433,11 @@ class Agent:
         self._unreachable = why_not
 
 
-def start(settings: Config) -> None:
+def start(file: str, settings: Config) -> None:
+    for place in settings.places:
+        if not Path(place.probe_password_file).is_file():
+            key = f"identities.{place.identity.name}.probe.password_file"
+            raise config.ConfigError(f"{file}: {key} is {place.probe_password_file!r}: no such file; write it")
     clock, log = SystemClock(), LineLog()
     units = Units()
     keepers = []
@@ -462,10 +466,7 @@ def start(settings: Config) -> None:
 
 def prepare(file: str) -> Callable[[], None]:
     settings = load(file)
-    for place in settings.places:
-        if not Path(place.probe_password_file).is_file():
-            raise config.ConfigError(f"{file}: identities.{place.identity.name}.probe.password_file: no such file")
-    return lambda: start(settings)
+    return lambda: start(file, settings)
 
 
 if __name__ == "__main__":

@@ -231,7 +231,8 @@ class Store:
             raise NotYet(f"owner {host} has no address in `hosts` of this store's configuration")
         if not self._clients.serving():
             raise NotYet("the NFS server does not run")
-        self._lay_out(name, first=state.access is None)
+        # Epoch 0 is the word about an identity without an owner: nobody has been admitted yet.
+        self._lay_out(name, first=state.access is None or state.access.epoch == 0)
         for client in addresses:
             if client not in there:
                 self._exports.grant(self._path(name), client, options(name, str(self._settings.root)))
