@@ -30,7 +30,7 @@ def packages(wanted: recipe.Wishes) -> list[str]:
     return sorted({*base_packages(), *wanted.packages})
 
 
-def recipe_hash(wanted: recipe.Wishes, kernel_recipe: str) -> str:
+def recipe_hash(wanted: recipe.Wishes, modules: str) -> str:
     """Change whenever the image should be another."""
     return recipe.digest(
         {
@@ -39,7 +39,7 @@ def recipe_hash(wanted: recipe.Wishes, kernel_recipe: str) -> str:
             "packages": packages(wanted),
             "accounts": recipe.as_data(wanted.accounts),
             "files": _tree(FOLDER),
-            "kernel": kernel_recipe,
+            "kernel": modules,
         }
     )
 
@@ -60,7 +60,9 @@ def obtain(kernel_folder: Path) -> tuple[Path, bool]:
     def build(folder: Path) -> None:
         _build(folder, wanted, kernel_folder)
 
-    product, built = cache.obtain("image", recipe_hash(wanted, kernel.recipe()), build, free_mb=FREE_MB)
+    product, built = cache.obtain(
+        "image", recipe_hash(wanted, kernel.module_lists(kernel_folder)), build, free_mb=FREE_MB
+    )
     if built:
         cache.prune("image", keep=product)
     return product, built

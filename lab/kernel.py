@@ -54,6 +54,11 @@ def obtain() -> tuple[Path, bool]:
     return product, built
 
 
+def module_lists(kernel: Path) -> str:
+    """Return all of the kernel that goes into the image."""
+    return (kernel / "release").read_text() + (kernel / "modules.builtin").read_text()
+
+
 def release(kernel: Path) -> str:
     """Return what `uname -r` says in a guest."""
     return (kernel / "release").read_text().strip()
@@ -82,7 +87,7 @@ def _build(folder: Path) -> None:
     for name in PRODUCTS:
         shutil.copy(source / name, folder / name)
     (folder / "modules.order").touch()
-    prove(folder / "linux", source / "init", folder / "proof", package.name)
+    prove(folder / "linux", root / "build/init", folder / "proof", package.name)
     for leftover in ("root", "apt", "package", "proof"):
         shutil.rmtree(folder / leftover)
 
@@ -144,7 +149,7 @@ def prove(kernel: Path, init: Path, folder: Path, source: str) -> None:
     with disk.open("wb") as file:
         file.truncate(32 * 1024**2)
     run(["mkfs.ext4", "-q", "-F", "-d", folder / "root", disk], thing="can't make the test disk")
-    words = ["mem=64M", f"ubd0={disk}", "root=/dev/ubda", "rw", "con=null", "con0=null,fd:1", "seccomp=on", "panic=-1"]
+    words = ["mem=64M", f"ubd0={disk}", "root=/dev/ubda", "rw", "con=null", "con0=null,fd:1", "seccomp=on", "noreboot"]
     words += [f"uml_dir={folder}", "umid=proof", "init=/sbin/init"]
     console = folder / "console"
     said = ""
@@ -164,7 +169,6 @@ def prove(kernel: Path, init: Path, folder: Path, source: str) -> None:
     text = console.read_text(errors="replace")
     if PROOF in text:
         return
-    panics = [line for line in text.splitlines() if "panic" in line.lower()] or text.splitlines()[-1:]
-    raise LabError(
-        f"the kernel from {source} does not boot here", said or " / ".join(panics), "try another in lab/kernel.py"
-    )
+    panics = [line for line in text.splitlines() if "panic" in line.lower()]
+    last = " / ".join(panics) or said or " ".join(text.splitlines()[-1:])
+    raise LabError(f"the kernel from {source} does not boot here", last, "try another in lab/kernel.py")

@@ -7,6 +7,7 @@ configuration is what makes a deploy short, and what lets all files be checked b
 from __future__ import annotations
 
 import base64
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         tree = self._task.args.get("tree")
         prune = {"dest": str(tree["dest"]), "pattern": tree.get("pattern", PATTERN)} if tree else None
         done = self._execute_module(
-            module_name="holdfast.mail.files", module_args={"items": items, "prune": prune}, task_vars=variables
+            module_name="holdfast.mail.files",
+            module_args={"items": json.dumps(items) if items else "", "prune": prune},
+            task_vars=variables,
         )
         result.update(done)
         return result

@@ -26,9 +26,9 @@ options:
         C(dest) that are gone locally are removed.
     type: dict
   items:
-    description: What the action plugin hands over. Not for playbooks.
-    type: list
-    elements: dict
+    description: What the action plugin hands over, as JSON. Not for playbooks.
+    type: str
+    default: ""
   prune:
     description: Folder and pattern of the files that are removed unless they are among C(items). Not for playbooks.
     type: dict
@@ -59,6 +59,7 @@ changed_files:
 
 import base64
 import grp
+import json
 import os
 import pwd
 import shutil
@@ -229,13 +230,15 @@ def main():
         argument_spec={
             "files": {"type": "list", "elements": "dict"},
             "tree": {"type": "dict"},
-            "items": {"type": "list", "elements": "dict", "default": []},
+            # A secret as a whole, for AnsibleModule tells the host's journal all other arguments, and there are keys
+            # among these. As a list each of its words, paths too, would be struck out of the result.
+            "items": {"type": "str", "default": "", "no_log": True},
             "prune": {"type": "dict"},
         },
         supports_check_mode=True,
-        no_log=True,  # AnsibleModule tells the host's journal all arguments, and there are keys among them
     )
-    items = [*module.params["items"], *gone(module.params["prune"], module.params["items"])]
+    given = json.loads(module.params["items"] or "[]")
+    items = [*given, *gone(module.params["prune"], given)]
     try:
         changes = [c for c in (Change(item, module.check_mode) for item in items) if c.why]
         for change in changes:
@@ -246,15 +249,13 @@ def main():
                 change.apply()
             keep(changes)
     except Mistake as why:
-        module.fail_json(msg=str(why), changed_files=[], invocation={})
+        module.fail_json(msg=str(why), changed_files=[])
     except OSError as why:
-        module.fail_json(msg=f"{why.filename}: {why.strerror}", changed_files=[], invocation={})
+        module.fail_json(msg=f"{why.filename}: {why.strerror}", changed_files=[])
     module.exit_json(
         changed=bool(changes),
         changed_files=[str(c.dest) for c in changes],
         diff=[c.diff() for c in changes],
-        # Without the contents, which Ansible would send back and show at -vvv.
-        invocation={"module_args": {"files": [item["dest"] for item in items]}},
     )
 
 

@@ -9,7 +9,7 @@ from conftest import Hosts
 
 from tests.story.coordinator import Records
 from tests.story.machines import Lab, wait_for
-from tests.story.messages import letters
+from tests.story.messages import ALICE, Letter, letters
 from tests.story.outage import CA_ON_CLIENT, IDENTITY, Post, arrived, judge
 
 MX, RELAY_MX = "mx.alpha.example", "relay2.alpha.example"
@@ -64,6 +64,22 @@ def test_every_kind_of_letter_arrives_unchanged_in_the_right_mailbox(lab: Lab, p
     wait_for("all kinds of letters", lambda: len(set(arrived(chosen, post.boxes()))) == 1, 120, every=2)
     verdict = judge(chosen, post.boxes(), [])
     assert verdict.mistakes == [] and verdict.copies_found == len(chosen) + 1
+
+
+@pytest.mark.parametrize("server", [MX, RELAY_MX])
+def test_lines_longer_than_any_limit_pass_both_unbroken(lab: Lab, post: Post, server: str) -> None:
+    """Sent without a Postfix of the sender's own, which would break them."""
+    ident = f"long-{server.split('.', maxsplit=1)[0]}"
+    head = f"X-Story-Id: {ident}\nMessage-ID: <{ident}@outside.example>\nFrom: x@outside.example\nTo: {ALICE}\n"
+    data = f"{head}Subject: long\n\n".encode() + b"x" * 60_000 + b"\n" + b"y" * 2_000 + b"\n"
+    letter = Letter(ident, "long_lines", "x@outside.example", (ALICE,), data)
+    script = (
+        "import smtplib, sys; s = smtplib.SMTP(sys.argv[1], 25, timeout=60)\n"
+        "print(s.sendmail('x@outside.example', [sys.argv[2]], sys.stdin.buffer.read()))"
+    )
+    lab.run("client1", "python3", "-c", script, server, ALICE, stdin=data)
+    wait_for("the letter", lambda: arrived([letter], post.boxes()) == (1, 1), 90, every=2)
+    assert judge([letter], post.boxes(), []).mistakes == []
 
 
 @pytest.mark.parametrize("server", [MX, RELAY_MX])

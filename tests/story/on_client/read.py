@@ -19,8 +19,8 @@ found = []
 _, numbers = box.search(None, "ALL")
 for number in numbers[0].split():
     _, parts = box.fetch(number, "(BODY.PEEK[] INTERNALDATE FLAGS)")
-    data = b"".join(p[1] for p in parts if isinstance(p, tuple)).replace(b"\r\n", b"\n")
-    head, _, body = data.partition(b"\n\n")
+    raw = b"".join(p[1] for p in parts if isinstance(p, tuple)).replace(b"\r\n", b"\n")
+    head, _, body = raw.partition(b"\n\n")
     ident = re.search(rb"^X-Story-Id: *(\S+)", head, re.MULTILINE | re.IGNORECASE)
     found.append(
         {

@@ -159,6 +159,16 @@ def test_results_carry_no_contents(files: Module, tmp_path: Path) -> None:
         assert item["data"] not in str(result)
 
 
+def test_the_journal_is_told_no_contents(files: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("ansible.module_utils.basic.has_journal", False)
+    monkeypatch.setattr("syslog.syslog", lambda priority, text: told.append(text))
+    item = file(tmp_path / "key", "hidden\n", secret=True)
+    assert files(item)["changed"] is True
+    assert any("Invoked with" in line for line in told)
+    assert item["data"] not in str(told)
+
+
 def test_binary_contents(files: Module, tmp_path: Path) -> None:
     data = bytes(range(256))
     item = {**file(tmp_path / "b"), "data": base64.b64encode(data).decode()}

@@ -46,7 +46,7 @@ class Module:
         self, *items: Mapping[str, Any], check: bool = False, prune: Mapping[str, str] | None = None
     ) -> Result:
         self._capsys.readouterr()
-        given = {"items": list(items), "prune": prune, "_ansible_check_mode": check}
+        given = {"items": json.dumps(items), "prune": prune, "_ansible_check_mode": check}
         with patch_module_args(given), pytest.raises(SystemExit):
             self._module.main()
         result: Result = json.loads(self._capsys.readouterr().out)
