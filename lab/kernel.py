@@ -169,6 +169,6 @@ def prove(kernel: Path, init: Path, folder: Path, source: str) -> None:
     text = console.read_text(errors="replace")
     if PROOF in text:
         return
-    panics = [line for line in text.splitlines() if "panic" in line.lower()]
-    last = " / ".join(panics) or said or " ".join(text.splitlines()[-1:])
+    panic = re.search(r"Kernel panic - .*", text)
+    last = panic[0] if panic else said or " ".join(text.splitlines()[-1:])
     raise LabError(f"the kernel from {source} does not boot here", last, "try another in lab/kernel.py")

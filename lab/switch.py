@@ -6,6 +6,7 @@ Anything else is an error line and a non-zero exit status, so that a caller neve
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import socket
 import sys
@@ -113,6 +114,9 @@ class PowerSwitch:
         return Answer(f"{name} {'on' if on else 'off'}", 0)
 
 
+HANG_UP = 0.5  # seconds that a caller has to end the session itself
+
+
 class Gate(paramiko.ServerInterface):
     """Let one user with one key in, to execute commands and nothing else."""
 
@@ -151,6 +155,11 @@ class Gate(paramiko.ServerInterface):
         try:
             channel.sendall(f"{answer.line}\n".encode())
             channel.send_exit_status(answer.status)
+            # The library says "accepted" only after `check_channel_exec_request` has returned, and a quick answer overtakes
+            # that; a close would then read as a refusal. So the caller may hang up first.
+            channel.settimeout(HANG_UP)
+            with contextlib.suppress(TimeoutError):
+                channel.recv(1)
             channel.close()
         except OSError as error:
             log(f"caller is gone: {error}")

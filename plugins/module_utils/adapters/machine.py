@@ -50,7 +50,7 @@ class Pulse(threading.Thread):
     A thread of its own: the work of others may take as long as a coordinator does not answer, which is no standstill.
     """
 
-    def __init__(self, interval: float = 0.5) -> None:
+    def __init__(self, interval: float = 1.0) -> None:
         super().__init__(name="pulse", daemon=True)
         self._interval = interval
         self._lock = threading.Lock()

@@ -227,7 +227,7 @@ class PostfixQueue:
         None when no message waits, and when this relay's own Postfix says nothing: that is logged, and no word
         about the server. The attempt's route is the one that the log names.
         """
-        start = self._clock.now()
+        listed = start = self._clock.now()
         try:
             message = oldest(self._queue(), identity.domains)
             if message is None:
@@ -237,7 +237,8 @@ class PostfixQueue:
             start = self._clock.now()
             self._tried[identity.name] = (route.name, self._clock.boottime())
             self._postqueue("-i", message.queue_id)
-            delivery = self._outcome(message, identity, start)
+            # Postfix may have tried it by itself since it was listed; then that is the attempt.
+            delivery = self._outcome(message, identity, listed)
             result = classify(delivery.status, delivery.dsn, delivery.text) if delivery else None
             if result is Result.DOWN:
                 # Postfix's own retries go over the other route too, and its resolver learns it in time.

@@ -21,6 +21,8 @@ from ..core.ports import Power, Unavailable
 from .command import words
 
 HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# Both commands may be given twice. A session that breaks off is tried again at once: a held takeover costs an interval.
+TRIES = 3
 ANSWER_LIMIT = 4096  # octets; an answer is one short line
 
 
@@ -65,11 +67,15 @@ class SshPowerSwitch:
         if not HOST.fullmatch(host):
             raise Unavailable(f"{self.method}: {host!r} is no host name")
         command = f"{verb} {host}"
-        try:
-            status, said, error = self._session(command)
-        except (paramiko.SSHException, OSError, EOFError) as why:
-            reason = words(str(why)) or type(why).__name__
-            raise Unavailable(f"{self.method} ({self._address} port {self._port}): {command}: {reason}") from why
+        for left in reversed(range(TRIES)):
+            try:
+                status, said, error = self._session(command)
+                break
+            except (paramiko.SSHException, OSError, EOFError) as why:
+                if left and not isinstance(why, TimeoutError):
+                    continue
+                reason = words(str(why)) or type(why).__name__
+                raise Unavailable(f"{self.method} ({self._address} port {self._port}): {command}: {reason}") from why
         if status != 0:
             raise Unavailable(f"{self.method}: {command}: status {status}: {words(said)} {words(error)}".rstrip())
         return said.strip()

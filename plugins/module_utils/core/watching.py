@@ -86,8 +86,7 @@ class Watch:
         if self.clock.boottime() >= self._next_look:
             self._next_look = self.clock.boottime() + LOOK
             try:
-                self._judge()
-                self._tell("judging", "")
+                self._tell(*self._judge())
             except Unavailable as why:
                 # A relay that is cut off from the majority never triggers anything; it holds and tries again.
                 self._tell("coordinator_unreachable", str(why))
@@ -145,10 +144,12 @@ class Watch:
         }
         self.coordinator.put(keys.evidence(self.identity.name, self.settings.relay), value)
 
-    def _judge(self) -> None:
+    def _judge(self) -> tuple[str, str]:
+        """Act on what is known. Returns a condition worth telling, as event and detail; no detail: all is well."""
         state = read_state(self.coordinator, self.identity.name)
+        nothing = ("judging", "")
         if state.owner is None:
-            return
+            return nothing
         evidence = self._known(state)
         lease = self.coordinator.get(keys.lease(state.owner.host)).value is not None
         if lease and self._lease_seen is False:
@@ -156,7 +157,7 @@ class Watch:
             self.try_now()
         self._lease_seen = lease
         if state.locked_by is not None or self.clock.boottime() < self._retry_takeover:
-            return
+            return nothing
         now = self.clock.now()
         reason = passed(evidence, self.settings.threshold, now)
         if state.inoperable:
@@ -164,12 +165,13 @@ class Watch:
         elif reason is not None and (second := self._second(lease, state.owner.epoch)) is not None:
             self._request(f"{reason}; {second}", state.owner.epoch)
         elif reason is not None:
-            self._tell("second_evidence_missing", f"{reason}, but {state.owner.host} keeps its lease")
+            return "second_evidence_missing", f"{reason}, but {state.owner.host} keeps its lease"
         elif abandoned(state):
             assert state.run is not None
             self._request(f"goes on for {state.run.run}: {state.run.reason}", state.owner.epoch, state.run.automatic)
         elif unfinished(state):
             self._finish()
+        return nothing
 
     def _second(self, lease: bool, epoch: int) -> str | None:
         """Evidence from a second place: the owner's lost lease, or another relay past its threshold."""

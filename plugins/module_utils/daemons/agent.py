@@ -282,7 +282,9 @@ class Keeper:
         assert self.epoch is not None
         epoch = self.epoch
         if (gone := self._works.lost()) is not None:
-            self._up(epoch, gone)
+            # What runs may still hold the old mount: all of it goes down, and the next decision brings it up again.
+            self._log("lost", identity=self.name, epoch=epoch, why=gone, level="error")
+            self._work(Action.STOP, self._stop)
         elif self._clock.boottime() >= self._next_look:
             self._next_look = self._clock.boottime() + LOOK_EVERY
             self._work(Action.KEEP, lambda: self._look_closely(epoch))

@@ -348,8 +348,13 @@ class TestDeliver:
         assert made.result is Result.OK
         assert parse_table(relay.table.read_text())["alpha.example"] == "isolated"
 
-    def test_asks_the_journal_from_the_beginning_of_the_attempt(self, relay: Relay) -> None:
-        relay.made().deliver(ALPHA, INTERNET)
+    def test_asks_the_journal_from_the_listing_on(self, relay: Relay) -> None:
+        """A message may leave the queue between its listing and the attempt: nothing would be said of it later."""
+        relay.journal = lambda: [entry(self.line())]
+        queue = relay.made()
+        queue.deliver(ALPHA, ISOLATED)
+        queue.deliver(ALPHA, INTERNET)
+        assert relay.clock.slept == [postfix.PATIENCE]
         assert "--since=@1000.000000" in relay.followed
         assert "--identifier=holdfast-relay/route-isolated/smtp" in relay.followed
 

@@ -257,3 +257,11 @@ def test_a_new_owner_starts_with_no_attempts_counted() -> None:
     assert world.owner.epoch == 2, "two or three attempts against the new owner are no threshold"
     world.let_run(watch, 60)
     assert world.owner.epoch == 3
+
+
+def test_a_condition_is_told_once() -> None:
+    world = World()
+    world.cut = {"mail1"}
+    world.let_run(world.watch(DEFAULT), 118)
+    told = world.said("second_evidence_missing")
+    assert len(told) == 1, told

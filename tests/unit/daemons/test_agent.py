@@ -286,7 +286,7 @@ class TestMending:
         host.own()
         host.tick()
         host.mx.gone = "it is not mounted"
-        assert host.tick() == [*STEPS, "mark 1"]
+        assert host.tick(2) == ["down", *STEPS, "mark 1"]
         assert host.report().phase is Phase.RUNNING
 
     def test_a_dead_unit_at_the_next_look(self, host: Host) -> None:

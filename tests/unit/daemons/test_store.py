@@ -153,6 +153,9 @@ def test_nobody_is_admitted_before_there_is_an_owner(site: Site) -> None:
     access = site.access()
     assert access is not None
     assert (access.epoch, access.admitted) == (0, None)
+    site.coordinator.own("mail1", 1)
+    site.tick()
+    assert site.admitted() == set(ADDRESSES["mail1"])
 
 
 def test_nothing_is_exported_before_the_first_read(site: Site) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def inventory(tmp_path: Path) -> Path:
 
 
 def deploy(inventory: Path) -> subprocess.CompletedProcess[str]:
-    command = ["ansible-playbook", "-i", str(inventory), "playbooks/site.yml"]
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), "playbooks/site.yml"]
     # A connection to any host would fail: they have no address here.
     env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
