@@ -155,7 +155,7 @@ class Gate(paramiko.ServerInterface):
         try:
             channel.sendall(f"{answer.line}\n".encode())
             channel.send_exit_status(answer.status)
-            # The library says "accepted" only after `check_channel_exec_request` has returned, and a quick answer overtakes
+            # The library says "accepted" only after `check_channel_exec_request` has returned; a quick answer overtakes
             # that; a close would then read as a refusal. So the caller may hang up first.
             channel.settimeout(HANG_UP)
             with contextlib.suppress(TimeoutError):

@@ -20,7 +20,7 @@ _, numbers = box.search(None, "ALL")
 for number in numbers[0].split():
     _, parts = box.fetch(number, "(BODY.PEEK[] INTERNALDATE FLAGS)")
     raw = b"".join(p[1] for p in parts if isinstance(p, tuple)).replace(b"\r\n", b"\n")
-    head, _, body = raw.partition(b"\n\n")
+    head, _end, body = raw.partition(b"\n\n")
     ident = re.search(rb"^X-Story-Id: *(\S+)", head, re.MULTILINE | re.IGNORECASE)
     found.append(
         {
