@@ -38,6 +38,9 @@ def main(argv: Sequence[str]) -> int:
     except PermissionError as error:
         print(f"lab: no permission: {error.filename}; run as root", file=sys.stderr)
         return 1
+    except OSError as error:  # a full disk, a file taken away meanwhile: still one line
+        print(f"lab: {error.strerror}: {error.filename}; look at it and try again", file=sys.stderr)
+        return 1
     except Interrupted:
         print("lab: interrupted; what this command had started is gone again", file=sys.stderr)
         return 130

@@ -161,7 +161,8 @@ def _take_down(fleet: Fleet) -> None:
 def down(place: Place, *, purge: bool) -> None:
     """Stop everything that `up` started. Disks and keys stay, unless `purge`."""
     if not place.state.is_dir():
-        raise LabError("no such lab", place.name, "nothing to do")
+        print(f"no lab {place.name}: nothing to stop")
+        return
     require_machine()
     progress = Progress("down")
     with lab_lock(place):
