@@ -28,7 +28,8 @@ scenario: setup ## molecule on virtual machines
 test: setup ## everything that CI runs
 	@python -m tests.phases lint unit lab scenario
 
-test-full: test ## what does not fit into CI
+test-full: test ## what does not fit into CI, too
+	@python -m tests.phases full
 
 lock: setup ## write requirements.txt from requirements.in
 	@rm -rf build/lock && python -m venv build/lock && build/lock/bin/pip install -q -r requirements.in

@@ -39,6 +39,7 @@ PHASES: dict[str, list[list[str]]] = {
     "unit": [[*PYTEST, "tests/unit"]],
     "lab": [[*PYTEST, "tests/lab"]],
     "scenario": [["molecule", "test", "-s", "default"]],
+    "full": [[*PYTEST, "tests/full"]],
 }
 
 

@@ -49,6 +49,7 @@ def test_back_before_the_threshold_it_gets_the_held_mail_and_nothing_else_happen
     stage.wait_downs(2)
     assert stage.held() == len(written)
     stage.lab.word("start", host)
+    stage.wait_running()
     boxes = stage.wait_letters(written)
     assert stage.mistakes(written, boxes) == []
     assert stage.owner() == before
@@ -142,6 +143,7 @@ def test_without_the_coordinator_the_relay_holds(stage: Stage) -> None:
             stage.lab.shell(host, "systemctl start etcd")
     assert stage.owner() == before
     stage.lab.word("start", before.host)
+    stage.wait_running()
     stage.wait_letters(held)
 
 

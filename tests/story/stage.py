@@ -40,6 +40,9 @@ class Stage:
         self.wait_running()
         for host in MAIL_HOSTS:
             wait_for(f"{host} being ready", lambda host=host: self.ready(host), 90)  # type: ignore[misc]
+        wait_for("an empty relay", lambda: self.held() == 0, 120, every=3)
+        # An outage is over for the monitor after two good attempts; the next one begins with nothing counted.
+        wait_for("a monitor that counts nothing", lambda: self.evidence().get("downs") == 0, 120, every=3)
         for address in self.post.passwords:
             self.post.read(address, "expunge")
         self.begun = time.time() - 1
