@@ -67,9 +67,12 @@ def power(command: str, key: str = "fence_client_ed25519", user: str = "power") 
     """Ask the power switch over SSH, as a guest would; its host key is checked."""
     known = STATE / "switch_known_hosts"
     known.write_text(f"{SWITCH} {(KEYS / 'switch_host_ed25519.pub').read_text()}")
+    own = STATE / "client_key"  # ssh refuses a key that others may read, as it is in a fresh clone
+    own.write_bytes((KEYS / key).read_bytes())
+    own.chmod(0o600)
     result = subprocess.run(
         [
-            *("nsenter", f"--net={status()['netns']}", "--", "ssh", "-F", "none", "-i", str(KEYS / key)),
+            *("nsenter", f"--net={status()['netns']}", "--", "ssh", "-F", "none", "-i", str(own)),
             *("-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", f"UserKnownHostsFile={known}"),
             *("-o", "StrictHostKeyChecking=yes", "-o", "LogLevel=ERROR", f"{user}@{SWITCH}", command),
         ],
