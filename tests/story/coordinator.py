@@ -26,7 +26,9 @@ class Records:
         tls = "/etc/holdfast/tls"
         files = f"--cacert {tls}/ca.pem --cert {tls}/{self.member}.pem --key {tls}/{self.member}.key"
         words = " ".join(f"'{a}'" for a in args)
-        return self.lab.shell(self.member, f"etcdctl --endpoints https://127.0.0.1:2379 {files} {words}")
+        return self.lab.shell(
+            self.member, f"etcdctl --command-timeout=30s --endpoints https://127.0.0.1:2379 {files} {words}"
+        )
 
     def get(self, prefix: str) -> dict[str, Any]:
         """All keys below `prefix` with their JSON values."""

@@ -160,9 +160,14 @@ class Stage:
             raise StoryError(f"{name}: exit {done.returncode}: {done.stdout[-3000:]}{done.stderr[-1000:]}")
         return done.stdout
 
-    def mistakes(self, written: Sequence[Letter], boxes: dict[str, list[dict[str, Any]]]) -> list[str]:
-        """What is wrong with the letters, by mailboxes and all logs since the outage began."""
+    def mistakes(
+        self, written: Sequence[Letter], boxes: dict[str, list[dict[str, Any]]], owner: str | None = None
+    ) -> list[str]:
+        """What is wrong with the letters, by mailboxes and the logs of all who carried them since the outage began.
+
+        `owner`: who carries them now, where the coordinator cannot tell.
+        """
         lines = journal.read(self.lab, RELAY, self.begun)
-        for host in (CLIENT, self.owner().host):
+        for host in (CLIENT, owner or self.owner().host):
             lines += journal.read(self.lab, host, self.begun)
         return judge(written, boxes, lines).mistakes
