@@ -54,21 +54,15 @@ plan:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.holdfast.mail.plugins.module_utils.core import keys
-from ansible_collections.holdfast.mail.plugins.module_utils.core.model import Readiness, RunState
-from ansible_collections.holdfast.mail.plugins.module_utils.core.placement import choose
+from ansible_collections.holdfast.mail.plugins.module_utils.core.model import RunState
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import LockLost, Unavailable
-from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import Refused, read_state, unfinished
+from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import (
+    Refused,
+    read_choice,
+    read_state,
+    unfinished,
+)
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, build, load
-
-
-def planned(parts, identity, owner, to):
-    """Whom a run would choose now."""
-    get = parts.coordinator.get
-    alive = {h for h in identity.candidates if get(keys.lease(h)).value is not None}
-    words = {h: get(keys.ready(h, identity.name)).value for h in identity.candidates}
-    readiness = {h: Readiness.from_json(w) for h, w in words.items() if w is not None}
-    return choose(identity, owner.host, alive, readiness, time.time(), to)
 
 
 def main():
@@ -91,7 +85,7 @@ def main():
         state = read_state(parts.coordinator, p["identity"])
         if state.owner is None:
             module.fail_json(msg=f"{p['identity']} has no owner yet; deploy it first (playbooks/site.yml)")
-        choice = planned(parts, parts.identity, state.owner, p["to"])
+        choice = read_choice(parts.coordinator, parts.identity, state.owner, time.time(), p["to"])
         plan = (
             f"fence {state.owner.host}, then {choice.host} owns {p['identity']} at epoch {state.owner.epoch + 1}"
             if choice.host

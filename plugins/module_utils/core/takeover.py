@@ -13,7 +13,7 @@ from typing import Any
 
 from . import keys
 from .model import Access, Identity, Json, Owner, Phase, Proof, Readiness, Report, Result, Route, Run, RunState, Step
-from .placement import choose
+from .placement import Choice, choose
 from .ports import (
     Clock,
     Coordinator,
@@ -97,6 +97,14 @@ def read_state(coordinator: Coordinator, identity: str) -> State:
         inoperable=flag is not None and owner is not None and int(flag.get("epoch", 0)) == owner.epoch,
         history=tuple(Run.from_json(e.value) for k, e in entries.items() if k.startswith(prefix) and e.value),
     )
+
+
+def read_choice(coordinator: Coordinator, identity: Identity, owner: Owner, now: float, to: str | None) -> Choice:
+    """Whom a run would choose now, by the candidates' leases and words; only `to` if given. Raises Unavailable."""
+    alive = {h for h in identity.candidates if coordinator.get(keys.lease(h)).value is not None}
+    words = {h: coordinator.get(keys.ready(h, identity.name)).value for h in identity.candidates}
+    readiness = {h: Readiness.from_json(w) for h, w in words.items() if w is not None}
+    return choose(identity, owner.host, alive, readiness, now, to)
 
 
 def unfinished(state: State) -> bool:
@@ -252,11 +260,7 @@ class _Course:
 
     def _choose(self, owner: Owner, to: str | None) -> None:
         start = self.ports.clock.now()
-        get, name = self.ports.coordinator.get, self.identity.name
-        alive = {h for h in self.identity.candidates if get(keys.lease(h)).value is not None}
-        words = {h: get(keys.ready(h, name)).value for h in self.identity.candidates}
-        readiness = {h: Readiness.from_json(w) for h, w in words.items() if w is not None}
-        choice = choose(self.identity, owner.host, alive, readiness, start, to)
+        choice = read_choice(self.ports.coordinator, self.identity, owner, start, to)
         self._step("candidate", start, choice.host or "none", choice.reasons(), to_host=choice.host)
         if choice.host is None:
             raise Held(f"no candidate: {choice.reasons()}")
