@@ -121,7 +121,7 @@ class Switch:
         kernel.alive()
         process = kernel.current
         assert process is not None
-        world.judge.fence_ordered(self._relay.name, process.context, host)
+        world.judge.fence_ordered(self._relay.name, process.context[0], host)
         mood = world.mood[host]
         if not self._reached() or mood == "silent":
             raise self._silence()

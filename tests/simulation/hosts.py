@@ -62,13 +62,11 @@ class Daemon:
         self.body = body
         self.group: Group | None = None
         self.held_down = False  # a fault: it does not come up again
-        self.incarnation = 0
 
     def start(self) -> None:
         if self.group is not None or not self.host.up or self.held_down:
             return
         kernel = self.host.kernel
-        self.incarnation += 1
         group = kernel.group(f"{self.host.name}/{self.name}")
         group.halted = self.host.paused
         self.group = group

@@ -13,6 +13,7 @@ from holdfast.core import keys
 from holdfast.core.model import Method, Result
 
 if TYPE_CHECKING:
+    from .kernel import Group
     from .world import World
 
 SLACK = 1.0  # seconds: attempts are dated at their beginning
@@ -51,8 +52,7 @@ class Judge:
         self.lease_gone: dict[str, float] = {}  # when the lease of a host was last missing
         self.missing: set[str] = set()
         self.flagged: set[tuple[str, int]] = set()  # an operator said "treat as inoperable"
-        self.serial = 0
-        self.woken: dict[tuple[str, str], tuple[float, int]] = {}  # host, identity -> since when, agent's incarnation
+        self.woken: dict[tuple[str, str], tuple[float, Group]] = {}  # host, identity -> since when, its agent
         self.owned_until: dict[tuple[str, str], float] = {}  # host and identity -> end of its last ownership
 
     def violate(self, rule: str, what: str) -> None:
@@ -138,11 +138,14 @@ class Judge:
         tally = self.tallies.setdefault((relay, identity), Tally())
         spoke = method is not Method.TOPOLOGY
         rounds = tally.rounds
-        if rounds and rounds[-1].serial == self.serial:
+        process = self.kernel.current
+        assert process is not None
+        serial = process.context[1]
+        if rounds and rounds[-1].serial == serial:
             if spoke or not rounds[-1].spoke:
                 rounds[-1].down, rounds[-1].spoke = down, spoke
         else:
-            rounds.append(Round(self.serial, self.kernel.now, down, spoke))
+            rounds.append(Round(serial, self.kernel.now, down, spoke))
         if not down and len(rounds) >= (need := world.reset_after) and not any(r.down for r in rounds[-need:]):
             del rounds[:-need]
         if self._passed(tally):
@@ -211,15 +214,13 @@ class Judge:
     def stopping(self, host: str, identity: str) -> None:
         self.woken.pop((host, identity), None)
 
-    def goes_on(self, host: str, identity: str, incarnation: int) -> None:
+    def goes_on(self, host: str, identity: str, agent: Group) -> None:
         """A host stood still for longer than its lease: what runs there must be stopped before anything else."""
-        self.woken[host, identity] = (self.kernel.now, incarnation)
+        self.woken[host, identity] = (self.kernel.now, agent)
 
     def check_woken(self, within: float) -> None:
-        for (name, identity), (since, incarnation) in list(self.woken.items()):
-            host = self.world.hosts[name]
-            agent = host.daemons["agent"]
-            if not host.acts or agent.group is None or agent.incarnation != incarnation or agent.group.halted:
+        for (name, identity), (since, agent) in list(self.woken.items()):
+            if agent.dead or agent.halted:
                 del self.woken[name, identity]  # another story
             elif self.kernel.now - since > within:
                 self.violate("stops_first", f"{name} stood still for longer than its lease and goes on with {identity}")

@@ -139,6 +139,10 @@ class Scenario:
                 good_since = None
                 if kernel.now - begin > patience:
                     world.judge.violate("ends", f"{kernel.now - begin:.0f} s after everything was mended, {why}")
+            for host in world.hosts.values():
+                if not host.up and not host.booting:
+                    # A takeover that was under way has fenced it: an operator brings it back.
+                    kernel.after(60.0, host.power_on)
             self._until(kernel.now + 5.0)
 
     def _unserved(self, name: str) -> str | None:

@@ -94,7 +94,7 @@ class World:
         self.drained: dict[str, float] = {}
         self.clocks_stepped = False
         self.stood_still: set[str] = set()
-        self._paused_at: dict[str, float] = {}
+        self._paused_at: dict[str, tuple[float, Group | None]] = {}
         # Who wants to know what is written (scenarios that strike at a certain step).
         self.on_write: Callable[[str, dict[str, Any] | None], None] = lambda key, value: None
 
@@ -106,6 +106,7 @@ class World:
         for host in self.hosts.values():
             host.on_change = self._host_changed
         self._run_ids = itertools.count(1)
+        self._ticks = 0
         self._deploy()
 
     # --- records -----------------------------------------------------------------------------------------------
@@ -267,8 +268,8 @@ class World:
 
         def tick() -> None:
             for watch in watches:
-                self.judge.serial += 1
-                process.context = watch.identity.name
+                self._ticks += 1
+                process.context = (watch.identity.name, self._ticks)
                 watch.tick()
 
         self._loop(host, t.monitor_tick, tick)
@@ -281,19 +282,20 @@ class World:
             # At the next boot exportfs -r leaves what stands in /etc/exports: nothing of an identity.
             self.exports[host.name].clear()
         elif what == "paused":
-            self._paused_at[host.name] = self.kernel.now
+            agent = host.daemons.get("agent")
+            self._paused_at[host.name] = (self.kernel.now, None if agent is None else agent.group)
         elif what == "goes on":
             self.stood_still.add(host.name)
-            self._judge_pause(host, self.kernel.now - self._paused_at[host.name])
+            self._judge_pause(host, *self._paused_at[host.name])
         self.cluster.look()
 
-    def _judge_pause(self, host: Host, seconds: float) -> None:
-        agent = host.daemons.get("agent")
-        if agent is None or agent.group is None or seconds <= self.topology.lease_ttl:
+    def _judge_pause(self, host: Host, since: float, agent: Group | None) -> None:
+        """The agent that was at work before must notice."""
+        if agent is None or agent.dead or self.kernel.now - since <= self.topology.lease_ttl:
             return
         for name, service in host.services.items():
             if service.units and service.mark is not None:
-                self.judge.goes_on(host.name, name, agent.incarnation)
+                self.judge.goes_on(host.name, name, agent)
 
     def changed(self, identity: str, what: str) -> None:
         """An address or units of an identity came or went."""
