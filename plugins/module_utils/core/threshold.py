@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .model import Attempt, Json, Method, Result
@@ -33,7 +33,10 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one relay has seen of an identity under its owner of `epoch`."""
+    """What one relay has seen of an identity under its owner of `epoch`.
+
+    `failing`: the routes that were DOWN, each with its OK rounds since.
+    """
 
     epoch: int
     downs: int = 0
@@ -41,6 +44,7 @@ class Evidence:
     first_down: float | None = None
     verdict: Result | None = None
     attempts: tuple[Attempt, ...] = ()
+    failing: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> Json:
         return {
@@ -58,6 +62,7 @@ class Evidence:
             first_down=None if data.get("first_down") is None else float(data["first_down"]),
             verdict=None if data.get("verdict") is None else Result(data["verdict"]),
             attempts=tuple(Attempt.from_json(a) for a in data.get("attempts", ())),
+            failing={str(route): int(goods) for route, goods in data.get("failing", {}).items()},
         )
 
 
@@ -80,22 +85,32 @@ def observe(evidence: Evidence, attempts: Sequence[Attempt], reset_after: int) -
 
     A DOWN round counts, from the start of its first attempt. `reset_after` OK rounds in a row make the count begin
     anew, so a flapping server reaches the threshold too. A REFUSED round changes neither count: the server lives.
+    A route is another matter: whoever can be reached over a route that does not fail is not down, so one dead route
+    adds up to nothing. `reset_after` OK rounds on a route, whatever the others say, and it fails no more.
     """
     found = verdict(attempts)
     if found is None:
         return evidence
     kept = (*evidence.attempts, *attempts)[-KEPT_ATTEMPTS:]
     new = dataclasses.replace(evidence, verdict=found, attempts=kept)
+    route, failing = attempts[0].route, dict(evidence.failing)
     if found is Result.DOWN:
         start = min(a.start for a in attempts)
         first = start if evidence.first_down is None else evidence.first_down
-        return dataclasses.replace(new, downs=evidence.downs + 1, goods=0, first_down=first)
+        failing[route] = 0
+        return dataclasses.replace(new, downs=evidence.downs + 1, goods=0, first_down=first, failing=failing)
+    goods = evidence.goods
     if found is Result.OK:
-        goods = evidence.goods + 1
-        if goods >= reset_after:
-            return dataclasses.replace(new, downs=0, goods=goods, first_down=None)
-        return dataclasses.replace(new, goods=goods)
-    return new
+        goods += 1
+        if route in failing:
+            failing[route] += 1
+    if goods >= reset_after:
+        failing.clear()
+    elif failing.get(route, 0) >= reset_after:
+        del failing[route]
+    if route not in failing:
+        return dataclasses.replace(new, downs=0, goods=goods, first_down=None, failing=failing)
+    return dataclasses.replace(new, goods=goods, failing=failing)
 
 
 def passed(evidence: Evidence, threshold: Threshold, now: float) -> str | None:
