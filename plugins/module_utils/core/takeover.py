@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import keys
@@ -76,6 +76,7 @@ class State:
     locked_by: str | None
     inoperable: bool
     history: tuple[Run, ...] = ()
+    evidence: Mapping[str, Entry] = field(default_factory=dict)  # by relay
 
 
 def read_state(coordinator: Coordinator, identity: str) -> State:
@@ -96,6 +97,7 @@ def read_state(coordinator: Coordinator, identity: str) -> State:
         # The flag was set against the owner of that epoch; a new owner starts without it.
         inoperable=flag is not None and owner is not None and int(flag.get("epoch", 0)) == owner.epoch,
         history=tuple(Run.from_json(e.value) for k, e in entries.items() if k.startswith(prefix) and e.value),
+        evidence={k.rpartition("/")[2]: e for k, e in entries.items() if k.startswith(keys.evidence(identity, ""))},
     )
 
 
