@@ -198,7 +198,8 @@ class Takeover:
             raise Refused(f"{name}: epoch is {state.owner.epoch}, not {expected_epoch}: somebody else took it over")
         if automatic:
             since = self.ports.clock.now() - HOUR
-            recent = [r for r in state.history if r.automatic and r.state is RunState.DONE and r.time >= since]
+            # Whatever came of it afterwards: two hosts that neither start it must not be fenced in turn for ever.
+            recent = [r for r in state.history if r.automatic and r.epoch > 0 and r.time >= since]
             if len(recent) >= self.hourly_limit:
                 raise Refused(f"{name}: {len(recent)} automatic takeovers within an hour; held for an operator")
         return state.owner
@@ -417,7 +418,7 @@ class _Course:
         """The record with `changes`, and `puts`, in one transaction on the lock. False: `unchanged` had changed."""
         run = dataclasses.replace(self.run, **changes)
         everything = {keys.takeover(run.identity): run.to_json(), **(puts or {})}
-        if run.state is not RunState.RUNNING:
+        if run.state is not RunState.RUNNING or run.epoch > 0:
             everything[keys.run(run.identity, run.run)] = run.to_json()
         if not self.ports.coordinator.write(self.lock, everything, unchanged or {}):
             return False
