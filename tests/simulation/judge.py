@@ -23,11 +23,12 @@ HOUR = 3600.0
 
 @dataclass
 class Round:
-    """One round of a relay's attempts: when, and was the identity truly unreachable."""
+    """One round of a relay's attempts: when, what came of it, and could the identity truly not be reached at all."""
 
     serial: int
     start: float
-    down: bool
+    result: Result
+    truly: bool
     spoke: bool
 
 
@@ -143,22 +144,30 @@ class Judge:
         serial = process.context[1]
         if rounds and rounds[-1].serial == serial:
             if spoke or not rounds[-1].spoke:
-                rounds[-1].down, rounds[-1].spoke = down, spoke
+                rounds[-1].result, rounds[-1].truly, rounds[-1].spoke = result, down, spoke
         else:
-            rounds.append(Round(serial, self.kernel.now, down, spoke))
-        if not down and len(rounds) >= (need := world.reset_after) and not any(r.down for r in rounds[-need:]):
-            del rounds[:-need]
-        if self._passed(tally):
+            rounds.append(Round(serial, self.kernel.now, result, down, spoke))
+        last = [r.result for r in rounds if r.result is not Result.REFUSED][-world.reset_after :]
+        if len(last) == world.reset_after and all(r is Result.OK for r in last):
+            del rounds[: -world.reset_after]
+        if self._short_of(tally) is None:
             tally.passed_last = self.kernel.now
 
-    def _passed(self, tally: Tally) -> bool:
-        if not tally.rounds or not tally.rounds[-1].down:
-            return False
-        downs = [r for r in tally.rounds if r.down]
+    def _short_of(self, tally: Tally) -> str | None:
+        """Why the threshold is not passed. By results, as the relay saw them, and at least every other one of them in
+        truth: a relay cannot know whether it is the route or the server that fails.
+        """
+        downs = [r for r in tally.rounds if r.result is Result.DOWN]
+        if not downs or tally.rounds[-1].result is not Result.DOWN:
+            return "its last round was not down"
+        truly = sum(r.truly for r in downs)
         attempts, seconds = self.world.threshold.attempts, self.world.threshold.seconds
-        if attempts is not None and len(downs) >= attempts:
-            return True
-        return seconds is not None and self.kernel.now - downs[0].start >= seconds - SLACK
+        if attempts is not None and len(downs) >= attempts and 2 * truly >= attempts:
+            return None
+        needed = 0.0 if seconds is None else seconds / self.world.interval
+        if seconds is not None and self.kernel.now - downs[0].start >= seconds - SLACK and 2 * truly >= needed:
+            return None
+        return f"down in {len(downs)} rounds, for {self.kernel.now - downs[0].start:.0f} s, truly in {truly}"
 
     # --- fencing and owning ------------------------------------------------------------------------------------
 
@@ -167,9 +176,9 @@ class Judge:
         if (identity, epoch) in self.needed or (identity, epoch) in self.flagged:
             return
         tally = self.tallies.get((relay, identity))
-        if tally is None or not self._passed(tally):
-            downs = 0 if tally is None else sum(r.down for r in tally.rounds)
-            self.violate("need", f"{relay} moves {identity}, which was truly down in only {downs} of its last rounds")
+        short = "no round was made" if tally is None else self._short_of(tally)
+        if short is not None:
+            self.violate("need", f"{relay} moves {identity}: {short}")
             return
         owner = self.world.owners[identity][0]
         now, record = self.kernel.now, self.world.cluster.state.records.get(keys.lease(owner))

@@ -35,7 +35,7 @@ class Threshold:
 class Evidence:
     """What one relay has seen of an identity under its owner of `epoch`.
 
-    `failing`: the routes that were DOWN, each with its OK rounds since.
+    `failing`: the routes that were DOWN, each with its OK rounds since. `words`: the last verdict over each route.
     """
 
     epoch: int
@@ -45,12 +45,14 @@ class Evidence:
     verdict: Result | None = None
     attempts: tuple[Attempt, ...] = ()
     failing: Mapping[str, int] = field(default_factory=dict)
+    words: Mapping[str, Result] = field(default_factory=dict)
 
     def to_json(self) -> Json:
         return {
             **dataclasses.asdict(self),
             "verdict": None if self.verdict is None else str(self.verdict),
             "attempts": [a.to_json() for a in self.attempts],
+            "words": {route: str(word) for route, word in self.words.items()},
         }
 
     @classmethod
@@ -63,6 +65,7 @@ class Evidence:
             verdict=None if data.get("verdict") is None else Result(data["verdict"]),
             attempts=tuple(Attempt.from_json(a) for a in data.get("attempts", ())),
             failing={str(route): int(goods) for route, goods in data.get("failing", {}).items()},
+            words={str(route): Result(word) for route, word in data.get("words", {}).items()},
         )
 
 
@@ -92,8 +95,8 @@ def observe(evidence: Evidence, attempts: Sequence[Attempt], reset_after: int) -
     if found is None:
         return evidence
     kept = (*evidence.attempts, *attempts)[-KEPT_ATTEMPTS:]
-    new = dataclasses.replace(evidence, verdict=found, attempts=kept)
     route, failing = attempts[0].route, dict(evidence.failing)
+    new = dataclasses.replace(evidence, verdict=found, attempts=kept, words={**evidence.words, route: found})
     if found is Result.DOWN:
         start = min(a.start for a in attempts)
         first = start if evidence.first_down is None else evidence.first_down
@@ -117,6 +120,8 @@ def passed(evidence: Evidence, threshold: Threshold, now: float) -> str | None:
     """Why the threshold is passed, None while it is not. The limit reached first counts."""
     if evidence.verdict is not Result.DOWN or evidence.first_down is None:
         return None
+    if any(word is not Result.DOWN for word in evidence.words.values()):
+        return None  # it was there, over another route, a round ago
     if threshold.attempts is not None and evidence.downs >= threshold.attempts:
         return f"{evidence.downs} of {threshold.attempts} attempts down"
     down_for = now - evidence.first_down

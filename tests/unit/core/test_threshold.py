@@ -74,7 +74,16 @@ def test_one_dead_route_adds_up_to_nothing() -> None:
 
 def test_a_server_that_flaps_on_both_routes_still_reaches_the_threshold() -> None:
     down, ok = Result.DOWN, Result.OK
-    assert over_two([down, ok, down], [down, down, down]).downs == 5
+    flapping = over_two([down, ok, down], [down, down, down])
+    assert flapping.downs == 5 and passed(flapping, Threshold(4, None), 0.0) is not None
+
+
+@pytest.mark.parametrize("word", [Result.OK, Result.REFUSED])
+def test_not_passed_while_the_last_word_over_another_route_is_good(word: Result) -> None:
+    """A blip over one route, and a dead other one."""
+    evidence = over_two([Result.DOWN, word], [Result.DOWN, Result.DOWN])
+    assert evidence.downs == 3
+    assert passed(evidence, Threshold(3, None), 0.0) is None
 
 
 @pytest.mark.parametrize(("attempts", "seconds"), [(None, None), (0, 10), (2, 0)])
