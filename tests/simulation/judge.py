@@ -146,10 +146,11 @@ class Judge:
             if spoke or not rounds[-1].spoke:
                 rounds[-1].result, rounds[-1].truly, rounds[-1].spoke = result, down, spoke
         else:
+            # The rounds before are whole by now.
+            last = [r.result for r in rounds if r.result is not Result.REFUSED][-world.reset_after :]
+            if len(last) == world.reset_after and all(r is Result.OK for r in last):
+                del rounds[: -world.reset_after]
             rounds.append(Round(serial, self.kernel.now, result, down, spoke))
-        last = [r.result for r in rounds if r.result is not Result.REFUSED][-world.reset_after :]
-        if len(last) == world.reset_after and all(r is Result.OK for r in last):
-            del rounds[: -world.reset_after]
         if self._short_of(tally) is None:
             tally.passed_last = self.kernel.now
 

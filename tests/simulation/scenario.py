@@ -106,9 +106,12 @@ class Scenario:
     def run(self) -> Outcome:
         world, kernel, dice = self.world, self.kernel, self.dice
         try:
-            length = dice.uniform(240.0, 900.0)
-            self._schedule(length)
-            self._until(length)
+            if dice.random() < 0.08:
+                self._plain()
+            else:
+                length = dice.uniform(240.0, 900.0)
+                self._schedule(length)
+                self._until(length)
             if not kernel.stopped:
                 self._mend()
                 self._settle()
@@ -172,6 +175,22 @@ class Scenario:
                 world.mood[name] = "works"
         world.tell("scenario", "mended")
 
+    def _plain(self) -> None:
+        """One host is lost and nothing else: everything that it ran must be served by another in time."""
+        world, t = self.world, self.world.topology
+        begin, lost = self.dice.uniform(40.0, 90.0), self.world.hosts["mail1"]
+        ran = [name for name, (host, _) in world.owners.items() if host == lost.name]
+        self._until(begin)
+        self._begin(self._host_down, long=True, victim=lost.name, seconds=1e6)
+        limits = [t.interval * (t.threshold.attempts + 1)] if t.threshold.attempts is not None else []
+        limits += [t.threshold.seconds + t.interval * 2] if t.threshold.seconds is not None else []
+        patience = min(limits) + t.lease_ttl + 60.0 * len(ran)
+        self._until(begin + patience)
+        for name in ran:
+            if world.owners[name][0] == lost.name or (why := world.unserved(name)) is not None:
+                state = "nobody took it over" if world.owners[name][0] == lost.name else why
+                world.judge.violate("takes_over", f"{patience:.0f} s after {lost.name} was lost: {name}: {state}")
+
     # --- faults ------------------------------------------------------------------------------------------------
 
     def _schedule(self, length: float) -> None:
@@ -201,11 +220,14 @@ class Scenario:
 
         self.kernel.at(self.dice.uniform(20.0, 60.0), strike)
 
-    def _begin(self, kind: Callable[..., tuple[str, End]], long: bool = False, **given: Any) -> None:
+    def _begin(
+        self, kind: Callable[..., tuple[str, End]], long: bool = False, seconds: float | None = None, **given: Any
+    ) -> None:
         if self._over or self.kernel.stopped:
             return
         dice = self.dice
-        seconds = dice.uniform(100.0, 400.0) if long else min(500.0, 3.0 * 2.0 ** dice.uniform(0.0, 7.5))
+        if seconds is None:
+            seconds = dice.uniform(100.0, 400.0) if long else min(500.0, 3.0 * 2.0 ** dice.uniform(0.0, 7.5))
         what, end = kind(**given)
         self._number += 1
         number = self._number
