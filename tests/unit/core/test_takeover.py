@@ -295,3 +295,9 @@ def test_an_old_report_of_the_new_host_is_not_believed() -> None:
     )
     run = world.takeover(Timeouts(start=5)).execute("test", 1)
     assert run.state is RunState.HELD and run.step("started").result == "no"  # type: ignore[union-attr]
+
+
+def test_a_run_keeps_its_lock_while_it_waits() -> None:
+    world = World(start_fails=True)
+    run = world.takeover(Timeouts(lock=8, start=40)).execute("test", 1)
+    assert run.state is RunState.HELD and "did not start it within 40 s" in run.steps[-1].detail
