@@ -18,7 +18,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass
 
 from .report import fingerprint, line, short
-from .scenario import Outcome, Scenario
+from .scenario import Scenario
 
 CHUNK = 10  # seeds that a process runs before it reports
 TOLD = 3  # failing seeds whose trace is printed

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.core.model import Attempt, Identity, Method, Result, Route
+from holdfast.core.model import Attempt, Identity, Method, Route
 from holdfast.core.ports import Power, Unavailable
 from holdfast.daemons.instance import ADDRESS_WITHIN, MOUNT_WITHIN, VERIFY_WITHIN, Cancel, Cancelled, Found, Place
 

@@ -2,13 +2,13 @@
 
     python -m tests.simulation.mutants          # plant each, and print what caught it
 
-A fault is planted by rewriting the source of a function at run time. A text that is not there (any more) is an error, so
-that no mutant quietly becomes none.
+A fault is planted by rewriting the source of a function at run time. A text that is not there (any more) is an error,
+so that no mutant quietly becomes none.
 """
 
 from __future__ import annotations
-
 import __future__
+
 import contextlib
 import importlib
 import inspect
@@ -28,6 +28,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SEEDS = range(1, 301)
 TAKEOVER, WATCHING, THRESHOLD = "holdfast.core.takeover", "holdfast.core.watching", "holdfast.core.threshold"
 OWNERSHIP, ACCESS, PLACEMENT = "holdfast.core.ownership", "holdfast.core.access", "holdfast.core.placement"
+WITHDRAW = """\
+        for client in sorted(there - admitted):
+            self._exports.withdraw(path, client)
+"""
 AGENT, STORE = "holdfast.daemons.agent", "holdfast.daemons.store"
 
 
@@ -53,7 +57,12 @@ MUTANTS = (
         "the old owner is fenced before anybody else owns",
         TAKEOVER,
         "_Course.from_the_start",
-        (("self._fence(owner_revision)", 'self.run = dataclasses.replace(self.run, proof=Proof("none", "none", "", 0.0))'),),
+        (
+            (
+                "self._fence(owner_revision)",
+                'self.run = dataclasses.replace(self.run, proof=Proof("none", "none", "", 0.0))',
+            ),
+        ),
     ),
     Mutant(
         "unknown_is_off",
@@ -82,7 +91,11 @@ MUTANTS = (
         "a candidate has a lease and says that it is ready",
         PLACEMENT,
         "choose",
-        (("elif host not in alive:", "elif False:"), ("elif word is None or ", "elif False and "), ("elif not word.ready", "elif False")),
+        (
+            ("elif host not in alive:", "elif False:"),
+            ("elif word is None or ", "elif False and "),
+            ("elif not word.ready", "elif False"),
+        ),
     ),
     Mutant(
         "not_read_again_before_the_fence",
@@ -126,13 +139,7 @@ MUTANTS = (
         "the store withdraws before it grants",
         STORE,
         "Store._settle",
-        (
-            ("        for client in sorted(there - admitted):\n            self._exports.withdraw(path, client)\n", ""),
-            (
-                "        record = Access(",
-                "        for client in sorted(there - admitted):\n            self._exports.withdraw(path, client)\n        record = Access(",
-            ),
-        ),
+        ((WITHDRAW, ""), ("        record = Access(", f"{WITHDRAW}        record = Access(")),
         test="tests/unit/daemons/test_store.py",
     ),
     Mutant(
@@ -346,14 +353,27 @@ def catch(mutant: Mutant) -> Caught | None:
 
 def _by_test(mutant: Mutant) -> str | None:
     """The first unit test of the file that fails with the fault in the code."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "tests.simulation.plant", mutant.test]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "tests.simulation.plant",
+        mutant.test,
+    ]
     env = {**os.environ, "HOLDFAST_MUTANT": mutant.name}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     failed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("FAILED ")]
     if done.returncode == 1 and failed:
         return failed[0].removeprefix("tests/unit/")
     if done.returncode != 0:
-        raise RuntimeError(f"{mutant.name}: pytest ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}")
+        raise RuntimeError(
+            f"{mutant.name}: pytest ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}"
+        )
     return None
 
 

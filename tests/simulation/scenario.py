@@ -60,7 +60,14 @@ def topology(dice: random.Random) -> Topology:
     five = len(relays) == 2 and "store2" in stores
     members = ("store1", "store2", "relay1", "relay2", "witness1") if five else ("store1", "relay2", "witness1")
     threshold = dice.choice(
-        (Threshold(4, 120), Threshold(4, 120), Threshold(4, None), Threshold(3, None), Threshold(None, 90), Threshold(2, 45))
+        (
+            Threshold(4, 120),
+            Threshold(4, 120),
+            Threshold(4, None),
+            Threshold(3, None),
+            Threshold(None, 90),
+            Threshold(2, 45),
+        )
     )
     methods = dice.choice(
         (tuple(Method), tuple(Method), (Method.DELIVERY, Method.PROBE), (Method.PROBE,), (Method.TOPOLOGY,))
@@ -439,7 +446,11 @@ class Scenario:
         name = self.dice.choice(tuple(world.identities))
         flag = {"by": "operator", "reason": "test", "time": EPOCH + self.kernel.now, "epoch": world.owners[name][1]}
         world.cluster.state.put(keys.inoperable(name), pack(flag))
-        return f"{name} is flagged as inoperable", lambda: world.cluster.state.delete(keys.inoperable(name)) and None
+
+        def end() -> None:
+            world.cluster.state.delete(keys.inoperable(name))
+
+        return f"{name} is flagged as inoperable", end
 
     def _small_services(self) -> tuple[str, End]:
         world = self.world
@@ -463,7 +474,11 @@ class Scenario:
         world = self.world
         host = self.dice.choice(tuple(world.topology.mail))
         world.drained[host] = self.kernel.now
-        return f"{host} is drained", lambda: world.drained.pop(host, None) and None
+
+        def end() -> None:
+            world.drained.pop(host, None)
+
+        return f"{host} is drained", end
 
     # --- faults that strike at a step of a takeover ----------------------------------------------------------------
 
@@ -492,21 +507,21 @@ class Scenario:
             lambda: self._begin(self._host_paused, victim="store1"),
             lambda: self._begin(self._small_services),
         ]
-        if invoker in world.topology.relays:
+        if invoker is not None and invoker in world.topology.relays:
             choices += [
                 lambda: self._begin(self._host_down, victim=invoker),
                 lambda: self._begin(self._host_paused, victim=invoker),
                 lambda: self._begin(self._host_paused, long=True, victim=invoker),
-                lambda: world.hosts[invoker].daemons["monitor"].crash(),
-                lambda: world.hosts[invoker].daemons["monitor"].crash(),
+                world.hosts[invoker].daemons["monitor"].crash,
+                world.hosts[invoker].daemons["monitor"].crash,
             ]
         if to in world.topology.mail:
             choices += [
                 lambda: self._begin(self._host_down, victim=to),
                 lambda: self._begin(self._host_paused, victim=to),
             ]
-        if former in world.topology.mail:
-            choices += [lambda: world.hosts[former].power_on(), lambda: world.hosts[former].go_on()]
+        if former is not None and former in world.topology.mail:
+            choices += [world.hosts[former].power_on, world.hosts[former].go_on]
         if not self._over:
             world.tell("scenario", "strikes")
             dice.choice(choices)()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -132,7 +133,12 @@ class World:
             process = self.kernel.current
             said = value if value is None or parts[4] != "takeover" else _brief(value)
             self.events.append(
-                (self.kernel.now, "coordinator", "wrote", (("key", key), ("value", said), ("by", process and process.name)))
+                (
+                    self.kernel.now,
+                    "coordinator",
+                    "wrote",
+                    (("key", key), ("value", said), ("by", process and process.name)),
+                )
             )
         self.judge.wrote(key, value)
         if parts[4] == "owner":
@@ -190,14 +196,8 @@ class World:
         for identity in self.identities.values():
             if host.name in identity.candidates:
                 place = self.place(identity)
-                works = Works(self, host, place)
-                keeper = Keeper(
-                    host.name,
-                    works,
-                    host.clock,
-                    log,
-                    lambda work, name=identity.name: kernel.spawn(group, f"agent {name}", work) and None,  # type: ignore[misc]
-                )
+                spawn = functools.partial(self._thread, group, identity.name)
+                keeper = Keeper(host.name, Works(self, host, place), host.clock, log, spawn)
                 keeper.find()
                 keepers.append((keeper, place))
         pulse = HostPulse(host.clock, 2.0)
@@ -220,6 +220,9 @@ class World:
             log,
         )
         self._loop(host, self.topology.agent_tick, agent.tick)
+
+    def _thread(self, group: Group, name: str, work: Callable[[], None]) -> None:
+        self.kernel.spawn(group, f"agent {name}", work)
 
     def _store(self, host: Host, group: Group) -> None:
         settings = Config(
@@ -401,15 +404,15 @@ class World:
         if keys.lock(identity) in record:
             return "a takeover is under way"
         run = record.get(keys.takeover(identity))
-        if run is not None and (value := run.read())["state"] != "done":
-            if value["state"] == "running" or value["run"] == Owner.from_json(record[keys.owner(identity)].read()).run:
-                return f"{value['run']} is {value['state']}"
+        value = {} if run is None else run.read()
+        mine = value.get("run") == Owner.from_json(record[keys.owner(identity)].read()).run
+        if value.get("state") == "running" or (value.get("state") == "held" and mine):
+            return f"{value['run']} is {value['state']}"
         return None
 
 
 def _brief(run: dict[str, Any]) -> str:
     last = run["steps"][-1] if run["steps"] else None
     step = f", {last['name']} {last['result']} {last['detail']}" if last else ""
-    return f"{run['run']} {run['state']} {run['from']}->{run['to']} epoch {run['epoch']} revoke {run['revoke_epoch']}{step}"
-
-
+    epochs = f"epoch {run['epoch']} revoke {run['revoke_epoch']}"
+    return f"{run['run']} {run['state']} {run['from']}->{run['to']} {epochs}{step}"

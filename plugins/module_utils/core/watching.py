@@ -133,7 +133,7 @@ class Watch:
             self._tell("coordinator_unreachable", str(why))
 
     def _observe(self, evidence: Evidence, attempts: Sequence[Attempt], begin: float) -> None:
-        """Count a round. Times are compared by CLOCK_BOOTTIME: a wall clock may be stepped, and a relay may stand still."""
+        """Count a round. Times are compared by CLOCK_BOOTTIME: a wall clock may be stepped, a relay may stand still."""
         longest = UNSEEN * self.settings.interval
         if self.clock.boottime() - begin > longest:
             return  # this relay stood still in the middle of it

@@ -12,9 +12,7 @@ INTERVAL = 30.0
 results = st.lists(st.sampled_from(list(Result)), max_size=60)
 
 
-def attempt(
-    result: Result, start: float = 0.0, method: Method = Method.PROBE, route: str = "internet"
-) -> Attempt:
+def attempt(result: Result, start: float = 0.0, method: Method = Method.PROBE, route: str = "internet") -> Attempt:
     return Attempt(method, route, result, start, start + 1)
 
 

@@ -199,12 +199,14 @@ class TestCoordinator:
             with pytest.raises(LockLost):
                 client.refresh(lock)
 
-        def second(client: Client) -> None:
+        def second() -> None:
+            client = Client(lab.cluster, lab.hosts["two"])
+            lab.kernel.sleep(1.0)
             assert client.lock(self.KEY, {"run": "2"}, 10) is None
             lab.kernel.sleep(12.0)
             assert client.lock(self.KEY, {"run": "2"}, 100) is not None
 
-        lab.kernel.spawn(lab.group, "two", lambda: (lab.kernel.sleep(1.0), second(Client(lab.cluster, lab.hosts["two"]))) and None)
+        lab.kernel.spawn(lab.group, "two", second)
         lab.does(first)
         assert held and lab.cluster.state.records["/holdfast/a/b/c"].read() == {"n": 1}
 
@@ -312,7 +314,9 @@ class TestDeterminism:
 
 
 class TestWords:
-    @pytest.mark.parametrize(("text", "seeds"), [("17", range(17, 18)), (" 1-20000 ", range(1, 20001)), ("5 - 5", range(5, 6))])
+    @pytest.mark.parametrize(
+        ("text", "seeds"), [("17", range(17, 18)), (" 1-20000 ", range(1, 20001)), ("5 - 5", range(5, 6))]
+    )
     def test_seeds(self, text: str, seeds: range) -> None:
         assert parse_seeds(text) == seeds
 
