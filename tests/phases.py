@@ -1,6 +1,6 @@
 """Runs the phases of `make test` one after the other, prints how long each took, and ends with pytest's kind of line.
 
-python -m tests.phases lint unit lab scenario
+python -m tests.phases lint unit simulate lab scenario
 """
 
 from __future__ import annotations
@@ -34,11 +34,14 @@ PHASES: dict[str, list[list[str]]] = {
             "lab",
             "-p",
             "tests.story",
+            "-p",
+            "tests.simulation",
         ],
         ["yamllint", "--strict", "."],
         ["ansible-lint", "--offline", "-q"],
     ],
     "unit": [["tests/programs.sh"], [*PYTEST, "tests/unit"]],
+    "simulate": [[*PYTEST, "tests/simulation"], [sys.executable, "-m", "tests.simulation"]],
     "lab": [[*PYTEST, "tests/lab"]],
     "scenario": [["molecule", "test", "-s", "default"]],
     "full": [[*PYTEST, "tests/full"]],
