@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import keys
-from .model import Attempt, Identity, Method, Result, Route, Run
+from .model import Attempt, Identity, Method, Result, Route, Run, RunState
 from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavailable
 from .schedule import next_route
 from .takeover import Refused, State, Takeover, abandoned, read_state, unfinished
@@ -76,6 +76,7 @@ class Watch:
         self._observed: float | None = None  # CLOCK_BOOTTIME at which the last round that counts began
         self._down_since: tuple[float, float] | None = None  # `first_down` as it is written, and in CLOCK_BOOTTIME
         self._others: dict[str, tuple[int, float]] = {}  # relay -> revision of its evidence, when that was new here
+        self._done: str | None = None  # the last finished run that this relay knows of; None before the first look
         self._said: tuple[str, str] | None = None
 
     def try_now(self) -> None:
@@ -198,6 +199,7 @@ class Watch:
             return nothing
         evidence = self._known(state)
         self._hear(state)
+        self._follow(state.run)
         lease = self.coordinator.get(keys.lease(state.owner.host)).value is not None
         if lease and self._lease_seen is False:
             self.log("server_came_back", identity=self.identity.name, host=state.owner.host)
@@ -218,6 +220,15 @@ class Watch:
         elif unfinished(state):
             self._finish()
         return nothing
+
+    def _follow(self, run: Run | None) -> None:
+        """When another relay has finished a takeover, what this one holds goes to the new owner at once, too (R1.7)."""
+        done = run.run if run is not None and run.state is RunState.DONE else self._done or ""
+        before, self._done = self._done, done
+        if before is None or done == before or run is None or run.invoker == self.settings.relay:
+            return
+        count = self.queue.flush(self.identity)
+        self.log("flushed_after", identity=self.identity.name, run=done, invoker=run.invoker, count=count)
 
     def _hear(self, state: State) -> None:
         """When did the other relays write? By this relay's own CLOCK_BOOTTIME: their wall clocks may be wrong."""
