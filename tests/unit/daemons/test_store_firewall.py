@@ -155,3 +155,13 @@ def test_what_the_firewall_holds_is_looked_at_now_and_then(tmp_path: Path) -> No
     site.tick(int(LOOK_EVERY) - 2)
     assert site.wall.looks == looks
     assert "drop 10.1.3.11 10.1.3.12" in site.tick(4)
+
+
+def test_a_firewall_that_can_no_longer_be_read_takes_the_word_back(tmp_path: Path) -> None:
+    site = guarded(tmp_path)
+    site.coordinator.revoke(1)
+    site.tick()
+    site.wall.broken = True
+    site.tick(int(LOOK_EVERY) + 2)
+    access = site.access()
+    assert access is not None and access.dropped == ()
