@@ -346,6 +346,7 @@ class _Course:
                 self._order(level, owner, owner_revision)
             try:
                 words = switch.off(host)
+                self._refresh()
                 status = switch.status(host)
             except Unavailable as why:
                 tried.append(f"{switch.method}: {why}")

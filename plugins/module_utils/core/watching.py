@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from . import keys
 from .model import Attempt, Identity, Method, Result, Route, Run
 from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavailable
+from .returning import Returns, outlasted, without_candidate
 from .schedule import next_route
 from .takeover import Refused, State, Takeover, abandoned, read_state, unfinished
 from .threshold import Evidence, Threshold, observe, passed
@@ -17,7 +18,10 @@ LOOK = 2.0  # seconds between looks at the coordinator (flag, lease, runs) in be
 
 @dataclass(frozen=True)
 class Settings:
-    """`interval`: seconds between rounds, 30 to 60. `reset_after`: good rounds in a row that end an outage."""
+    """`interval`: seconds between rounds, 30 to 60. `reset_after`: good rounds in a row that end an outage.
+
+    `archive_after`: seconds of an outage without any candidate after which held mail is returned (R1.10); None: never.
+    """
 
     relay: str
     interval: float
@@ -25,6 +29,7 @@ class Settings:
     threshold: Threshold
     routes: tuple[Route, ...]
     reset_after: int = 2
+    archive_after: float | None = None
 
 
 def make_round(prober: Prober, identity: Identity, route: Route, methods: Sequence[Method]) -> list[Attempt]:
@@ -56,8 +61,10 @@ class Watch:
         takeover: Takeover,
         clock: Clock,
         log: Log,
+        returns: Returns | None = None,
     ) -> None:
         self.identity = identity
+        self.returns = returns
         self.settings = settings
         self.coordinator = coordinator
         self.prober = prober
@@ -199,6 +206,19 @@ class Watch:
         self.log("takeover_ended", identity=run.identity, run=run.run, state=run.state, host=run.to_host)
         self._lease_seen = None
         self.try_now()
+        first_down = None if self.evidence is None else self.evidence.first_down
+        if without_candidate(run) and outlasted(first_down, self.clock.now(), self.settings.archive_after):
+            self._return_mail(run)
+
+    def _return_mail(self, run: Run) -> None:
+        """Nobody can take over, for too long: what was held for that time is archived and goes back (R1.10)."""
+        why = run.steps[-1].detail
+        self.log("archive_and_return", identity=run.identity, run=run.run, why=why, level="alert")
+        try:
+            if self.returns is not None:
+                self.returns.order(self.identity, why)
+        except Unavailable as failed:
+            self.log("archive_and_return_failed", identity=run.identity, detail=str(failed), level="alert")
 
     def _tell(self, event: str, detail: str) -> None:
         """Say a condition once, and again only when it has changed."""

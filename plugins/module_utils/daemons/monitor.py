@@ -32,7 +32,9 @@ def start(file: str) -> Callable[[], None]:
         for name in config.identities:
             p = build(config, name, log)
             p.queue.use_route([p.identity], config.routes[0])
-            watches.append(Watch(p.identity, p.settings, p.coordinator, p.prober, p.queue, p.takeover, p.clock, log))
+            watches.append(
+                Watch(p.identity, p.settings, p.coordinator, p.prober, p.queue, p.takeover, p.clock, log, p.returns)
+            )
 
         def now(number: int, frame: FrameType | None) -> None:
             for watch in watches:

@@ -117,12 +117,12 @@ def test_a_host_that_is_heard_no_more_stops_before_its_lease_ends(host: Alone) -
 
 
 def test_a_renewal_counts_from_its_sending(host: Alone) -> None:
-    """The answer took four seconds: the coordinator may have counted from the first of them."""
+    """The answer took six seconds: the coordinator may have counted from the first of them."""
     keepalive = host.coordinator.keepalive
 
     def slow(lease: int) -> bool:
         done = keepalive(lease)
-        host.clock.time += 4
+        host.clock.time += 6
         host.coordinator.reachable = False
         return done
 
