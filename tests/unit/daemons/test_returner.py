@@ -64,7 +64,8 @@ class Postfix:
     def copy(self, argv: Sequence[str], path: Path) -> None:
         self.before("postcat")
         assert argv[:-1] == ["postcat", "-c", "/etc/postfix", "-h", "-b", "-q"]
-        path.write_bytes(BODY)
+        with path.open("xb") as file:
+            file.write(BODY)
 
 
 class Relay:
