@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import keys
-from .model import Attempt, Identity, Method, Result, Route, Run
+from .model import Attempt, Identity, Method, Result, Route, Run, RunState
 from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavailable
+from .requests import Request, granted
 from .returning import Returns, outlasted, without_candidate
 from .schedule import next_route
 from .takeover import Refused, State, Takeover, abandoned, read_state, unfinished
@@ -49,7 +50,10 @@ def make_round(prober: Prober, identity: Identity, route: Route, methods: Sequen
 
 
 class Watch:
-    """Call `tick` about once a second."""
+    """Call `tick` about once a second.
+
+    `takeover`: None on a relay without the right to fence, which asks other monitors instead (R1.11).
+    """
 
     def __init__(
         self,
@@ -58,7 +62,7 @@ class Watch:
         coordinator: Coordinator,
         prober: Prober,
         queue: RelayQueue,
-        takeover: Takeover,
+        takeover: Takeover | None,
         clock: Clock,
         log: Log,
         returns: Returns | None = None,
@@ -79,6 +83,7 @@ class Watch:
         self._retry_takeover = clock.boottime()
         self._lease_seen: bool | None = None
         self._said: tuple[str, str] | None = None
+        self._flushed = 0  # epoch for which this relay's own queue has been tried
 
     def try_now(self) -> None:
         """The next tick makes a round (R1.3: by hand, or because the server came back)."""
@@ -158,6 +163,7 @@ class Watch:
         if state.owner is None:
             return nothing
         evidence = self._known(state)
+        self._follow(state)
         lease = self.coordinator.get(keys.lease(state.owner.host)).value is not None
         if lease and self._lease_seen is False:
             self.log("server_came_back", identity=self.identity.name, host=state.owner.host)
@@ -171,6 +177,8 @@ class Watch:
             self._request("operator: treat as inoperable", state.owner.epoch)
         elif reason is not None and (second := self._second(lease, state.owner.epoch)) is not None:
             self._request(f"{reason}; {second}", state.owner.epoch)
+        elif (asked := self._asked(state.owner.epoch, lease)) is not None:
+            self._request(asked, state.owner.epoch)
         elif reason is not None:
             return "second_evidence_missing", f"{reason}, but {state.owner.host} keeps its lease"
         elif abandoned(state):
@@ -192,15 +200,45 @@ class Watch:
                     return f"{relay} agrees"
         return None
 
+    def _asked(self, epoch: int, lease: bool) -> str | None:
+        """Has a relay without fence rights asked, and do its evidence and the lease, read here and now, bear it out?"""
+        if self.takeover is None:
+            return None
+        value = self.coordinator.get(keys.request(self.identity.name)).value
+        if value is None:
+            return None
+        request = Request.from_json(value)
+        word = self.coordinator.get(keys.evidence(self.identity.name, request.relay)).value
+        fresh = 2 * self.settings.interval
+        return granted(request, word, self.identity.relays, epoch, lease, self.clock.now(), fresh)
+
+    def _follow(self, state: State) -> None:
+        """Another monitor's takeover has ended: what this relay holds goes to the new owner at once, too."""
+        run, owner = state.run, state.owner
+        if run is None or owner is None or run.state is not RunState.DONE or run.run != owner.run:
+            return
+        if run.invoker != self.settings.relay and self._flushed != owner.epoch:
+            try:
+                count = self.queue.flush(self.identity)
+                self.log("flush", identity=self.identity.name, epoch=owner.epoch, count=count)
+            except Unavailable as why:
+                self.log("relay_queue_failed", identity=self.identity.name, detail=str(why), level="alert")
+        self._flushed = owner.epoch
+
     def _request(self, reason: str, epoch: int, automatic: bool = True) -> None:
         # Held runs are tried again once a round, not at every look.
         self._retry_takeover = self.clock.boottime() + self.settings.interval
         self.log("takeover_asked", identity=self.identity.name, reason=reason, epoch=epoch)
+        if self.takeover is None:
+            request = Request(self.settings.relay, reason, epoch, self.clock.now())
+            self.coordinator.put(keys.request(self.identity.name), request.to_json())
+            return
         self._ended(self.takeover.execute(reason, epoch, automatic))
 
     def _finish(self) -> None:
         self._retry_takeover = self.clock.boottime() + self.settings.interval
-        self._ended(self.takeover.finish())
+        if self.takeover is not None:
+            self._ended(self.takeover.finish())
 
     def _ended(self, run: Run) -> None:
         self.log("takeover_ended", identity=run.identity, run=run.run, state=run.state, host=run.to_host)

@@ -4,6 +4,7 @@ fence_devices {NAME: {address, port, user, hosts, timeout, host_key, client_key_
               {NAME: {agent, options, secret_files, plugs, hosts, timeout}}                     a fence agent
 fence_plan {default: [LEVEL], HOST: [LEVEL]}, LEVEL {level, device, timeout, margin, address_withdrawal}
 sites {HOST: SITE}, placement, promote, no_candidate {archive_after}; the last three also for one identity
+invoker: self, or host on a relay without the right to fence, which asks other monitors (R1.11) and has no fence_devices
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ from ..core.ports import PowerSwitch
 from ..core.promotion import Promote
 from .config import Section
 
+
+class Invoker(enum.StrEnum):
+    SELF = "self"
+    HOST = "host"
+
+
 Make = Callable[[], PowerSwitch]
 
 
@@ -27,6 +34,7 @@ class Devices:
     """Fence devices as they are configured; they are made when they are needed, since that takes their secrets."""
 
     def __init__(self, s: Section) -> None:
+        self.invoker = _choice(s, "invoker", Invoker, Invoker.SELF)
         self.longest = 0.0  # seconds of one call
         self._made: list[tuple[tuple[str, ...], Make]] = []
         self.hosts: dict[str, tuple[str, ...]] = {}  # by device
@@ -38,6 +46,8 @@ class Devices:
             self.hosts[name] = hosts
             self.longest = max(self.longest, timeout)
             self._made.append((hosts, make))
+        if self._made and self.invoker is Invoker.HOST:
+            raise s.wrong("invoker", str(self.invoker), "this relay has no right to fence; remove its fence_devices")
 
     def switches(self) -> dict[str, list[PowerSwitch]]:
         """Host to the devices that can fence it, in the order of the file. Raises ConfigError."""

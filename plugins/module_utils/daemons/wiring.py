@@ -36,7 +36,7 @@ from ..core.threshold import Threshold
 from ..core.watching import Settings
 from . import fences
 from .config import ConfigError, Section, coordinator, identity
-from .fences import Devices, Endings
+from .fences import Devices, Endings, Invoker
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Config:
     endings: Mapping[str, Endings]
     recipients: Mapping[str, str]
     coordinator: EtcdCoordinator
+    invoker: Invoker
     fence_plan: FencePlan
     lock: int
     switches: Callable[[], dict[str, list[PowerSwitch]]]
@@ -111,6 +112,7 @@ def load(path: str) -> Config:
         endings=endings,
         recipients=recipients,
         coordinator=coordinator(s.section("coordinator")),
+        invoker=devices.invoker,
         fence_plan=fences.plan(s, devices),
         # A fence device is asked twice before the lock is kept alive again.
         lock=max(Timeouts.lock, int(2 * devices.longest) + 20),

@@ -109,6 +109,12 @@ def test_for_all_and_for_one(tmp_path: Path) -> None:
     assert (beta.promote, beta.archive_after) == (Promote.PRIMARY, None)
 
 
+def test_a_relay_without_the_right_to_fence(tmp_path: Path) -> None:
+    data = {**monitor_file(), "invoker": "host", "fence_devices": {}}
+    made = load(tmp_path, data)
+    assert made.invoker == "host" and made.switches() == {}
+
+
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -127,6 +133,8 @@ WRONG: list[tuple[Change, str]] = [
     (planned({"level": "watchdog", "patience": 1}), "fence_plan.default[0].patience is unknown"),
     (lambda d: d.update(placement="home_first"), "placement is 'home_first': name one of local_first, relay_first"),
     (lambda d: d["identities"][MX].update(promote="both"), f"identities.{MX}.promote is 'both': name one of primary"),
+    (lambda d: d.update(invoker="host"), "invoker is 'host': this relay has no right to fence"),
+    (lambda d: d.update(invoker="me"), "invoker is 'me': name one of self, host"),
     (lambda d: d.update(no_candidate="archive"), "no_candidate is 'archive': give keep, or"),
     (lambda d: d.update(no_candidate={"archive_after": 5}), "no_candidate.archive_after is 5: give a number, 60"),
     (lambda d: d["fence_devices"]["bmc"].update(agent="reboot"), "fence_devices.bmc.agent is 'reboot'"),
