@@ -196,9 +196,10 @@ class Access:
     admitted: str | None
     time: float
     expired: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()  # by the store's firewall
 
     def to_json(self) -> Json:
-        return {**dataclasses.asdict(self), "expired": list(self.expired)}
+        return {**dataclasses.asdict(self), "expired": list(self.expired), "dropped": list(self.dropped)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Access:
@@ -208,6 +209,7 @@ class Access:
             data.get("admitted"),
             float(data["time"]),
             tuple(data.get("expired", ())),
+            tuple(data.get("dropped", ())),
         )
 
 

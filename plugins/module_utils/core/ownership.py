@@ -22,6 +22,7 @@ def decide(
     coordinator_ok: bool,
     gap: float,
     lease_ttl: float,
+    lease_left: float | None = None,
 ) -> Action:
     """What to do with one identity on `host`.
 
@@ -29,10 +30,17 @@ def decide(
     the last decision; a gap longer than the lease means that this host stood still, and somebody else may own the
     identity by now: stop first, ask afterwards. An unreachable coordinator stops nothing, since a takeover
     needs a positive proof against this host, and starts nothing either.
+
+    `lease_left`: where the fence plan has the level `watchdog` for this host, seconds of its lease, counted on
+    CLOCK_BOOTTIME from the sending of the last good renewal; None elsewhere. Others may own the identity once the lease
+    is over, so what runs is stopped while a third of it is left, whatever else is known.
     """
     running = running_epoch is not None
     if running and gap > lease_ttl:
         return Action.STOP
+    ending = lease_left is not None and lease_left <= lease_ttl / 3
+    if ending:
+        return Action.STOP if running else Action.WAIT
     if not coordinator_ok:
         return Action.KEEP if running else Action.WAIT
     if owner is None or owner.host != host:

@@ -134,8 +134,11 @@ class Prober(Protocol):
 
 
 class NameService(Protocol):
-    def publish(self, identity: Identity, owner: str, epoch: int) -> str:
-        """RFC 2136: identity's address, MX of its domains, and a TXT that tells the owner. Raises Unavailable."""
+    def publish(self, identity: Identity, owner: str, epoch: int, *, primary: bool = True) -> str:
+        """RFC 2136: identity's address, MX of its domains, and a TXT that tells the owner. Raises Unavailable.
+
+        Not `primary`: the domains' MX name the relays only, which carry the mail to the identity's address (R1.9).
+        """
         ...
 
 

@@ -20,6 +20,8 @@ FILE is /etc/holdfast/agent.yml; (o) marks what may be left out, with its defaul
         probe: {user: probe@alpha.example, password_file: …, recipient: postmaster@alpha.example}
     ready: {memory_mb: 24, disk_mb: 100}    # (o) least of both for being a candidate
     drain_file: /etc/holdfast/drain   # (o) while it exists this host takes nothing over
+    watchdog: {device: /dev/watchdog, timeout: 30}   # (o) where the fence plan has that level: this host then stops
+                                      # its identities by itself before its lease ends, or is reset
 
 What to do is decided in core/ownership.py, how it is done stands in instance.py. The main thread alone talks to the
 coordinator; each identity's steps run in a thread of their own, so that one of them can wait for a dead store while the
@@ -44,7 +46,8 @@ from ..adapters.log import LineLog
 from ..adapters.mount import NfsMount
 from ..adapters.track import TrackFile
 from ..adapters.units import Units
-from ..core import keys, ownership
+from ..adapters.watchdog import Guard, Watchdog
+from ..core import fencing, keys, ownership
 from ..core.model import Access, Json, Owner, Phase, Readiness, Report, Step
 from ..core.ownership import Action
 from ..core.ports import Clock, Entry, Log, Unavailable
@@ -69,6 +72,15 @@ class Config:
     coordinator: EtcdCoordinator
     places: tuple[Place, ...]
     limits: Limits
+    watchdog: WatchdogPlan | None = None
+
+
+@dataclass(frozen=True)
+class WatchdogPlan:
+    """The device, and seconds after which it resets this host."""
+
+    device: str
+    timeout: int
 
 
 def load(file: str) -> Config:
@@ -91,12 +103,22 @@ def load(file: str) -> Config:
         coordinator=config.coordinator(top.section("coordinator")),
         places=tuple(places),
         limits=limits,
+        watchdog=_watchdog(top),
     )
     top.done()
     for place in places:
         if made.host not in place.identity.candidates:
             remedy = f"is no candidate of {place.identity.name}; remove that identity here"
             raise top.wrong("host", made.host, remedy)
+    return made
+
+
+def _watchdog(top: config.Section) -> WatchdogPlan | None:
+    if "watchdog" not in top.names():
+        return None
+    section = top.section("watchdog")
+    made = WatchdogPlan(section.path("device", "/dev/watchdog"), section.whole("timeout", 30, least=5))
+    section.done()
     return made
 
 
@@ -128,6 +150,13 @@ class Coordinator(Protocol):
     def grant(self, ttl: int) -> int: ...
 
     def keepalive(self, lease: int) -> bool: ...
+
+
+class Dog(Protocol):
+    """An armed watchdog (adapters.watchdog.Watchdog)."""
+
+    kind: str
+    timeout: float
 
 
 class Works(Protocol):
@@ -178,6 +207,11 @@ class Keeper:
         self._not_before = 0.0
         self._next_look = 0.0
         self._address_missing = False
+
+    @property
+    def idle(self) -> bool:
+        """Nothing of this identity is here."""
+        return self.epoch is None and not self._traces
 
     def find(self) -> None:
         """Take over what an agent before this one has left. Raises Unavailable."""
@@ -333,9 +367,13 @@ class Agent:
         boot_id: str,
         clock: Clock,
         log: Log,
+        stops_alone: bool = False,
     ) -> None:
         self._host = host
         self._ttl = lease_ttl
+        self._stops_alone = stops_alone
+        self.dog: Dog | None = None  # set before the first tick
+        self._lease_end = clock.boottime()
         self._keepers = keepers
         self._coordinator = coordinator
         self._reasons = reasons
@@ -374,11 +412,13 @@ class Agent:
         """Keep the lease, then read all that decides, in one call."""
         if self._lease is not None and self._clock.boottime() >= self._renew_at:
             # The next renewal is counted from the sending of this one.
-            renew_at = self._clock.boottime() + self._ttl / 3
-            if not self._coordinator.keepalive(self._lease):
+            sent = self._clock.boottime()
+            if self._coordinator.keepalive(self._lease):
+                self._lease_end = sent + self._ttl
+            else:
                 self._log("lease_lost", host=self._host, level="warning")
                 self._lease = None
-            self._renew_at = renew_at
+            self._renew_at = sent + self._ttl / 3
         wanted = [keys.lease(self._host)]
         for keeper, place in self._keepers:
             wanted += [keys.owner(keeper.name), self._access_key(place), keys.report(self._host, keeper.name)]
@@ -389,10 +429,18 @@ class Agent:
         return entries
 
     def _take_lease(self) -> None:
-        self._renew_at = self._clock.boottime() + self._ttl / 3
-        self._lease = self._coordinator.grant(self._ttl)
+        sent = self._clock.boottime()
+        self._renew_at = sent + self._ttl / 3
+        self._lease = None
+        lease = self._coordinator.grant(self._ttl)
         value = {"host": self._host, "boot_id": self._boot_id, "since": self._since}
-        self._coordinator.put(keys.lease(self._host), value, self._lease)
+        self._coordinator.put(keys.lease(self._host), value, lease)
+        # Behind the lease and before it is relied on (core/fencing.py, Watchdog).
+        kind, timeout = ("", 0.0) if self.dog is None else (self.dog.kind, self.dog.timeout)
+        armed, now = self.dog is not None, self._clock.now()
+        record = fencing.Watchdog(self._boot_id, armed, kind, timeout, now, self._stops_alone)
+        self._coordinator.put(keys.watchdog(self._host), record.to_json())
+        self._lease, self._lease_end = lease, sent + self._ttl
         self._log("lease_taken", host=self._host, seconds=self._ttl)
 
     def _access_key(self, place: Place) -> str:
@@ -405,8 +453,17 @@ class Agent:
             access_value = entries[self._access_key(place)].value
             owner = None if owner_value is None else Owner.from_json(owner_value)
             access = None if access_value is None else Access.from_json(access_value)
-        action = ownership.decide(self._host, owner, access, keeper.epoch, entries is not None, gap, self._ttl)
+        left = self._lease_end - self._clock.boottime() if self._stops_alone else None
+        action = ownership.decide(self._host, owner, access, keeper.epoch, entries is not None, gap, self._ttl, left)
         keeper.act(action, owner, entries is not None)
+
+    def safe(self) -> bool:
+        """For the watchdog's guard, in a thread of its own: is this host's word still good, or is nothing here?"""
+        return self.idle or self._clock.boottime() < self._lease_end
+
+    @property
+    def idle(self) -> bool:
+        return all(keeper.idle for keeper, _ in self._keepers)
 
     def _tell(self, entries: Mapping[str, Entry]) -> None:
         """Reports that the coordinator does not have, for whatever reason; now and then what this host is ready for."""
@@ -470,11 +527,33 @@ def start(file: str, settings: Config) -> None:
         machine.boot_id(),
         clock,
         log,
+        settings.watchdog is not None,
     )
-    wake = threading.Event()
+    guard = None if settings.watchdog is None else _guard(settings.watchdog, agent, log)
     etcd = settings.coordinator
+
+    def close() -> None:
+        if guard is not None:
+            guard.close(agent.idle)
+        etcd.close()
+
+    wake = threading.Event()
     ChangeWatch(etcd.endpoints, etcd.tls, (keys.IDENTITIES, keys.STORES), wake).start()
-    service.run(agent.tick, settings.tick, etcd.close, wake=wake)
+    service.run(agent.tick, settings.tick, close, wake=wake)
+
+
+def _guard(plan: WatchdogPlan, agent: Agent, log: Log) -> Guard | None:
+    """A host without a watchdog works on: it stops by itself, and the level proves nothing against it."""
+    try:
+        dog = Watchdog(plan.device, plan.timeout)
+    except Unavailable as why:
+        log("watchdog", armed=False, detail=str(why), level="alert")
+        return None
+    agent.dog = dog
+    log("watchdog", armed=True, kind=dog.kind, seconds_to_reset=dog.timeout)
+    guard = Guard(dog, agent.safe, log)
+    guard.start()
+    return guard
 
 
 def prepare(file: str) -> Callable[[], None]:
