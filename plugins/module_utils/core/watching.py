@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import keys
+from .handover import Handover, interrupted
 from .model import Attempt, Identity, Method, Result, Route, Run
 from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavailable
 from .schedule import next_route
@@ -160,7 +161,9 @@ class Watch:
             return nothing
         now = self.clock.now()
         reason = passed(evidence, self.settings.threshold, now)
-        if state.inoperable:
+        if interrupted(state):
+            self._ended(Handover.beside(self.takeover).undo())
+        elif state.inoperable:
             self._request("operator: treat as inoperable", state.owner.epoch)
         elif reason is not None and (second := self._second(lease, state.owner.epoch)) is not None:
             self._request(f"{reason}; {second}", state.owner.epoch)

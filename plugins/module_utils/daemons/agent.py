@@ -43,8 +43,8 @@ from ..adapters.log import LineLog
 from ..adapters.mount import NfsMount
 from ..adapters.track import TrackFile
 from ..adapters.units import Units
-from ..core import keys, ownership
-from ..core.model import Access, Json, Owner, Phase, Readiness, Report, Step
+from ..core import keys, ownership, schedule
+from ..core.model import Access, Json, Owner, Phase, Readiness, Report, Run, Step
 from ..core.ownership import Action
 from ..core.ports import Clock, Entry, Log, Unavailable
 from . import config, service
@@ -174,6 +174,7 @@ class Keeper:
         self._traces: tuple[str, ...] = ()
         self._failures = 0
         self._not_before = 0.0
+        self._order = ""  # the last one that was obeyed, or tried to be
         self._next_look = 0.0
         self._address_missing = False
 
@@ -186,20 +187,32 @@ class Keeper:
         elif found.traces:
             self._log("traces", identity=self.name, traces=found.traces, level="warning")
 
-    def act(self, action: Action, owner: Owner | None, sure: bool) -> None:
+    def act(self, action: Action, owner: Owner | None, sure: bool, run: Run | None = None) -> None:
         """`sure`: the coordinator has just been read. Returns at once."""
         if self._busy is not None:
-            if self._busy is Action.START and action is Action.STOP:
+            if self._busy is Action.START and action in (Action.STOP, Action.RELEASE):
                 self._cancel.set()
             return
-        if self._clock.boottime() < self._not_before:
+        if action is Action.RELEASE and run is not None and self._released(run):
+            return
+        # Starts that failed put off the next one, not an order to hand it over.
+        ordered = action is Action.RELEASE and run is not None and run.run != self._order
+        if self._clock.boottime() < self._not_before and not ordered:
             return
         if action is Action.START and owner is not None:
             self._up(owner.epoch, "owner")
+        elif action is Action.RELEASE and run is not None:
+            self._order = run.run
+            self._log("release", identity=self.name, epoch=run.release_epoch, run=run.run, to=run.to_host)
+            self._work(Action.STOP, lambda: self._stop(order=run))
         elif action is Action.STOP or (action is Action.WAIT and sure and self._traces):
             self._work(Action.STOP, self._stop)
         elif action is Action.KEEP:
             self._look()
+
+    def _released(self, run: Run) -> bool:
+        """Is that very order carried out? What an earlier run was told says nothing about this one."""
+        return self.report is not None and (self.report.phase, self.report.run) == (Phase.STOPPED, run.run)
 
     def _work(self, action: Action, work: Callable[[], None]) -> None:
         self._busy = action
@@ -250,9 +263,12 @@ class Keeper:
         seconds = round(self._clock.boottime() - begin, 3)
         self._log("running", identity=self.name, epoch=epoch, seconds=seconds)
 
-    def _stop(self, failed: Report | None = None) -> None:
-        """Everything off. `failed`: what to report if this cleans up behind a start that failed."""
-        epoch = self.epoch or 0
+    def _stop(self, failed: Report | None = None, order: Run | None = None) -> None:
+        """Everything off. `failed`: what to report if this cleans up behind a start that failed.
+
+        `order`: the planned run that asked for it; only when all is down does the report name it.
+        """
+        epoch = self.epoch or 0 if order is None else order.release_epoch
         self._log("stop", identity=self.name, epoch=epoch)
         try:
             self._works.down()
@@ -269,8 +285,9 @@ class Keeper:
             self.report = dataclasses.replace(failed, phase=Phase.FAILED, time=self._clock.now())
         else:
             self._failures = 0
-            self.report = Report(self.host, epoch, Phase.STOPPED, self._clock.now())
-            self._log("stopped", identity=self.name, epoch=epoch)
+            told = "" if order is None else order.run
+            self.report = Report(self.host, epoch, Phase.STOPPED, self._clock.now(), run=told)
+            self._log("stopped", identity=self.name, epoch=epoch, run=told or None)
 
     def _put_off(self) -> None:
         first, most = BACK_OFF
@@ -311,6 +328,11 @@ def _round(step: Step) -> float:
     return round((step.end or step.start) - step.start, 3)
 
 
+def _run(entries: Mapping[str, Entry], keeper: Keeper) -> Run | None:
+    value = entries[keys.takeover(keeper.name)].value
+    return None if value is None else Run.from_json(value)
+
+
 class Agent:
     """Call `tick` about once a second."""
 
@@ -342,7 +364,8 @@ class Agent:
         self._ready: dict[str, tuple[str, ...]] = {}
         self._unreachable = ""
 
-    def tick(self) -> None:
+    def tick(self) -> float | None:
+        """Returns the seconds until the next one if it should be sooner than usual."""
         gap = self._gap()
         if gap > self._ttl:
             self._log("stood_still", seconds=round(gap, 1), level="alert")
@@ -356,11 +379,13 @@ class Agent:
                 self._reached(str(why))
         for keeper, place in self._keepers:
             self._decide(keeper, place, entries, gap)
-        if entries is not None:
-            try:
-                self._tell(entries)
-            except Unavailable as why:
-                self._reached(str(why))
+        if entries is None:
+            return None
+        try:
+            self._tell(entries)
+        except Unavailable as why:
+            self._reached(str(why))
+        return schedule.pause((_run(entries, keeper) for keeper, _ in self._keepers), self._clock.now())
 
     def _contact(self) -> dict[str, Entry]:
         """Keep the lease, then read all that decides, in one call."""
@@ -374,6 +399,7 @@ class Agent:
         wanted = [keys.lease(self._host)]
         for keeper, place in self._keepers:
             wanted += [keys.owner(keeper.name), self._access_key(place), keys.report(self._host, keeper.name)]
+            wanted.append(keys.takeover(keeper.name))
         entries = self._coordinator.read(wanted)
         lease = entries[keys.lease(self._host)].value
         if self._lease is None or lease is None or lease.get("boot_id") != self._boot_id:
@@ -391,14 +417,15 @@ class Agent:
         return keys.access(place.identity.store, place.identity.name)
 
     def _decide(self, keeper: Keeper, place: Place, entries: Mapping[str, Entry] | None, gap: float) -> None:
-        owner = access = None
+        owner = access = run = None
         if entries is not None:
+            run = _run(entries, keeper)
             owner_value = entries[keys.owner(keeper.name)].value
             access_value = entries[self._access_key(place)].value
             owner = None if owner_value is None else Owner.from_json(owner_value)
             access = None if access_value is None else Access.from_json(access_value)
-        action = ownership.decide(self._host, owner, access, keeper.epoch, entries is not None, gap, self._ttl)
-        keeper.act(action, owner, entries is not None)
+        action = ownership.decide(self._host, owner, access, keeper.epoch, entries is not None, gap, self._ttl, run)
+        keeper.act(action, owner, entries is not None, run)
 
     def _tell(self, entries: Mapping[str, Entry]) -> None:
         """Reports that the coordinator does not have, for whatever reason; now and then what this host is ready for."""
