@@ -16,9 +16,9 @@ from __future__ import annotations
 import dataclasses
 
 from . import keys
-from .model import Access, Owner, Phase, Proof, Readiness, Report, Run, RunState, Step
+from .model import Access, Identity, Owner, Phase, Proof, Readiness, Report, Run, RunState, Step
 from .placement import Choice
-from .ports import Unavailable
+from .ports import Coordinator, Unavailable
 from .takeover import Held, Refused, State, Takeover, Timeouts, _Course, read_choice, read_state
 
 LEVEL = "handover"
@@ -38,7 +38,7 @@ def interrupted(state: State) -> bool:
     )
 
 
-def read_obstacle(state: State) -> str | None:
+def obstacle_in(state: State) -> str | None:
     """Why a hand-over may not begin at all, whoever is to get it."""
     run, owner = state.run, state.owner
     if run is None or owner is None or run.planned or run.run == owner.run or run.from_host != owner.host:
@@ -67,7 +67,7 @@ class Handover(Takeover):
         try:
             state = read_state(self.ports.coordinator, self.identity.name)
             owner = self._check(state, expected_epoch, automatic=False)
-            if (obstacle := read_obstacle(state)) is not None:
+            if (obstacle := obstacle_in(state)) is not None:
                 raise Refused(f"{self.identity.name}: {obstacle}")
             choice = read_choice(self.ports.coordinator, self.identity, owner, self.ports.clock.now(), to)
             if choice.host is None:
@@ -225,3 +225,51 @@ class _Planned(_Course):
 
         report = self._wait(running, self.timeouts.start)
         self._step("goes_on", start, "no" if report is None else "ok", f"{owner.host}: {seen}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a hand-over would do now. `host`: who would get it, None when it is refused for `why_not`."""
+
+    identity: str
+    owner: str
+    epoch: int
+    host: str | None
+    why_not: str = ""
+
+    @property
+    def possible(self) -> bool:
+        return self.host is not None
+
+    @property
+    def changes(self) -> bool:
+        return self.host is not None and self.host != self.owner
+
+    def before(self) -> str:
+        return f"{self.identity}: {self.owner} at epoch {self.epoch}\n"
+
+    def after(self) -> str:
+        return f"{self.identity}: {self.host} at epoch {self.epoch + 1}\n"
+
+    def __str__(self) -> str:
+        if self.host is None:
+            return f"{self.identity}: refused: {self.why_not}"
+        if not self.changes:
+            return f"{self.identity}: {self.owner} owns it already, at epoch {self.epoch}"
+        return f"{self.identity}: {self.owner} stops it at epoch {self.epoch}, {self.host} owns it at {self.epoch + 1}"
+
+
+def read_plan(coordinator: Coordinator, identity: Identity, now: float, to: str | None = None) -> Plan:
+    """Raises Unavailable, and Refused for an identity without an owner."""
+    state = read_state(coordinator, identity.name)
+    if state.owner is None:
+        raise Refused(f"{identity.name}: no owner is recorded; deploy it first (playbooks/site.yml)")
+    owner = state.owner
+    if to == owner.host:
+        return Plan(identity.name, owner.host, owner.epoch, owner.host)
+    choice = read_choice(coordinator, identity, owner, now, to)
+    obstacle = obstacle_in(state)
+    if obstacle is None and state.locked_by is not None:
+        obstacle = f"a run of {state.locked_by} is under way"
+    host = choice.host if obstacle is None else None
+    return Plan(identity.name, owner.host, owner.epoch, host, obstacle or choice.reasons())
