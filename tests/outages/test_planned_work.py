@@ -160,7 +160,7 @@ def test_an_owner_whose_agent_is_silent_goes_on(stage: Stage) -> None:
 
 
 def test_an_invoker_that_dies_behind_the_owners_stop_is_undone(stage: Stage) -> None:
-    """The relay that runs it loses power while it waits for the store; after the boot its monitor withdraws the orders."""
+    """Its relay loses power while it waits for the store; after the boot the monitor there withdraws the orders."""
     before, standby = stage.owner(), stage.standby()
     start = time.time() - 1
     stage.lab.shell("store1", "systemctl stop holdfast-store")

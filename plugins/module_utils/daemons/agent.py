@@ -43,7 +43,7 @@ from ..adapters.log import LineLog
 from ..adapters.mount import NfsMount
 from ..adapters.track import TrackFile
 from ..adapters.units import Units
-from ..core import keys, ownership, schedule
+from ..core import keys, ownership
 from ..core.model import Access, Json, Owner, Phase, Readiness, Report, Run, Step
 from ..core.ownership import Action
 from ..core.ports import Clock, Entry, Log, Unavailable
@@ -364,8 +364,7 @@ class Agent:
         self._ready: dict[str, tuple[str, ...]] = {}
         self._unreachable = ""
 
-    def tick(self) -> float | None:
-        """Returns the seconds until the next one if it should be sooner than usual."""
+    def tick(self) -> None:
         gap = self._gap()
         if gap > self._ttl:
             self._log("stood_still", seconds=round(gap, 1), level="alert")
@@ -379,13 +378,11 @@ class Agent:
                 self._reached(str(why))
         for keeper, place in self._keepers:
             self._decide(keeper, place, entries, gap)
-        if entries is None:
-            return None
-        try:
-            self._tell(entries)
-        except Unavailable as why:
-            self._reached(str(why))
-        return schedule.pause((_run(entries, keeper) for keeper, _ in self._keepers), self._clock.now())
+        if entries is not None:
+            try:
+                self._tell(entries)
+            except Unavailable as why:
+                self._reached(str(why))
 
     def _contact(self) -> dict[str, Entry]:
         """Keep the lease, then read all that decides, in one call."""

@@ -53,14 +53,9 @@ class _Beat(threading.Thread):
 
 
 def run(
-    tick: Callable[[], float | None],
-    interval: float,
-    close: Callable[[], None] | None = None,
-    patience: float = PATIENCE,
+    tick: Callable[[], None], interval: float, close: Callable[[], None] | None = None, patience: float = PATIENCE
 ) -> None:
     """Call `tick` every `interval` seconds until SIGTERM or SIGINT, then `close`.
-
-    It may return a shorter pause until the next one.
 
     What a daemon started goes on when it stops. An exception ends the daemon: systemd starts it again, and it
     finds out anew how things are. `patience`: seconds after which a tick that does not end is a hang.
@@ -78,8 +73,8 @@ def run(
     try:
         while not over.is_set():
             beat.last_turn = start = time.monotonic()
-            pause = tick()
-            over.wait(max(0.0, start + (interval if pause is None else pause) - time.monotonic()))
+            tick()
+            over.wait(max(0.0, start + interval - time.monotonic()))
     finally:
         notify("STOPPING=1")
         if close is not None:

@@ -31,7 +31,7 @@ from ..adapters.clock import SystemClock
 from ..adapters.etcd import EtcdCoordinator
 from ..adapters.log import LineLog
 from ..adapters.nfsd import Clients, Exports, options
-from ..core import access, keys, schedule
+from ..core import access, keys
 from ..core.access import Wanted
 from ..core.model import Access, Identity, Owner, Run
 from ..core.ports import Clock, Entry, Log, Unavailable
@@ -115,21 +115,19 @@ class Store:
         self._settled: set[str] = set()  # identities of which this process has made sure once
         self._said: dict[str, str] = {}
 
-    def tick(self) -> float | None:
-        """Returns the seconds until the next look if it should be sooner than usual."""
+    def tick(self) -> None:
         try:
             states = self._read()
         except Unavailable as why:
             # An owner goes on: whoever wants to take over needs this very store's word first.
             self._tell("coordinator", "coordinator_unreachable", str(why))
-            return None
+            return
         self._tell("coordinator", "coordinator_reached", "")
         identities = self._settings.identities
         wanted = {n: access.decide(identities[n], s.owner, s.run) for n, s in states.items()}
         self._attempt("exports", "strangers_removed", self._remove_strangers)
         for name, state in states.items():
             self._attempt(name, "settled", functools.partial(self._settle, name, state, wanted))
-        return schedule.pause((s.run for s in states.values()), self._clock.now())
 
     def _attempt(self, name: str, event: str, act: Callable[[], None]) -> None:
         """What fails is told once and tried again with the next tick."""

@@ -11,7 +11,6 @@ from holdfast.core.handover import LEVEL, Handover, interrupted
 from holdfast.core.model import Access, Owner, Phase, Proof, Readiness, Report, Run, RunState, Step
 from holdfast.core.ownership import Action, decide
 from holdfast.core.ports import LockLost, Unavailable
-from holdfast.core.schedule import HURRY, HURRY_FOR, pause
 from holdfast.core.takeover import Refused, abandoned, read_state
 from holdfast.core.threshold import Threshold
 from hypothesis import given, settings
@@ -438,13 +437,6 @@ def test_what_an_agent_makes_of_an_order(
     host: str, running: int | None, coordinator: bool, gap: float, epoch: int, action: Action
 ) -> None:
     assert decide(host, ONE, ADMITTED, running, coordinator, gap, 15.0, order(epoch)) is action
-
-
-def test_daemons_hurry_while_a_run_is_under_way() -> None:
-    assert pause([None, order(4)], 10.0) == HURRY
-    assert pause([None], 10.0) is None
-    assert pause([order(4, state=RunState.DONE)], 10.0) is None
-    assert pause([order(4)], HURRY_FOR) is None, "a run that was left behind costs nothing"
 
 
 def test_records_keep_what_planned_runs_need() -> None:

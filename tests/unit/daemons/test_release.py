@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from edges import MX
 from holdfast.core import keys
 from holdfast.core.model import Phase, Run, RunState
-from holdfast.core.schedule import HURRY
 from holdfast.daemons.agent import BACK_OFF
 from holdfast.daemons.instance import Found
 from test_agent import STEPS, Host
@@ -126,12 +123,3 @@ def test_a_restarted_agent_does_not_begin_anew(host: Host) -> None:
     host.begin()
     assert [d for d in host.tick(3) if d in STEPS] == []
     assert told(host) == (Phase.STOPPED, 1, "run-1")
-
-
-@pytest.mark.parametrize("make", [lambda h: order(h, 0), lambda h: order(h, 1)])
-def test_it_looks_more_often_while_a_run_is_under_way(host: Host, make: Callable[[Host], None]) -> None:
-    assert host.agent.tick() is None
-    make(host)
-    assert host.agent.tick() == HURRY
-    host.coordinator.reachable = False
-    assert host.agent.tick() is None

@@ -110,14 +110,6 @@ def test_an_exception_ends_it(systemd: Supervisor) -> None:
     assert out.endswith("closed\n")
 
 
-def test_a_tick_may_ask_for_a_shorter_pause(systemd: Supervisor) -> None:
-    systemd.start(tick="return 0.05", interval=60)
-    assert systemd.hear() == "READY=1"
-    systemd.count(1.0)
-    status, out = systemd.end()
-    assert status == 0 and out.count("tick") > 3
-
-
 def test_runs_without_systemd(tmp_path: Path) -> None:
     env = {k: v for k, v in os.environ.items() if k not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
     env["PYTHONPATH"] = os.pathsep.join(sys.path)
