@@ -158,6 +158,21 @@ def in_a_thread(work: Callable[[], None]) -> None:
     threading.Thread(target=work, daemon=True).start()
 
 
+def then_awake(wake: threading.Event) -> Spawn:
+    """In a thread; its outcome is told at once, not with the next tick: a planned run waits for it."""
+
+    def spawn(work: Callable[[], None]) -> None:
+        def whole() -> None:
+            try:
+                work()
+            finally:
+                wake.set()
+
+        in_a_thread(whole)
+
+    return spawn
+
+
 class Keeper:
     """One identity on this host: at most one piece of work at a time, and a word about its outcome."""
 
@@ -466,12 +481,12 @@ def start(file: str, settings: Config) -> None:
             key = f"identities.{place.identity.name}.probe.password_file"
             raise config.ConfigError(f"{file}: {key} is {place.probe_password_file!r}: no such file; write it")
     clock, log = SystemClock(), LineLog()
-    units = Units()
+    units, wake = Units(), threading.Event()
     keepers = []
     for place in settings.places:
         mount = NfsMount(place.source, place.mount)
         works = Instance(place, mount, units, TrackFile(place.identity.name), clock)
-        keeper = Keeper(settings.host, works, clock, log)
+        keeper = Keeper(settings.host, works, clock, log, then_awake(wake))
         keeper.find()
         keepers.append((keeper, place))
     pulse = machine.Pulse()
@@ -488,7 +503,6 @@ def start(file: str, settings: Config) -> None:
         clock,
         log,
     )
-    wake = threading.Event()
     etcd = settings.coordinator
     ChangeWatch(etcd.endpoints, etcd.tls, (keys.IDENTITIES, keys.STORES), wake).start()
     service.run(agent.tick, settings.tick, etcd.close, wake=wake)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from edges import MX
 from holdfast.core import keys
 from holdfast.core.model import Phase, Run, RunState
-from holdfast.daemons.agent import BACK_OFF
+from holdfast.daemons.agent import BACK_OFF, then_awake
 from holdfast.daemons.instance import Found
 from test_agent import STEPS, Host
 
@@ -123,3 +125,15 @@ def test_a_restarted_agent_does_not_begin_anew(host: Host) -> None:
     host.begin()
     assert [d for d in host.tick(3) if d in STEPS] == []
     assert told(host) == (Phase.STOPPED, 1, "run-1")
+
+
+def test_the_outcome_of_a_piece_of_work_wakes_the_agent() -> None:
+    wake, over = threading.Event(), threading.Event()
+    then_awake(wake)(lambda: assert_waits(over))
+    assert not wake.is_set()
+    over.set()
+    assert wake.wait(10)
+
+
+def assert_waits(over: threading.Event) -> None:
+    assert over.wait(10)
