@@ -53,8 +53,8 @@ class Handover(Takeover):
 
     @classmethod
     def beside(cls, takeover: Takeover, timeouts: Timeouts = TIMEOUTS) -> Handover:
-        """For the same identity, invoker and ports as a takeover."""
-        return cls(takeover.identity, takeover.invoker, takeover.routes, takeover.ports, timeouts)
+        """With all that a takeover was made of, but for the times."""
+        return cls(**{**vars(takeover), "timeouts": timeouts})
 
     def hand_over(self, reason: str, expected_epoch: int, to: str | None = None) -> Run:
         """Let the owner of `expected_epoch` stop and the best candidate, or `to`, go on.

@@ -437,7 +437,7 @@ class Agent:
             access_value = entries[self._access_key(place)].value
             owner = None if owner_value is None else Owner.from_json(owner_value)
             access = None if access_value is None else Access.from_json(access_value)
-        action = ownership.decide(self._host, owner, access, keeper.epoch, entries is not None, gap, self._ttl, run)
+        action = ownership.decide(self._host, owner, access, keeper.epoch, entries is not None, gap, self._ttl, run=run)
         keeper.act(action, owner, entries is not None, run)
 
     def _tell(self, entries: Mapping[str, Entry]) -> None:
