@@ -111,6 +111,9 @@ class Instance:
             self._clock.sleep(POLL)
 
     def _attach(self, cancel: Cancel) -> str:
+        # Keepalived takes a second for the address, and until something listens there a refused connection sends mail to
+        # the relay sooner than one that nobody answers. So it is told first.
+        self._track.write(True)
         why = ""
 
         def mounted() -> str | None:
@@ -137,7 +140,6 @@ class Instance:
 
     def _raise_address(self, cancel: Cancel) -> str:
         address = self.place.identity.address
-        self._track.write(True)
         said = self._until(lambda: address if machine.has_address(address) else None, ADDRESS_WITHIN, cancel)
         if said is None:
             raise Unavailable(f"keepalived did not put {address} on within {ADDRESS_WITHIN:g} s; see its journal")
