@@ -141,6 +141,8 @@ class Works(Protocol):
 
     def down(self) -> None: ...
 
+    def release(self) -> None: ...
+
     def lost(self) -> str | None: ...
 
     def dead(self) -> str | None: ...
@@ -287,7 +289,10 @@ class Keeper:
         epoch = self.epoch or 0 if order is None else order.release_epoch
         self._log("stop", identity=self.name, epoch=epoch)
         try:
-            self._works.down()
+            if order is None:
+                self._works.down()
+            else:
+                self._works.release()
         except (Unavailable, OSError) as why:
             self._log("stop_failed", identity=self.name, epoch=epoch, detail=str(why), level="error")
             self._put_off()
