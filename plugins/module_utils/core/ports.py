@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from .model import Attempt, Identity, Route
 
@@ -102,6 +102,15 @@ class PowerSwitch(Protocol):
 
     def status(self, host: str) -> Power:
         """Raises Unavailable when not certain."""
+        ...
+
+
+@runtime_checkable
+class SwitchesOn(Protocol):
+    """A fence device that can also give a host its power back."""
+
+    def on(self, host: str) -> str:
+        """Switch on and confirm. Returns the device's own words; raises Unavailable when not certain."""
         ...
 
 

@@ -49,6 +49,7 @@ class Timeouts:
 
     lock: int = 60  # lease of the lock; longer than the longest single call of a fence device
     revoke: float = 30.0
+    release: float = 20.0  # a planned run's owner goes on while it does not stop
     start: float = 90.0
     verify: float = 30.0
     poll: float = 0.3
@@ -193,8 +194,10 @@ class Takeover:
                 state=RunState.RUNNING,
                 from_host=owner.host,
                 time=self.ports.clock.now(),
-                # What an earlier run has withdrawn stays withdrawn.
-                revoke_epoch=owner.epoch if state.run and state.run.revoke_epoch == owner.epoch else 0,
+                # What an earlier run has withdrawn stays withdrawn; behind a planned one no proof stood yet.
+                revoke_epoch=owner.epoch
+                if state.run and state.run.revoke_epoch == owner.epoch and not state.run.planned
+                else 0,
                 automatic=automatic,
             )
             # With a proof behind it a revocation is final at its epoch; one without may be taken back by this run.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import keys
+from .handover import Handover, interrupted
 from .model import Attempt, Identity, Method, Result, Route, Run, RunState
 from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavailable
 from .requests import Request, granted
@@ -219,7 +220,9 @@ class Watch:
         if state.locked_by is not None or self.clock.boottime() < self._retry_takeover:
             return nothing
         reason = self._passed(evidence)
-        if state.inoperable:
+        if self.takeover is not None and interrupted(state):
+            self._ended(Handover.beside(self.takeover).undo())
+        elif state.inoperable:
             self._request("operator: treat as inoperable", state.owner.epoch)
         elif reason is not None and (second := self._second(lease, state)) is not None:
             self._request(f"{reason}; {second}", state.owner.epoch)

@@ -48,7 +48,7 @@ from ..adapters.track import TrackFile
 from ..adapters.units import Units
 from ..adapters.watchdog import Guard, Watchdog
 from ..core import fencing, keys, ownership
-from ..core.model import Access, Json, Owner, Phase, Readiness, Report, Step
+from ..core.model import Access, Json, Owner, Phase, Readiness, Report, Run, Step
 from ..core.ownership import Action
 from ..core.ports import Clock, Entry, Log, Unavailable
 from . import config, service
@@ -170,6 +170,8 @@ class Works(Protocol):
 
     def down(self) -> None: ...
 
+    def release(self) -> None: ...
+
     def lost(self) -> str | None: ...
 
     def dead(self) -> str | None: ...
@@ -185,6 +187,21 @@ Spawn = Callable[[Callable[[], None]], None]
 def in_a_thread(work: Callable[[], None]) -> None:
     # A daemon thread: the end of the agent waits for nobody, what is half done is taken up by the next one.
     threading.Thread(target=work, daemon=True).start()
+
+
+def then_awake(wake: threading.Event) -> Spawn:
+    """In a thread; its outcome is told at once, not with the next tick: a planned run waits for it."""
+
+    def spawn(work: Callable[[], None]) -> None:
+        def whole() -> None:
+            try:
+                work()
+            finally:
+                wake.set()
+
+        in_a_thread(whole)
+
+    return spawn
 
 
 class Keeper:
@@ -205,6 +222,7 @@ class Keeper:
         self._stop_due = False
         self._failures = 0
         self._not_before = 0.0
+        self._order = ""  # the last one that was obeyed, or tried to be
         self._next_look = 0.0
         self._address_missing = False
 
@@ -222,10 +240,10 @@ class Keeper:
         elif found.traces:
             self._log("traces", identity=self.name, traces=found.traces, level="warning")
 
-    def act(self, action: Action, owner: Owner | None, sure: bool) -> None:
+    def act(self, action: Action, owner: Owner | None, sure: bool, run: Run | None = None) -> None:
         """`sure`: the coordinator has just been read. Returns at once."""
         if self._busy is not None:
-            if self._busy is Action.START and action is Action.STOP:
+            if self._busy is Action.START and action in (Action.STOP, Action.RELEASE):
                 self._cancel.set()
             elif self._busy is Action.KEEP and action is Action.STOP:
                 self._stop_due = True
@@ -234,14 +252,26 @@ class Keeper:
             # A standstill is told once only: a look that was under way meanwhile must not swallow it.
             self._stop_due = False
             action = Action.STOP
-        if self._clock.boottime() < self._not_before:
+        if action is Action.RELEASE and run is not None and self._released(run):
+            return
+        # Starts that failed put off the next one, not an order to hand it over.
+        ordered = action is Action.RELEASE and run is not None and run.run != self._order
+        if self._clock.boottime() < self._not_before and not ordered:
             return
         if action is Action.START and owner is not None:
             self._up(owner.epoch, "owner")
+        elif action is Action.RELEASE and run is not None:
+            self._order = run.run
+            self._log("release", identity=self.name, epoch=run.release_epoch, run=run.run, to=run.to_host)
+            self._work(Action.STOP, lambda: self._stop(order=run))
         elif action is Action.STOP or (action is Action.WAIT and sure and self._traces):
             self._work(Action.STOP, self._stop)
         elif action is Action.KEEP:
             self._look()
+
+    def _released(self, run: Run) -> bool:
+        """Is that very order carried out? What an earlier run was told says nothing about this one."""
+        return self.report is not None and (self.report.phase, self.report.run) == (Phase.STOPPED, run.run)
 
     def _work(self, action: Action, work: Callable[[], None]) -> None:
         self._busy = action
@@ -292,12 +322,18 @@ class Keeper:
         seconds = round(self._clock.boottime() - begin, 3)
         self._log("running", identity=self.name, epoch=epoch, seconds=seconds)
 
-    def _stop(self, failed: Report | None = None) -> None:
-        """Everything off. `failed`: what to report if this cleans up behind a start that failed."""
-        epoch = self.epoch or 0
+    def _stop(self, failed: Report | None = None, order: Run | None = None) -> None:
+        """Everything off. `failed`: what to report if this cleans up behind a start that failed.
+
+        `order`: the planned run that asked for it; only when all is down does the report name it.
+        """
+        epoch = self.epoch or 0 if order is None else order.release_epoch
         self._log("stop", identity=self.name, epoch=epoch)
         try:
-            self._works.down()
+            if order is None:
+                self._works.down()
+            else:
+                self._works.release()
         except (Unavailable, OSError) as why:
             self._log("stop_failed", identity=self.name, epoch=epoch, detail=str(why), level="error")
             self._put_off()
@@ -311,8 +347,9 @@ class Keeper:
             self.report = dataclasses.replace(failed, phase=Phase.FAILED, time=self._clock.now())
         else:
             self._failures = 0
-            self.report = Report(self.host, epoch, Phase.STOPPED, self._clock.now())
-            self._log("stopped", identity=self.name, epoch=epoch)
+            told = "" if order is None else order.run
+            self.report = Report(self.host, epoch, Phase.STOPPED, self._clock.now(), run=told)
+            self._log("stopped", identity=self.name, epoch=epoch, run=told or None)
 
     def _put_off(self) -> None:
         first, most = BACK_OFF
@@ -351,6 +388,11 @@ class Keeper:
 
 def _round(step: Step) -> float:
     return round((step.end or step.start) - step.start, 3)
+
+
+def _run(entries: Mapping[str, Entry], keeper: Keeper) -> Run | None:
+    value = entries[keys.takeover(keeper.name)].value
+    return None if value is None else Run.from_json(value)
 
 
 class Agent:
@@ -422,6 +464,7 @@ class Agent:
         wanted = [keys.lease(self._host)]
         for keeper, place in self._keepers:
             wanted += [keys.owner(keeper.name), self._access_key(place), keys.report(self._host, keeper.name)]
+            wanted.append(keys.takeover(keeper.name))
         entries = self._coordinator.read(wanted)
         lease = entries[keys.lease(self._host)].value
         if self._lease is None or lease is None or lease.get("boot_id") != self._boot_id:
@@ -447,15 +490,18 @@ class Agent:
         return keys.access(place.identity.store, place.identity.name)
 
     def _decide(self, keeper: Keeper, place: Place, entries: Mapping[str, Entry] | None, gap: float) -> None:
-        owner = access = None
+        owner = access = run = None
         if entries is not None:
+            run = _run(entries, keeper)
             owner_value = entries[keys.owner(keeper.name)].value
             access_value = entries[self._access_key(place)].value
             owner = None if owner_value is None else Owner.from_json(owner_value)
             access = None if access_value is None else Access.from_json(access_value)
         left = self._lease_end - self._clock.boottime() if self._stops_alone else None
-        action = ownership.decide(self._host, owner, access, keeper.epoch, entries is not None, gap, self._ttl, left)
-        keeper.act(action, owner, entries is not None)
+        action = ownership.decide(
+            self._host, owner, access, keeper.epoch, entries is not None, gap, self._ttl, left, run=run
+        )
+        keeper.act(action, owner, entries is not None, run)
 
     def safe(self) -> bool:
         """For the watchdog's guard, in a thread of its own: is this host's word still good, or is nothing here?"""
@@ -506,12 +552,12 @@ def start(file: str, settings: Config) -> None:
             key = f"identities.{place.identity.name}.probe.password_file"
             raise config.ConfigError(f"{file}: {key} is {place.probe_password_file!r}: no such file; write it")
     clock, log = SystemClock(), LineLog()
-    units = Units()
+    units, wake = Units(), threading.Event()
     keepers = []
     for place in settings.places:
         mount = NfsMount(place.source, place.mount)
         works = Instance(place, mount, units, TrackFile(place.identity.name), clock)
-        keeper = Keeper(settings.host, works, clock, log)
+        keeper = Keeper(settings.host, works, clock, log, then_awake(wake))
         keeper.find()
         keepers.append((keeper, place))
     pulse = machine.Pulse()
