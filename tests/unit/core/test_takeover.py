@@ -301,3 +301,30 @@ def test_a_run_keeps_its_lock_while_it_waits() -> None:
     world = World(start_fails=True)
     run = world.takeover(Timeouts(lock=8, start=40)).execute("test", 1)
     assert run.state is RunState.HELD and "did not start it within 40 s" in run.steps[-1].detail
+
+
+def test_an_owner_that_changed_although_nobody_answered_is_finished_at_its_epoch() -> None:
+    world = World()
+    write = world.coordinator.write
+
+    def loses_the_answer(*arguments: object) -> bool:
+        before = world.owner.epoch
+        done = write(*arguments)  # type: ignore[arg-type]
+        if world.owner.epoch != before:
+            raise Unavailable("no answer from any member")
+        return done
+
+    world.coordinator.write = loses_the_answer  # type: ignore[method-assign,assignment]
+    assert world.takeover().execute("test", 1).state is RunState.HELD
+    assert world.owner.epoch == 2
+    run = world.takeover().finish()
+    assert (run.state, run.epoch, run.to_host) == (RunState.DONE, 2, "mail2")
+
+
+def test_only_what_is_left_behind_is_given_up() -> None:
+    world = World()
+    with pytest.raises(Refused, match="no run to be given up"):
+        world.takeover().give_up()
+    world.takeover().execute("test", 1)
+    with pytest.raises(Refused, match="no run to be given up"):
+        world.takeover().give_up()
