@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 from .machines import ROOT, Lab, StoryError
 from .outage import Outage
@@ -50,7 +52,15 @@ def play(lab: Lab, took: dict[str, float]) -> int:
     return 1 if v.mistakes else 0
 
 
+def interrupted(number: int, frame: FrameType | None) -> None:
+    """SIGTERM and a closed terminal are interruptions, too."""
+    raise KeyboardInterrupt
+
+
 def main() -> int:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, interrupted)
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the lab up")
     keep = parser.parse_args().keep
@@ -66,6 +76,8 @@ def main() -> int:
     except StoryError as why:
         print(f"demo: {why}", file=sys.stderr)
     except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # what follows is short and must come to its end
         print("demo: interrupted; ending the lab", file=sys.stderr)
         keep, code = False, 130
     finally:
