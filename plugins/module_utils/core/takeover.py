@@ -424,10 +424,17 @@ class _Course:
         self.refreshed = self.ports.clock.boottime()
 
     def _confirm(self, owner_revision: int) -> None:
-        """Right before acting: is the lock still ours, and the owner still the one that was judged?"""
-        self._refresh()
-        if self.ports.coordinator.get(keys.owner(self.identity.name)).revision != owner_revision:
-            raise Held("the owner record changed meanwhile")
+        """Right before acting: is the lock still ours, and the owner still the one that was judged?
+
+        Asked again if this host stood still meanwhile: the answer may be older than the lock's life.
+        """
+        while True:
+            begin = self.ports.clock.boottime()
+            self._refresh()
+            if self.ports.coordinator.get(keys.owner(self.identity.name)).revision != owner_revision:
+                raise Held("the owner record changed meanwhile")
+            if self.ports.clock.boottime() - begin < self.timeouts.lock / 2:
+                return
 
     def _wait[T](self, condition: Callable[[], T | None], timeout: float) -> T | None:
         """Poll until `condition` gives something, None after `timeout` seconds. Keeps the lock alive meanwhile."""

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from holdfast.core import keys
 from holdfast.core.model import Access, Owner, Phase, Readiness, Report, RunState
-from holdfast.core.ports import LockLost, Unavailable
+from holdfast.core.ports import Entry, Lock, LockLost, Unavailable
 from holdfast.core.takeover import HOUR, Refused, Timeouts, abandoned, read_state, unfinished
 from world import MX, FakeSwitch, World
 
@@ -133,6 +133,28 @@ def test_an_invoker_that_slept_through_its_lock_fences_nobody() -> None:
     world.coordinator.before_call = sleeps
     with pytest.raises(LockLost):
         takeover.execute("test", 1)
+    assert "mail1" in world.up and world.owner.epoch == 1
+
+
+def test_an_invoker_that_stands_still_while_it_reads_again_fences_nobody() -> None:
+    world = World()
+    get, refreshed = world.coordinator.get, []
+    refresh = world.coordinator.refresh
+
+    def noted(lock: Lock) -> None:
+        refreshed.append(lock)
+        refresh(lock)
+
+    def stands_still(key: str) -> Entry:
+        entry = get(key)
+        if refreshed and key == keys.owner(MX.name):
+            world.clock.time += 100.0  # the answer is there, and so old that the lock is gone
+        return entry
+
+    world.coordinator.refresh = noted  # type: ignore[method-assign]
+    world.coordinator.get = stands_still  # type: ignore[method-assign]
+    with pytest.raises(LockLost):
+        world.takeover().execute("test", 1)
     assert "mail1" in world.up and world.owner.epoch == 1
 
 
