@@ -191,6 +191,7 @@ MUTANTS = (
         WATCHING,
         "Watch._second",
         (("fresh = ", "fresh = True or "),),
+        test="tests/unit/core/test_watching.py",
     ),
     Mutant(
         "threshold_off_by_one",

@@ -212,10 +212,21 @@ class Scenario:
         elif story < 0.24:
             for _ in range(dice.randint(1, 2)):
                 self.kernel.at(dice.uniform(20.0, length * 0.4), lambda: self._begin(self._host_down, long=True))
+        elif story < 0.34:
+            self._duel()
         for _ in range(dice.choice((0, 1, 2, 3, 4, 6, 8))):
             self.kernel.at(dice.uniform(15.0, length * 0.95), lambda: self._begin(dice.choice(self._kinds())))
         for _ in range(dice.choice((0, 0, 1, 1, 2, 3))):
             self._strikes.append(_Strike(dice.choice(_Strike.MOMENTS), dice.expovariate(0.25)))
+
+    def _duel(self) -> None:
+        """The invoker stands still in the middle of it, for longer than its lock lives, and another one takes over."""
+        moment = self.dice.choice(("candidate", "fence", "takeover", "revoke"))
+        self._strikes.append(_Strike(moment, self.dice.expovariate(2.0), still=self.dice.uniform(60.0, 200.0)))
+        owner = self.world.hosts[self.world.owners["mx"][0]]
+        self.kernel.at(
+            self.dice.uniform(20.0, 60.0), lambda: self._begin(self._host_down, long=True, victim=owner.name)
+        )
 
     def _hunt(self, length: float) -> None:
         """Whoever owns the identity is lost, again and again."""
@@ -490,13 +501,19 @@ class Scenario:
         if moment == "takeover" and value["steps"]:
             moment = str(value["steps"][-1]["name"])
         for strike in [s for s in self._strikes if s.moment == moment]:
-            if self.dice.random() < 0.5:
+            if strike.still or self.dice.random() < 0.5:
                 self._strikes.remove(strike)
                 process = self.kernel.current
                 invoker = process.group.name.split("/")[0] if process is not None else None
                 to, former = value.get("to"), value.get("from")
+                if strike.still and invoker is not None:
+                    self.kernel.after(strike.after, self._stands_still(invoker, strike.still))
+                    return
                 self.kernel.after(strike.after, lambda: self._strike(invoker, to, former))  # noqa: B023 - returns below
                 return
+
+    def _stands_still(self, host: str, seconds: float) -> Callable[[], None]:
+        return lambda: self._begin(self._host_paused, victim=host, seconds=seconds)
 
     def _strike(self, invoker: str | None, to: str | None, former: str | None) -> None:
         world, dice = self.world, self.dice
@@ -534,3 +551,4 @@ class _Strike:
     MOMENTS = ("lock", "candidate", "fence", "takeover", "revoke", "owner", "own", "store", "started", "verify", "dns")
     moment: str
     after: float
+    still: float = 0.0  # seconds for which the invoker stands still; else the dice say what happens
