@@ -221,6 +221,7 @@ MUTANTS = (
         THRESHOLD,
         "passed",
         (("if any(", "if False and any("),),
+        test="tests/unit/core/test_threshold.py",
     ),
     Mutant(
         "wall_clock",
