@@ -234,6 +234,7 @@ MUTANTS = (
                 "self.clock.now())",
             ),
         ),
+        test="tests/unit/core/test_watching.py",
     ),
     Mutant(
         "evidence_of_the_last_owner",

@@ -214,6 +214,8 @@ class Scenario:
                 self.kernel.at(dice.uniform(20.0, length * 0.4), lambda: self._begin(self._host_down, long=True))
         elif story < 0.34:
             self._duel()
+        elif story < 0.44:
+            self._island()
         for _ in range(dice.choice((0, 1, 2, 3, 4, 6, 8))):
             self.kernel.at(dice.uniform(15.0, length * 0.95), lambda: self._begin(dice.choice(self._kinds())))
         for _ in range(dice.choice((0, 0, 1, 1, 2, 3))):
@@ -227,6 +229,16 @@ class Scenario:
         self.kernel.at(
             self.dice.uniform(20.0, 60.0), lambda: self._begin(self._host_down, long=True, victim=owner.name)
         )
+
+    def _island(self) -> None:
+        """The owner lives and writes, but nobody can reach it; whether its power switch works is another matter."""
+        name = self.world.owners["mx"][0]
+        self.world.mood[name] = self.dice.choice(("works", "slow", "silent", "refusing", "lying", "lost answer"))
+        networks = (*MAIL_ROUTES, MANAGEMENT) if self.dice.random() < 0.7 else ALL
+        ways = self.world.network.around(name, networks)
+        what = f"{name} is an island, its power switch: {self.world.mood[name]}"
+        at = self.dice.uniform(20.0, 60.0)
+        self.kernel.at(at, lambda: self._begin(lambda: self._cut(what, ways), long=True))
 
     def _hunt(self, length: float) -> None:
         """Whoever owns the identity is lost, again and again."""
@@ -391,7 +403,9 @@ class Scenario:
         return f"{share:.0%} of the coordinator's answers are lost", end
 
     def _clock(self) -> tuple[str, End]:
-        host, step = self._any_host(), self.dice.choice((-3600.0, 3600.0, -30.0, 30.0, 7200.0))
+        relays = [self.world.hosts[name] for name in self.world.topology.relays]
+        host = self.dice.choice(relays) if self.dice.random() < 0.6 else self._any_host()
+        step = self.dice.choice((-3600.0, 3600.0, -30.0, 30.0, 7200.0))
         host.clock_error += step
         self.world.clocks_stepped = True
 
