@@ -87,7 +87,7 @@ class Names:
         self._world = world
         self._relay = relay
 
-    def publish(self, identity: Identity, owner: str, epoch: int) -> str:
+    def publish(self, identity: Identity, owner: str, epoch: int, *, primary: bool = True) -> str:
         world = self._world
         world.kernel.alive()
         server = world.witness

@@ -191,6 +191,7 @@ MUTANTS = (
         WATCHING,
         "Watch._second",
         (("fresh = ", "fresh = True or "),),
+        test="tests/unit/core/test_watching.py",
     ),
     Mutant(
         "threshold_off_by_one",
@@ -220,6 +221,7 @@ MUTANTS = (
         THRESHOLD,
         "passed",
         (("if any(", "if False and any("),),
+        test="tests/unit/core/test_threshold.py",
     ),
     Mutant(
         "wall_clock",
@@ -232,6 +234,7 @@ MUTANTS = (
                 "self.clock.now())",
             ),
         ),
+        test="tests/unit/core/test_watching.py",
     ),
     Mutant(
         "evidence_of_the_last_owner",

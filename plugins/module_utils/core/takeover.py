@@ -152,6 +152,16 @@ def abandoned(state: State) -> bool:
     )
 
 
+def left_behind(state: State) -> bool:
+    """Has a run that did not change the owner left itself unended, or the owner without its access?"""
+    return (
+        state.run is not None
+        and state.owner is not None
+        and state.run.run != state.owner.run
+        and (state.run.state is RunState.RUNNING or state.run.revoke_epoch == state.owner.epoch)
+    )
+
+
 class Takeover:
     """Runs takeovers of one identity for one invoker."""
 
@@ -216,8 +226,29 @@ class Takeover:
             state = read_state(self.ports.coordinator, self.identity.name)
             if state.run is None or not unfinished(state):
                 raise Refused(f"{self.identity.name}: no unfinished run")
-            run = dataclasses.replace(state.run, invoker=self.invoker, state=RunState.RUNNING)
+            assert state.owner is not None
+            # The owner record is right: the record of a run whose `own` got no answer is older than that.
+            to, epoch = state.owner.host, state.owner.epoch
+            run = dataclasses.replace(state.run, invoker=self.invoker, state=RunState.RUNNING, to_host=to, epoch=epoch)
             return _Course(self, lock, run).behind_own()
+        finally:
+            self._release(lock)
+
+    def give_up(self) -> Run:
+        """Bring to rest what a run has left before it changed the owner, and let the owner have its access again.
+
+        Nobody else was ever admitted at the epoch of that owner, and whoever ran it has lost its lock.
+        Raises as `execute` does.
+        """
+        lock = self._acquire(self.ports.new_id())
+        try:
+            state = read_state(self.ports.coordinator, self.identity.name)
+            if state.run is None or not left_behind(state):
+                raise Refused(f"{self.identity.name}: no run to be given up")
+            course = _Course(self, lock, dataclasses.replace(state.run, invoker=self.invoker))
+            now = self.ports.clock.now()
+            course._step("given_up", now, "held", "nobody goes on with it", state=RunState.HELD, revoke_epoch=0)
+            return course.run
         finally:
             self._release(lock)
 
@@ -429,11 +460,18 @@ class _Course:
         return HostView.of(host, self.ports.coordinator.list(keys.host(host)))
 
     def _order(self, level: Level, owner: Owner, owner_revision: int) -> None:
-        """Right before acting: the order, with run and epoch, in a transaction on our lock and on the owner judged."""
-        self._refresh()
-        order = self._mark(level, owner, MarkState.ORDERED)
-        if not self._write(order, {keys.owner(self.identity.name): owner_revision}):
-            raise Held("the owner record changed meanwhile")
+        """Right before acting: the order, with run and epoch, in a transaction on our lock and on the owner judged.
+
+        Written again if this host stood still meanwhile: the answer may be older than the lock's life.
+        """
+        while True:
+            begin = self.ports.clock.boottime()
+            self._refresh()
+            order = self._mark(level, owner, MarkState.ORDERED)
+            if not self._write(order, {keys.owner(self.identity.name): owner_revision}):
+                raise Held("the owner record changed meanwhile")
+            if self.ports.clock.boottime() - begin < self.timeouts.lock / 2:
+                return
 
     def _mark(self, level: Level | None, owner: Owner, state: MarkState) -> dict[str, Json]:
         if state is MarkState.ORDERED or not self.boot_id:

@@ -13,7 +13,7 @@ from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavai
 from .requests import Request, granted
 from .returning import Returns, outlasted, without_candidate
 from .schedule import next_route
-from .takeover import Refused, State, Takeover, abandoned, read_state, unfinished
+from .takeover import Refused, State, Takeover, abandoned, left_behind, read_state, unfinished
 from .threshold import Evidence, Threshold, observe, passed
 
 LOOK = 2.0  # seconds between looks at the coordinator (flag, lease, runs) in between rounds
@@ -229,12 +229,17 @@ class Watch:
         elif (asked := self._asked(state.owner.epoch, lease)) is not None:
             self._request(asked, state.owner.epoch)
         elif reason is not None:
+            if left_behind(state):
+                # The owner is back, and all that keeps it from its work is a run that could not go on.
+                self._give_up()
             return "second_evidence_missing", f"{reason}, but {state.owner.host} keeps its lease"
         elif abandoned(state):
             assert state.run is not None
             self._request(f"goes on for {state.run.run}: {state.run.reason}", state.owner.epoch, state.run.automatic)
         elif unfinished(state):
             self._finish()
+        elif left_behind(state) and state.run is not None and state.run.state is RunState.RUNNING:
+            self._give_up()
         return nothing
 
     def _hear(self, state: State) -> None:
@@ -298,6 +303,11 @@ class Watch:
         self._retry_takeover = self.clock.boottime() + self.settings.interval
         if self.takeover is not None:
             self._ended(self.takeover.finish())
+
+    def _give_up(self) -> None:
+        self._retry_takeover = self.clock.boottime() + self.settings.interval
+        if self.takeover is not None:
+            self._ended(self.takeover.give_up())
 
     def _ended(self, run: Run) -> None:
         self.log("takeover_ended", identity=run.identity, run=run.run, state=run.state, host=run.to_host)
