@@ -1,15 +1,12 @@
-"""Fence levels beyond power, and the end when nobody is left, on machines."""
+"""Fence levels beyond power, on machines."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import time
-from collections.abc import Iterator
-from email import message_from_string
 from typing import Any
 
-import pytest
 from holdfast.core import keys
 from holdfast.core.fencing import ConfirmedOff, MarkState
 from holdfast.core.model import RunState
@@ -19,7 +16,7 @@ from tests.story.outage import IDENTITY, RELAY
 from tests.story.stage import Stage
 
 STORE = "store1"
-MONITOR, RETURN, TRIAL = (f"/etc/holdfast/{name}.yml" for name in ("monitor", "return", "trial"))
+MONITOR, TRIAL = "/etc/holdfast/monitor.yml", "/etc/holdfast/trial.yml"
 CHANGE = """
 import json, sys, yaml
 source, target, changes = sys.argv[1:]
@@ -87,46 +84,3 @@ def test_an_operators_word_is_a_proof_only_for_a_host_that_is_heard_no_more(stag
     run = stage.wait_run(begun, RunState.DONE, 60)
     assert run.proof is not None and (run.proof.level, run.proof.method) == ("operator", "anna"), said
     assert [s.result for s in run.steps if s.name == "fence"] == ["unknown", "proved"]
-
-
-@pytest.fixture
-def archiving(stage: Stage) -> Iterator[Stage]:
-    """A relay that archives and returns after a minute without anybody to take over."""
-    domains = [IDENTITY.partition(".")[2]]
-    stage.lab.shell(RELAY, f"cp -p {MONITOR} {MONITOR}.kept; cp -p {RETURN} {RETURN}.kept")
-    changed(stage.lab, MONITOR, MONITOR, no_candidate={"archive_after": 60})
-    changed(stage.lab, RETURN, RETURN, identities={IDENTITY: {"domains": domains, "archive_after": 60}})
-    stage.lab.shell(RELAY, "systemctl restart holdfast-monitor")
-    yield stage
-    stage.lab.shell(
-        RELAY,
-        f"mv {MONITOR}.kept {MONITOR}; mv {RETURN}.kept {RETURN}; systemctl restart holdfast-monitor;"
-        " postsuper -d ALL; rm -r /var/lib/holdfast/archive",
-    )
-
-
-def test_mail_that_nobody_can_take_is_archived_and_returned_with_a_report(archiving: Stage) -> None:
-    stage = archiving
-    stage.lab.word("kill", stage.standby())
-    stage.kill_owner()
-    written = stage.send_to_relay(5, "archive")
-    listing = "PYTHONPATH=/usr/lib/holdfast python3 -m holdfast.daemons.returner --list"
-    wait_for(
-        f"{len(written)} archived letters",
-        lambda: stage.lab.shell(RELAY, listing).count("\treturned\t") == len(written),
-        240,
-        every=5,
-    )
-    folder = f"/var/lib/holdfast/archive/{IDENTITY}"
-    for letter in written:
-        copies = stage.lab.shell(RELAY, f"grep -lF {letter.id} {folder}/*.eml").split()
-        assert len(copies) == 1, letter
-    waiting = [json.loads(line) for line in stage.lab.shell(RELAY, "postqueue -j").splitlines()]
-    # They go back to the outside sender, or wait for its server; the letters themselves are gone.
-    assert all(entry["sender"] == "MAILER-DAEMON" for entry in waiting), waiting
-    logged = stage.lab.shell(RELAY, f"journalctl -q --no-pager --since @{stage.begun:.0f} | grep 'sender non-delivery'")
-    assert logged.count("sender non-delivery notification") == len(written)
-    for entry in waiting:
-        report = message_from_string(stage.lab.shell(RELAY, f"postcat -h -b -q {entry['queue_id']}"))
-        assert report.get_content_type() == "multipart/report"
-        assert "been put into our archive" in " ".join(report.as_string().split())
