@@ -17,20 +17,19 @@ def to_drop(
 ) -> tuple[str, ...]:
     """Hosts to drop, of those that `identities` of this store name.
 
-    A host that was powered off needs no dropping: what starts there later is another boot. One that an identity here
-    is open to (`admitted`) is never dropped, since that would take this identity from it, too: then the withdrawn
-    export alone keeps it out.
+    Those that a run has ordered to be fenced and shut out, and those that were, until they are started anew. A host
+    that was powered off needs no dropping: what starts there later is another boot. Nor does one that gives an identity
+    up of its own accord: it must still write what it holds. One that an identity here is open to (`admitted`) is never
+    dropped, since that would take this identity from it, too: then the withdrawn export alone keeps it out.
     """
     served = set(admitted)
     found: dict[str, None] = {}
     for identity in identities:
         owner, run = owners.get(identity.name), runs.get(identity.name)
-        powered_off = run is not None and run.proof is not None and run.proof.level == LevelName.POWER
-        if owner is not None and run is not None and run.revoke_epoch == owner.epoch and not powered_off:
-            found[owner.host] = None
+        revoked = owner is not None and run is not None and run.revoke_epoch == owner.epoch
         for host, view in views.items():
-            for mark in view.marks:
-                shut_out = mark.state is MarkState.PROVED and mark.level != LevelName.POWER
-                if mark.identity == identity.name and shut_out and stands(mark, view.boot_id):
+            for mark in (m for m in view.marks if m.identity == identity.name and m.level != LevelName.POWER):
+                ordered = mark.state is MarkState.ORDERED and revoked and run is not None and mark.run == run.run
+                if ordered or (mark.state is MarkState.PROVED and stands(mark, view.boot_id)):
                     found[host] = None
     return tuple(h for h in found if h not in served)

@@ -54,9 +54,16 @@ class Guarded(Site):
             self.wall,  # type: ignore[arg-type]
         )
 
-    def mark(self, host: str, level: str, boot: str, identity: Identity = MX) -> None:
-        value = Mark("run-1", identity.name, 1, level, MarkState.PROVED, boot, self.clock.time).to_json()
+    def mark(
+        self, host: str, level: str, boot: str, identity: Identity = MX, state: MarkState = MarkState.PROVED
+    ) -> None:
+        value = Mark("run-1", identity.name, 1, level, state, boot, self.clock.time).to_json()
         self.coordinator.data[keys.fence(host, identity.name)] = value
+
+    def order(self) -> None:
+        """A run tries the level `store_revocation` against mail1."""
+        self.coordinator.revoke(1)
+        self.mark("mail1", "store_revocation", "boot-1", state=MarkState.ORDERED)
 
     def lease(self, host: str, boot: str) -> None:
         self.coordinator.data[keys.lease(host)] = {"host": host, "boot_id": boot}
@@ -77,7 +84,7 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="folders are given to o
 
 def test_dropped_then_withdrawn_then_expired_then_told(tmp_path: Path) -> None:
     site = guarded(tmp_path)
-    site.coordinator.revoke(1)
+    site.order()
     assert site.tick() == [
         "drop 10.1.3.11 10.1.3.12",
         f"withdraw {MX.name} 10.1.3.11",
@@ -101,7 +108,7 @@ def test_a_host_that_was_powered_off_is_not_dropped(tmp_path: Path) -> None:
 def test_it_stays_dropped_behind_the_new_owner_until_it_has_been_started_anew(tmp_path: Path) -> None:
     site = guarded(tmp_path)
     site.lease("mail1", "boot-1")
-    site.coordinator.revoke(1)
+    site.order()
     site.tick()
     site.mark("mail1", "store_revocation", "boot-1")
     site.coordinator.own("mail2", 2, run="run-1")
@@ -125,7 +132,7 @@ def test_a_restarted_daemon_finds_what_to_drop(tmp_path: Path) -> None:
 
 def test_a_host_that_is_served_is_never_dropped_and_that_is_no_confirmation(tmp_path: Path) -> None:
     site = guarded(tmp_path, MX, IM)
-    site.coordinator.revoke(1)
+    site.order()
     site.tick()
     assert site.wall.held == frozenset() and site.admitted() == set()
     access = site.access()
@@ -135,7 +142,7 @@ def test_a_host_that_is_served_is_never_dropped_and_that_is_no_confirmation(tmp_
 def test_a_firewall_that_fails_holds_back_the_word_but_not_the_withdrawal(tmp_path: Path) -> None:
     site = guarded(tmp_path)
     site.wall.broken = True
-    site.coordinator.revoke(1)
+    site.order()
     site.tick(3)
     access = site.access()
     assert site.admitted() == set() and access is not None and access.dropped == ()
@@ -148,7 +155,7 @@ def test_a_firewall_that_fails_holds_back_the_word_but_not_the_withdrawal(tmp_pa
 
 def test_what_the_firewall_holds_is_looked_at_now_and_then(tmp_path: Path) -> None:
     site = guarded(tmp_path)
-    site.coordinator.revoke(1)
+    site.order()
     site.tick()
     looks = site.wall.looks
     site.wall.held = frozenset()  # somebody flushed the rules
@@ -159,9 +166,32 @@ def test_what_the_firewall_holds_is_looked_at_now_and_then(tmp_path: Path) -> No
 
 def test_a_firewall_that_can_no_longer_be_read_takes_the_word_back(tmp_path: Path) -> None:
     site = guarded(tmp_path)
-    site.coordinator.revoke(1)
+    site.order()
     site.tick()
     site.wall.broken = True
     site.tick(int(LOOK_EVERY) + 2)
     access = site.access()
     assert access is not None and access.dropped == ()
+
+
+def test_a_host_that_gives_it_up_of_its_own_accord_is_not_dropped(tmp_path: Path) -> None:
+    site = guarded(tmp_path)
+    site.coordinator.revoke(1)
+    site.tick()
+    assert site.wall.held == frozenset() and site.admitted() == set()
+
+
+def test_an_order_of_another_run_drops_nobody(tmp_path: Path) -> None:
+    site = guarded(tmp_path)
+    site.order()
+    site.coordinator.revoke(1, run="run-2")
+    site.tick()
+    assert site.wall.held == frozenset()
+
+
+def test_an_order_that_ended_without_a_proof_drops_nobody(tmp_path: Path) -> None:
+    site = guarded(tmp_path)
+    site.order()
+    site.mark("mail1", "operator", "boot-1", state=MarkState.OPEN)
+    site.tick()
+    assert site.wall.held == frozenset()
