@@ -19,8 +19,8 @@ from tests.story.stage import Stage
 
 HOME = "mail1"
 ADDRESS = "203.0.113.10"
-# Two cores may carry several labs at once; on a quiet machine it is a sixth of that (docs/performance.md).
-LONGEST_GAP = 30.0
+# Two cores may carry several labs at once: 31 s were seen at a load of 20, 7 s at 10 (docs/performance.md).
+LONGEST_GAP = 60.0
 
 
 @dataclass
@@ -97,7 +97,7 @@ def test_failback_while_letters_are_sent(stage: Stage) -> None:
     assert service.longest_gap() < LONGEST_GAP
     assert not stage.runs_here(before.host)
     status = json.loads(stage.lab.word("status", "--json"))
-    assert {h["state"] for h in status["hosts"]} == {"running"}, "nobody's power was cut"
+    assert {h["state"] for h in status["hosts"]} == {"on"}, "nobody's power was cut"
 
 
 def test_a_fenced_home_host_is_refused_then_rejoins_then_gets_it_back(stage: Stage) -> None:
