@@ -59,7 +59,7 @@ MUTANTS = (
         "_Course.from_the_start",
         (
             (
-                "self._fence(owner_revision)",
+                "self._fence(owner, owner_revision)",
                 'self.run = dataclasses.replace(self.run, proof=Proof("none", "none", "", 0.0))',
             ),
         ),
@@ -68,7 +68,7 @@ MUTANTS = (
         "unknown_is_off",
         "a fence whose result is unknown proves nothing",
         TAKEOVER,
-        "_Course._fence",
+        "_Course._power_off",
         (
             ('tried.append(f"{switch.method}: {why}")', "words, status = str(why), Power.OFF"),
             ("                continue\n", ""),
@@ -81,8 +81,8 @@ MUTANTS = (
         "_Course.from_the_start",
         (
             (
-                "            self._choose(owner, to)\n            self._fence(owner_revision)\n",
-                "            self._fence(owner_revision)\n            self._choose(owner, to)\n",
+                "            self._choose(owner, to)\n            self._fence(owner, owner_revision)\n",
+                "            self._fence(owner, owner_revision)\n            self._choose(owner, to)\n",
             ),
         ),
     ),
@@ -101,8 +101,8 @@ MUTANTS = (
         "not_read_again_before_the_fence",
         "lock and owner are read again right before the fence",
         TAKEOVER,
-        "_Course._fence",
-        (("self._confirm(owner_revision)", "pass"),),
+        "_Course._order",
+        (("{keys.owner(self.identity.name): owner_revision}", "{}"),),
         test="tests/unit/core/test_takeover.py",
     ),
     Mutant(
