@@ -70,8 +70,10 @@ MUTANTS = (
         TAKEOVER,
         "_Course._power_off",
         (
-            ('tried.append(f"{switch.method}: {why}")', "words, status = str(why), Power.OFF"),
-            ("                continue\n", ""),
+            (
+                'tried.append(f"{switch.method}: {why}")\n                continue\n',
+                "words, status = str(why), Power.OFF\n",
+            ),
         ),
     ),
     Mutant(
