@@ -84,7 +84,7 @@ def main() -> int:
         if keep:
             print("the lab is up: bin/lab status, bin/lab exec HOST -- CMD; end it with bin/lab down --purge")
         else:
-            subprocess.run(lab.command("down", "--purge"), cwd=ROOT, check=False)
+            code = subprocess.run(lab.command("down", "--purge"), cwd=ROOT, check=False).returncode or code
     print("== phases")
     for name, seconds in took.items():
         print(f"{name:10} {seconds:6.0f} s")

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import keys
+from .handover import Handover, interrupted
 from .model import Attempt, Identity, Method, Result, Route, Run, RunState
 from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavailable
+from .requests import Request, granted
+from .returning import Returns, outlasted, without_candidate
 from .schedule import next_route
 from .takeover import Refused, State, Takeover, abandoned, left_behind, read_state, unfinished
 from .threshold import Evidence, Threshold, observe, passed
@@ -19,7 +22,10 @@ UNSEEN = 3  # intervals without a round after which what was seen before says no
 
 @dataclass(frozen=True)
 class Settings:
-    """`interval`: seconds between rounds, 30 to 60. `reset_after`: good rounds in a row that end an outage."""
+    """`interval`: seconds between rounds, 30 to 60. `reset_after`: good rounds in a row that end an outage.
+
+    `archive_after`: seconds of an outage without any candidate after which held mail is returned (R1.10); None: never.
+    """
 
     relay: str
     interval: float
@@ -27,6 +33,7 @@ class Settings:
     threshold: Threshold
     routes: tuple[Route, ...]
     reset_after: int = 2
+    archive_after: float | None = None
 
 
 def make_round(prober: Prober, identity: Identity, route: Route, methods: Sequence[Method]) -> list[Attempt]:
@@ -46,7 +53,10 @@ def make_round(prober: Prober, identity: Identity, route: Route, methods: Sequen
 
 
 class Watch:
-    """Call `tick` about once a second."""
+    """Call `tick` about once a second.
+
+    `takeover`: None on a relay without the right to fence, which asks other monitors instead (R1.11).
+    """
 
     def __init__(
         self,
@@ -55,11 +65,13 @@ class Watch:
         coordinator: Coordinator,
         prober: Prober,
         queue: RelayQueue,
-        takeover: Takeover,
+        takeover: Takeover | None,
         clock: Clock,
         log: Log,
+        returns: Returns | None = None,
     ) -> None:
         self.identity = identity
+        self.returns = returns
         self.settings = settings
         self.coordinator = coordinator
         self.prober = prober
@@ -77,6 +89,7 @@ class Watch:
         self._down_since: tuple[float, float] | None = None  # `first_down` as it is written, and in CLOCK_BOOTTIME
         self._others: dict[str, tuple[int, float]] = {}  # relay -> revision of its evidence, when that was new here
         self._said: tuple[str, str] | None = None
+        self._flushed = 0  # epoch for which this relay's own queue has been tried
 
     def try_now(self) -> None:
         """The next tick makes a round (R1.3: by hand, or because the server came back)."""
@@ -198,6 +211,7 @@ class Watch:
             return nothing
         evidence = self._known(state)
         self._hear(state)
+        self._follow(state)
         lease = self.coordinator.get(keys.lease(state.owner.host)).value is not None
         if lease and self._lease_seen is False:
             self.log("server_came_back", identity=self.identity.name, host=state.owner.host)
@@ -206,10 +220,14 @@ class Watch:
         if state.locked_by is not None or self.clock.boottime() < self._retry_takeover:
             return nothing
         reason = self._passed(evidence)
-        if state.inoperable:
+        if self.takeover is not None and interrupted(state):
+            self._ended(Handover.beside(self.takeover).undo())
+        elif state.inoperable:
             self._request("operator: treat as inoperable", state.owner.epoch)
         elif reason is not None and (second := self._second(lease, state)) is not None:
             self._request(f"{reason}; {second}", state.owner.epoch)
+        elif (asked := self._asked(state.owner.epoch, lease)) is not None:
+            self._request(asked, state.owner.epoch)
         elif reason is not None:
             if left_behind(state):
                 # The owner is back, and all that keeps it from its work is a run that could not go on.
@@ -246,24 +264,68 @@ class Watch:
                 return f"{relay} agrees"
         return None
 
+    def _asked(self, epoch: int, lease: bool) -> str | None:
+        """Has a relay without fence rights asked, and do its evidence and the lease, read here and now, bear it out?"""
+        if self.takeover is None:
+            return None
+        value = self.coordinator.get(keys.request(self.identity.name)).value
+        if value is None:
+            return None
+        request = Request.from_json(value)
+        word = self.coordinator.get(keys.evidence(self.identity.name, request.relay)).value
+        fresh = 2 * self.settings.interval
+        return granted(request, word, self.identity.relays, epoch, lease, self.clock.now(), fresh)
+
+    def _follow(self, state: State) -> None:
+        """Another monitor's takeover has ended: what this relay holds goes to the new owner at once, too."""
+        run, owner = state.run, state.owner
+        if run is None or owner is None or run.state is not RunState.DONE or run.run != owner.run:
+            return
+        if run.invoker != self.settings.relay and self._flushed != owner.epoch:
+            try:
+                count = self.queue.flush(self.identity)
+                self.log("flush", identity=self.identity.name, epoch=owner.epoch, count=count)
+            except Unavailable as why:
+                self.log("relay_queue_failed", identity=self.identity.name, detail=str(why), level="alert")
+        self._flushed = owner.epoch
+
     def _request(self, reason: str, epoch: int, automatic: bool = True) -> None:
         # Held runs are tried again once a round, not at every look.
         self._retry_takeover = self.clock.boottime() + self.settings.interval
         self.log("takeover_asked", identity=self.identity.name, reason=reason, epoch=epoch)
+        if self.takeover is None:
+            request = Request(self.settings.relay, reason, epoch, self.clock.now())
+            self.coordinator.put(keys.request(self.identity.name), request.to_json())
+            return
         self._ended(self.takeover.execute(reason, epoch, automatic))
 
     def _finish(self) -> None:
         self._retry_takeover = self.clock.boottime() + self.settings.interval
-        self._ended(self.takeover.finish())
+        if self.takeover is not None:
+            self._ended(self.takeover.finish())
 
     def _give_up(self) -> None:
         self._retry_takeover = self.clock.boottime() + self.settings.interval
-        self._ended(self.takeover.give_up())
+        if self.takeover is not None:
+            self._ended(self.takeover.give_up())
 
     def _ended(self, run: Run) -> None:
         self.log("takeover_ended", identity=run.identity, run=run.run, state=run.state, host=run.to_host)
         self._lease_seen = None
         self.try_now()
+        first_down = None if self.evidence is None else self.evidence.first_down
+        if without_candidate(run) and outlasted(first_down, self.clock.now(), self.settings.archive_after):
+            self._return_mail(run)
+
+    def _return_mail(self, run: Run) -> None:
+        """Nobody can take over, for too long: what was held for that time is archived and goes back (R1.10)."""
+        why = run.steps[-1].detail
+        self.log("archive_and_return", identity=run.identity, run=run.run, why=why, level="alert")
+        try:
+            if self.returns is not None:
+                self.returns.order(self.identity, why)
+        except Unavailable as failed:
+            self.log("archive_and_return_failed", identity=run.identity, detail=str(failed), level="alert")
 
     def _tell(self, event: str, detail: str) -> None:
         """Say a condition once, and again only when it has changed."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from holdfast.core import keys
 from holdfast.core.model import Access, Owner, Phase, Readiness, Report, RunState
-from holdfast.core.ports import Entry, Lock, LockLost, Unavailable
+from holdfast.core.ports import Lock, LockLost, Unavailable
 from holdfast.core.takeover import HOUR, Refused, Timeouts, abandoned, read_state, unfinished
 from world import MX, FakeSwitch, World
 
@@ -136,23 +138,17 @@ def test_an_invoker_that_slept_through_its_lock_fences_nobody() -> None:
     assert "mail1" in world.up and world.owner.epoch == 1
 
 
-def test_an_invoker_that_stands_still_while_it_reads_again_fences_nobody() -> None:
+def test_an_invoker_that_stands_still_while_it_gives_the_order_fences_nobody() -> None:
     world = World()
-    get, refreshed = world.coordinator.get, []
-    refresh = world.coordinator.refresh
+    write = world.coordinator.write
 
-    def noted(lock: Lock) -> None:
-        refreshed.append(lock)
-        refresh(lock)
-
-    def stands_still(key: str) -> Entry:
-        entry = get(key)
-        if refreshed and key == keys.owner(MX.name):
+    def stands_still(lock: Lock, puts: Mapping[str, Mapping[str, Any]], unchanged: Mapping[str, int]) -> bool:
+        done = write(lock, puts, unchanged)
+        if keys.fence("mail1", MX.name) in puts:
             world.clock.time += 100.0  # the answer is there, and so old that the lock is gone
-        return entry
+        return done
 
-    world.coordinator.refresh = noted  # type: ignore[method-assign]
-    world.coordinator.get = stands_still  # type: ignore[method-assign]
+    world.coordinator.write = stands_still  # type: ignore[method-assign]
     with pytest.raises(LockLost):
         world.takeover().execute("test", 1)
     assert "mail1" in world.up and world.owner.epoch == 1

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 from holdfast.core import keys
 from holdfast.core.model import Attempt, Identity, Method, Owner, Result, Route, RunState
-from holdfast.core.takeover import Timeouts
+from holdfast.core.takeover import Takeover, Timeouts
 from holdfast.core.threshold import Threshold
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from world import MX, World
+from world import MX, ROUTES, World
 
 DEFAULT = Threshold(4, 120)
 
@@ -381,3 +381,18 @@ def test_a_run_that_was_cut_off_before_the_fence_does_not_run_for_ever() -> None
     assert world.record.state is RunState.RUNNING and "mail1" in world.up
     world.let_run(world.watch(DEFAULT), 10)
     assert world.record.state is RunState.HELD and world.owner.epoch == 1 and "mail1" in world.up
+
+
+def test_a_relay_sends_what_it_holds_when_another_one_has_taken_over() -> None:
+    world = World()
+    watch = world.watch(DEFAULT, (Method.PROBE,))
+    world.let_run(watch, 5)
+    fail(world, "mail1")
+    other = Takeover(MX, "relay1", ROUTES, world.takeover().ports)
+    assert other.execute("asked of another relay", 1).state is RunState.DONE
+    world.waiting, before = 9, world.flushed
+    world.let_run(watch, 5)
+    assert (world.flushed - before, world.waiting) == (9, 0)
+    world.waiting = 3
+    world.let_run(watch, 20)
+    assert world.waiting == 3, "once for a takeover; what comes later goes its usual way"
