@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 from holdfast.core import keys
 from holdfast.core.model import Attempt, Identity, Method, Owner, Result, Route, RunState
+from holdfast.core.ports import Unavailable
 from holdfast.core.takeover import Takeover, Timeouts
 from holdfast.core.threshold import Threshold
 from hypothesis import given, settings
@@ -396,3 +398,20 @@ def test_a_relay_sends_what_it_holds_when_another_one_has_taken_over() -> None:
     world.waiting = 3
     world.let_run(watch, 20)
     assert world.waiting == 3, "once for a takeover; what comes later goes its usual way"
+
+
+def test_a_round_whose_evidence_could_not_be_shared_counts_once() -> None:
+    world = World()
+    watch = world.watch(DEFAULT, (Method.PROBE,))
+    world.let_run(watch, 29)
+    fail(world, "mail1")
+    put = world.coordinator.put
+
+    def cut_off(key: str, value: Mapping[str, Any], lease: int | None = None) -> None:
+        raise Unavailable("no answer from any member")
+
+    world.coordinator.put = cut_off  # type: ignore[method-assign]
+    world.clock.sleep(1.0)
+    watch.tick()
+    world.coordinator.put = put  # type: ignore[method-assign]
+    assert watch.evidence is not None and watch.evidence.downs == 1
