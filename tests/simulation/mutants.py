@@ -99,6 +99,7 @@ MUTANTS = (
             ("elif word is None or ", "elif False and "),
             ("elif not word.ready", "elif False"),
         ),
+        hint=282,
     ),
     Mutant(
         "not_ordered_on_the_lock",
@@ -172,6 +173,7 @@ MUTANTS = (
                 "not all(self.ports.coordinator.put(k, v) is None for k, v in everything.items())",
             ),
         ),
+        hint=157,
     ),
     Mutant(
         "lock_not_kept",
@@ -209,6 +211,7 @@ MUTANTS = (
         THRESHOLD,
         "verdict",
         (("            return result", "            return Result.DOWN if result is Result.REFUSED else result"),),
+        hint=150,
     ),
     Mutant(
         "dead_route_is_an_outage",
