@@ -71,10 +71,11 @@ MUTANTS = (
         "_Course._power_off",
         (
             (
-                'tried.append(f"{switch.method}: {why}")\n                continue\n',
-                "words, status = str(why), Power.OFF\n",
+                '                tried.append(f"{switch.method}: {why}")\n                continue\n',
+                "                return switch.method, str(why)\n",
             ),
         ),
+        hint=19,
     ),
     Mutant(
         "fence_before_candidate",
@@ -98,13 +99,14 @@ MUTANTS = (
             ("elif word is None or ", "elif False and "),
             ("elif not word.ready", "elif False"),
         ),
+        hint=282,
     ),
     Mutant(
-        "not_read_again_before_the_fence",
-        "lock and owner are read again right before the fence",
+        "not_ordered_on_the_lock",
+        "right before the fence, an order in a transaction on the lock and on the owner that was judged",
         TAKEOVER,
-        "_Course._order",
-        (("{keys.owner(self.identity.name): owner_revision}", "{}"),),
+        "_Course._fence",
+        (("self._order(level, owner, owner_revision)", "pass"),),
         test="tests/unit/core/test_takeover.py",
     ),
     Mutant(
@@ -171,6 +173,7 @@ MUTANTS = (
                 "not all(self.ports.coordinator.put(k, v) is None for k, v in everything.items())",
             ),
         ),
+        hint=157,
     ),
     Mutant(
         "lock_not_kept",
@@ -208,6 +211,7 @@ MUTANTS = (
         THRESHOLD,
         "verdict",
         (("            return result", "            return Result.DOWN if result is Result.REFUSED else result"),),
+        hint=150,
     ),
     Mutant(
         "dead_route_is_an_outage",

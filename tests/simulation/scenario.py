@@ -223,7 +223,7 @@ class Scenario:
 
     def _duel(self) -> None:
         """The invoker stands still in the middle of it, for longer than its lock lives, and another one takes over."""
-        moment = self.dice.choice(("candidate", "fence", "takeover", "revoke"))
+        moment = self.dice.choice(("candidate", "fence", "revoke", "revoke"))
         self._strikes.append(_Strike(moment, self.dice.expovariate(2.0), still=self.dice.uniform(60.0, 200.0)))
         owner = self.world.hosts[self.world.owners["mx"][0]]
         self.kernel.at(

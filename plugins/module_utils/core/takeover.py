@@ -158,6 +158,7 @@ def left_behind(state: State) -> bool:
         state.run is not None
         and state.owner is not None
         and state.run.run != state.owner.run
+        and not state.run.planned
         and (state.run.state is RunState.RUNNING or state.run.revoke_epoch == state.owner.epoch)
     )
 
@@ -462,7 +463,7 @@ class _Course:
     def _order(self, level: Level, owner: Owner, owner_revision: int) -> None:
         """Right before acting: the order, with run and epoch, in a transaction on our lock and on the owner judged.
 
-        Written again if this host stood still meanwhile: the answer may be older than the lock's life.
+        Given again if this host stood still meanwhile: the answer may be older than the lock's life.
         """
         while True:
             begin = self.ports.clock.boottime()

@@ -131,6 +131,7 @@ class Watch:
                 detail=a.detail,
                 level=level,
             )
+        counted = False
         try:
             state = read_state(self.coordinator, self.identity.name)
             before = self.evidence
@@ -138,10 +139,11 @@ class Watch:
             # Attempts that were made while the owner changed say nothing about the new one.
             if before is None or before.epoch == evidence.epoch:
                 self._observe(evidence, attempts, begin)
+            counted = True
             self._publish()
         except Unavailable as why:
             # What was seen counts all the same; it is shared with the next round.
-            if self.evidence is not None:
+            if not counted and self.evidence is not None:
                 self._observe(self.evidence, attempts, begin)
             self._tell("coordinator_unreachable", str(why))
 

@@ -138,13 +138,13 @@ def test_an_invoker_that_slept_through_its_lock_fences_nobody() -> None:
     assert "mail1" in world.up and world.owner.epoch == 1
 
 
-def test_an_invoker_that_stands_still_while_it_reads_again_fences_nobody() -> None:
+def test_an_invoker_that_stands_still_while_it_gives_the_order_fences_nobody() -> None:
     world = World()
     write = world.coordinator.write
 
     def stands_still(lock: Lock, puts: Mapping[str, Mapping[str, Any]], unchanged: Mapping[str, int]) -> bool:
         done = write(lock, puts, unchanged)
-        if keys.owner(MX.name) in unchanged:
+        if keys.fence("mail1", MX.name) in puts:
             world.clock.time += 100.0  # the answer is there, and so old that the lock is gone
         return done
 
