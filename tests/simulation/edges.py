@@ -260,6 +260,11 @@ class Works:
 
     # --- going down --------------------------------------------------------------------------------------------
 
+    def release(self) -> None:
+        """Sessions and deliveries end first."""
+        self._take(0.3, 2.0)
+        self.down()
+
     def down(self) -> None:
         self._kernel.alive()
         self._world.judge.stopping(self._host.name, self._name)
