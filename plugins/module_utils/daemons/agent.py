@@ -588,7 +588,6 @@ def start(file: str, settings: Config) -> None:
             guard.close(agent.idle)
         etcd.close()
 
-    wake = threading.Event()
     ChangeWatch(etcd.endpoints, etcd.tls, (keys.IDENTITIES, keys.STORES), wake).start()
     service.run(agent.tick, settings.tick, close, wake=wake)
 
