@@ -183,8 +183,9 @@ class Judge:
             return
         now, record = self.kernel.now, self.world.cluster.state.records.get(keys.lease(owner))
         lost = record is None or now - self.lease_gone.get(owner, -1e9) <= STALE
+        # Rounds are dated at their beginning; a threshold of seconds may be passed in the course of a slow one.
         agrees = any(
-            now - t.passed_last <= 2 * self.world.interval + STALE
+            (now - t.passed_last <= 2 * self.world.interval + STALE or self._short_of(t) is None)
             for (other, name), t in self.tallies.items()
             if name == identity and other != relay
         )
