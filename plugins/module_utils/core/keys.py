@@ -48,3 +48,8 @@ def evidence(identity: str, relay: str) -> str:
 
 def access(store: str, identity: str) -> str:
     return f"{ROOT}store/{store}/access/{identity}"
+
+
+def insync(store: str) -> str:
+    """Members of the store whose disks hold all that was acknowledged (core/stores.py)."""
+    return f"{ROOT}store/{store}/insync"

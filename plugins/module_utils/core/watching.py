@@ -25,6 +25,7 @@ class Settings:
     threshold: Threshold
     routes: tuple[Route, ...]
     reset_after: int = 2
+    retry: float | None = None  # seconds before a held run is tried again; `interval` if not given
 
 
 def make_round(prober: Prober, identity: Identity, route: Route, methods: Sequence[Method]) -> list[Attempt]:
@@ -187,12 +188,12 @@ class Watch:
 
     def _request(self, reason: str, epoch: int, automatic: bool = True) -> None:
         # Held runs are tried again once a round, not at every look.
-        self._retry_takeover = self.clock.boottime() + self.settings.interval
+        self._retry_takeover = self.clock.boottime() + (self.settings.retry or self.settings.interval)
         self.log("takeover_asked", identity=self.identity.name, reason=reason, epoch=epoch)
         self._ended(self.takeover.execute(reason, epoch, automatic))
 
     def _finish(self) -> None:
-        self._retry_takeover = self.clock.boottime() + self.settings.interval
+        self._retry_takeover = self.clock.boottime() + (self.settings.retry or self.settings.interval)
         self._ended(self.takeover.finish())
 
     def _ended(self, run: Run) -> None:

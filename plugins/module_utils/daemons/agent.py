@@ -18,6 +18,8 @@ FILE is /etc/holdfast/agent.yml; (o) marks what may be left out, with its defaul
         dovecot_conf: /etc/holdfast/identity/mx.alpha.example/dovecot/dovecot.conf   # (o)
         tls_ca: /etc/holdfast/tls/ca.pem
         probe: {user: probe@alpha.example, password_file: …, recipient: postmaster@alpha.example}
+    stores:                           # (o) those of which this host is a member, looked after in the same way
+      store1: {address, members, home, device: /dev/drbd0 (o), minor: 0 (o), root: /srv/store (o)}
     ready: {memory_mb: 24, disk_mb: 100}    # (o) least of both for being a candidate
     drain_file: /etc/holdfast/drain   # (o) while it exists this host takes nothing over
 
@@ -34,22 +36,27 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from ..adapters import machine
 from ..adapters.clock import SystemClock
+from ..adapters.disk import DiskMount
+from ..adapters.drbd import Drbd
 from ..adapters.etcd import EtcdCoordinator
 from ..adapters.log import LineLog
 from ..adapters.mount import NfsMount
+from ..adapters.nfsd import Clients
 from ..adapters.track import TrackFile
 from ..adapters.units import Units
-from ..core import keys, ownership
-from ..core.model import Access, Json, Owner, Phase, Readiness, Report, Step
+from ..core import keys, ownership, stores
+from ..core.model import Access, Identity, Json, Owner, Phase, Readiness, Report, Step
 from ..core.ownership import Action
 from ..core.ports import Clock, Entry, Log, Unavailable
 from . import config, service
 from .instance import Cancel, Cancelled, Found, Instance, Place
 from .readiness import Checks, Limits
+from .store_instance import StoreChecks, StoreInstance, StorePlace
+from .store_instance import place as store_place
 
 FILE = "/etc/holdfast/agent.yml"
 
@@ -68,6 +75,8 @@ class Config:
     coordinator: EtcdCoordinator
     places: tuple[Place, ...]
     limits: Limits
+    stores: tuple[StorePlace, ...] = ()
+    records: EtcdCoordinator | None = None  # a second connection, for the threads that bring stores up
 
 
 def load(file: str) -> Config:
@@ -75,6 +84,10 @@ def load(file: str) -> Config:
     places = []
     for name, section in top.sections("identities"):
         places.append(_place(name, section))
+        section.done()
+    owned = []
+    for name, section in top.sections("stores", {}):
+        owned.append(store_place(name, section))
         section.done()
     ready = top.section("ready", {})
     limits = Limits(
@@ -90,11 +103,13 @@ def load(file: str) -> Config:
         coordinator=config.coordinator(top.section("coordinator")),
         places=tuple(places),
         limits=limits,
+        stores=tuple(owned),
+        records=config.coordinator(top.section("coordinator")) if owned else None,
     )
     top.done()
-    for place in places:
-        if made.host not in place.identity.candidates:
-            remedy = f"is no candidate of {place.identity.name}; remove that identity here"
+    for identity in (*(p.identity for p in places), *(p.identity for p in owned)):
+        if made.host not in identity.candidates:
+            remedy = f"is no candidate of {identity.name}; remove that identity here"
             raise top.wrong("host", made.host, remedy)
     return made
 
@@ -129,10 +144,18 @@ class Coordinator(Protocol):
     def keepalive(self, lease: int) -> bool: ...
 
 
-class Works(Protocol):
-    """An identity's machinery on this host (instance.Instance)."""
+class Located(Protocol):
+    """Where an identity or a store is on this host (instance.Place, store_instance.StorePlace)."""
 
-    place: Place
+    @property
+    def identity(self) -> Identity: ...
+
+
+class Works(Protocol):
+    """The machinery of an identity (instance.Instance) or of a store (store_instance.StoreInstance) on this host."""
+
+    @property
+    def place(self) -> Located: ...
 
     def steps(self, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]: ...
 
@@ -318,9 +341,9 @@ class Agent:
         self,
         host: str,
         lease_ttl: int,
-        keepers: Sequence[tuple[Keeper, Place]],
+        keepers: Sequence[tuple[Keeper, Located]],
         coordinator: Coordinator,
-        reasons: Callable[[Place], tuple[str, ...]],
+        reasons: Callable[[Located], tuple[str, ...]],
         gap: Callable[[], float],
         boot_id: str,
         clock: Clock,
@@ -387,16 +410,22 @@ class Agent:
         self._coordinator.put(keys.lease(self._host), value, self._lease)
         self._log("lease_taken", host=self._host, seconds=self._ttl)
 
-    def _access_key(self, place: Place) -> str:
+    def _access_key(self, place: Located) -> str:
+        """What admits this host: a store by its export, a disk by the in-sync set."""
+        if place.identity.kind == stores.KIND:
+            return keys.insync(place.identity.name)
         return keys.access(place.identity.store, place.identity.name)
 
-    def _decide(self, keeper: Keeper, place: Place, entries: Mapping[str, Entry] | None, gap: float) -> None:
+    def _decide(self, keeper: Keeper, place: Located, entries: Mapping[str, Entry] | None, gap: float) -> None:
         owner = access = None
         if entries is not None:
             owner_value = entries[keys.owner(keeper.name)].value
             access_value = entries[self._access_key(place)].value
             owner = None if owner_value is None else Owner.from_json(owner_value)
-            access = None if access_value is None else Access.from_json(access_value)
+            if place.identity.kind == stores.KIND:
+                access = stores.as_access(owner, stores.parse(access_value))
+            else:
+                access = None if access_value is None else Access.from_json(access_value)
         action = ownership.decide(self._host, owner, access, keeper.epoch, entries is not None, gap, self._ttl)
         keeper.act(action, owner, entries is not None)
 
@@ -442,22 +471,35 @@ def start(file: str, settings: Config) -> None:
             raise config.ConfigError(f"{file}: {key} is {place.probe_password_file!r}: no such file; write it")
     clock, log = SystemClock(), LineLog()
     units = Units()
-    keepers = []
+    machinery: list[Works] = []
     for place in settings.places:
         mount = NfsMount(place.source, place.mount)
-        works = Instance(place, mount, units, TrackFile(place.identity.name), clock)
+        machinery.append(Instance(place, mount, units, TrackFile(place.identity.name), clock))
+    drbd = {}
+    for owned in settings.stores:
+        assert settings.records is not None
+        name = owned.identity.name
+        drbd[name] = Drbd(name, owned.minor)
+        parts = (settings.records, drbd[name], DiskMount(owned.device, owned.root), units, Clients(clock))
+        machinery.append(StoreInstance(settings.host, owned, *parts, TrackFile(name), clock, log))
+    keepers = []
+    for works in machinery:
         keeper = Keeper(settings.host, works, clock, log)
         keeper.find()
-        keepers.append((keeper, place))
+        keepers.append((keeper, works.place))
     pulse = machine.Pulse()
     pulse.start()
-    checks = Checks(settings.limits)
+    checks, store_checks = Checks(settings.limits), StoreChecks(settings.limits.drain_file, drbd)
+
+    def reasons(place: Located) -> tuple[str, ...]:
+        return store_checks.reasons(place) if isinstance(place, StorePlace) else checks.reasons(cast(Place, place))
+
     agent = Agent(
         settings.host,
         settings.lease_ttl,
         keepers,
         settings.coordinator,
-        checks.reasons,
+        reasons,
         pulse.take,
         machine.boot_id(),
         clock,

@@ -4,7 +4,7 @@
 
 FILE is /etc/holdfast/store.yml:
 
-    store: store1
+    store: store1                 # the store's name, whichever member this is
     root: /srv/store              # (o) a mount point; one folder an identity
     tick: 1                       # (o) seconds between looks at the coordinator
     coordinator: {endpoints: [https://10.1.3.21:2379], ca: …, cert: …, key: …, timeout: 3 (o)}
@@ -115,19 +115,21 @@ class Store:
         self._settled: set[str] = set()  # identities of which this process has made sure once
         self._said: dict[str, str] = {}
 
-    def tick(self) -> None:
+    def tick(self) -> bool:
+        """Whether the coordinator was read, and so everything tried that it asks for."""
         try:
             states = self._read()
         except Unavailable as why:
             # An owner goes on: whoever wants to take over needs this very store's word first.
             self._tell("coordinator", "coordinator_unreachable", str(why))
-            return
+            return False
         self._tell("coordinator", "coordinator_reached", "")
         identities = self._settings.identities
         wanted = {n: access.decide(identities[n], s.owner, s.run) for n, s in states.items()}
         self._attempt("exports", "strangers_removed", self._remove_strangers)
         for name, state in states.items():
             self._attempt(name, "settled", functools.partial(self._settle, name, state, wanted))
+        return True
 
     def _attempt(self, name: str, event: str, act: Callable[[], None]) -> None:
         """What fails is told once and tried again with the next tick."""
@@ -259,7 +261,14 @@ class Store:
 def start(settings: Config) -> None:
     clock = SystemClock()
     store = Store(settings, settings.coordinator, Exports(), Clients(clock), clock, LineLog())
-    service.run(store.tick, settings.tick, settings.coordinator.close)
+    # The agent puts the store's address on once this daemon says that it is up: then the exports are what they must be.
+    while not store.tick():
+        clock.sleep(settings.tick)
+
+    def tick() -> None:
+        store.tick()
+
+    service.run(tick, settings.tick, settings.coordinator.close)
 
 
 def prepare(file: str) -> Callable[[], None]:

@@ -97,7 +97,7 @@ def load(path: str) -> Config:
         identities=identities,
         recipients=recipients,
         coordinator=coordinator(s.section("coordinator")),
-        switches=_switches(s),
+        switches=switches(s),
         names=_names(s.section("dns")),
         relay=RelayInstance(
             relay.path("config_dir", "/etc/postfix"),
@@ -135,7 +135,7 @@ def _routes(s: Section) -> tuple[Route, ...]:
     return tuple(found)
 
 
-def _switches(s: Section) -> Callable[[], dict[str, list[PowerSwitch]]]:
+def switches(s: Section) -> Callable[[], dict[str, list[PowerSwitch]]]:
     """Host to the devices that can fence it, in the order of the file."""
     devices = []
     for name, d in s.sections("fence_devices"):
