@@ -36,7 +36,7 @@ PHASES: dict[str, list[list[str]]] = {
         ["yamllint", "--strict", "."],
         ["ansible-lint", "--offline", "-q"],
     ],
-    "unit": [[*PYTEST, "tests/unit"]],
+    "unit": [["tests/programs.sh"], [*PYTEST, "tests/unit"]],
     "lab": [[*PYTEST, "tests/lab"]],
     "scenario": [["molecule", "test", "-s", "default"]],
     "full": [[*PYTEST, "tests/full"]],
@@ -56,7 +56,12 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"phases: {unknown[0]} is no phase; known: {', '.join(PHASES)}", file=sys.stderr)
         return 2
-    env = {**os.environ, "MYPYPATH": "build/python", "ANSIBLE_STRATEGY_PLUGINS": strategy_plugins()}
+    env = {
+        **os.environ,
+        "MYPYPATH": "build/python",
+        "ANSIBLE_STRATEGY_PLUGINS": strategy_plugins(),
+        "PATH": f"{ROOT / 'build/programs/bin'}{os.pathsep}{os.environ['PATH']}",
+    }
     took: list[tuple[str, float, str]] = []
     failed = 0
     for name in names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from conftest import Hosts
@@ -114,6 +115,33 @@ def test_submission_takes_mail_to_anywhere_after_a_login_and_only_then(lab: Lab,
     assert "535 5.7.8" in swaks(lab, *common, *login, "wrong")
     said = swaks(lab, *common, *login, post.passwords["alice@alpha.example"], "--quit-after", "RCPT")
     assert re.search(r"<~ +250 2\.1\.5", said), said
+
+
+def test_a_user_writes_to_somebody_outside(lab: Lab, post: Post, journal: Journal) -> None:
+    journal.append(("mail1", f"holdfast-postfix@{IDENTITY}"))
+    ident = f"out-{int(time.time())}"
+    said = swaks(
+        *(
+            lab,
+            "--server",
+            MX,
+            "--port",
+            "587",
+            "--tls",
+            "--from",
+            "alice@alpha.example",
+            "--to",
+            "reader@outside.example",
+        ),
+        *("--auth", "PLAIN", "--auth-user", "alice@alpha.example"),
+        *("--auth-password", post.passwords["alice@alpha.example"], "--header", f"Subject: {ident}"),
+    )
+    assert re.search(r"<~ +250 2\.0\.0 Ok: queued", said), said
+    look = f"grep -lr 'Subject: {ident}' /home/reader/Maildir/new || true"
+    wait_for("the letter to outside", lambda: lab.shell("client1", look).strip(), 60, every=2)
+    found = lab.shell("client1", f"cat $({look})")
+    assert f"from {MX}" in found, "the world sees the identity's name and no host's"
+    assert "mail1" not in found and "mail2" not in found, found
 
 
 def test_the_same_certificate_authority_vouches_for_smtp_and_imap(hosts: Hosts) -> None:

@@ -160,6 +160,35 @@ def txn_write(
 # --- the adapter ------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Tls:
+    """Files of a client of etcd; None where the endpoints are plain http."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+
+def member_client(url: str, tls: Tls, timeout: float) -> Any:
+    """etcd3gw's client of one member. Raises ValueError for what is no URL."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or parts.hostname is None:
+        raise ValueError(f"coordinator.endpoints: {url!r} is no URL like https://10.1.3.21:2379")
+    client = Etcd3Client(
+        parts.hostname,
+        parts.port or 2379,
+        parts.scheme,
+        ca_cert=tls.ca,
+        cert_cert=tls.cert,
+        cert_key=tls.key,
+        timeout=timeout,
+        api_path="/v3/",
+    )
+    # Neither proxies nor ~/.netrc are looked up for every call.
+    client.session.trust_env = False
+    return client
+
+
 @dataclass
 class _Held:
     """What this process knows of a lock key that it holds: nobody else writes it."""
@@ -191,29 +220,12 @@ class EtcdCoordinator:
     ) -> None:
         if not endpoints:
             raise ValueError("coordinator.endpoints is empty; name at least one etcd member")
-        self._members = [(url, self._client(url, ca, cert, key, timeout)) for url in endpoints]
+        self.endpoints = tuple(endpoints)
+        self.tls = Tls(ca, cert, key)
+        self._members = [(url, member_client(url, self.tls, timeout)) for url in endpoints]
         # Clients begin at different members, else the first one named would carry all of them.
         self._now = random.randrange(len(endpoints)) if first is None else first
         self._held: dict[Lock, _Held] = {}
-
-    @staticmethod
-    def _client(url: str, ca: str | None, cert: str | None, key: str | None, timeout: float) -> Any:
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or parts.hostname is None:
-            raise ValueError(f"coordinator.endpoints: {url!r} is no URL like https://10.1.3.21:2379")
-        client = Etcd3Client(
-            parts.hostname,
-            parts.port or 2379,
-            parts.scheme,
-            ca_cert=ca,
-            cert_cert=cert,
-            cert_key=key,
-            timeout=timeout,
-            api_path="/v3/",
-        )
-        # Neither proxies nor ~/.netrc are looked up for every call.
-        client.session.trust_env = False
-        return client
 
     def close(self) -> None:
         for _, client in self._members:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 ROOT = "/holdfast/"
+IDENTITIES = f"{ROOT}identity/"
+STORES = f"{ROOT}store/"
 
 
 def lease(host: str) -> str:

@@ -6,7 +6,7 @@ FILE is /etc/holdfast/agent.yml; (o) marks what may be left out, with its defaul
 
     host: mail1
     lease_ttl: 15                     # seconds
-    tick: 1                           # (o) seconds between decisions
+    tick: 1                           # (o) seconds between decisions; a change in etcd makes one at once
     coordinator: {endpoints: [https://10.1.3.21:2379], ca: …, cert: …, key: …, timeout: 3 (o)}
     identities:                       # those of which this host is a candidate
       mx.alpha.example:
@@ -43,6 +43,7 @@ from ..adapters.clock import SystemClock
 from ..adapters.disk import DiskMount
 from ..adapters.drbd import Drbd
 from ..adapters.etcd import EtcdCoordinator
+from ..adapters.etcd_watch import ChangeWatch
 from ..adapters.log import LineLog
 from ..adapters.mount import NfsMount
 from ..adapters.nfsd import Clients
@@ -505,7 +506,10 @@ def start(file: str, settings: Config) -> None:
         clock,
         log,
     )
-    service.run(agent.tick, settings.tick, settings.coordinator.close)
+    wake = threading.Event()
+    etcd = settings.coordinator
+    ChangeWatch(etcd.endpoints, etcd.tls, (keys.IDENTITIES, keys.STORES), wake).start()
+    service.run(agent.tick, settings.tick, etcd.close, wake=wake)
 
 
 def prepare(file: str) -> Callable[[], None]:

@@ -1,9 +1,9 @@
 """An identity on this host: the steps by which it comes up and goes down, each of them safe to repeat.
 
 store    its files are mounted
-queue    the old queue and the mailboxes are there and are adopted as they are
+queue    the old queue and the mailboxes are there
 address  keepalived has put its address on, told by the track file
-start    its Dovecot and its Postfix run
+start    its queue is adopted, its Dovecot and its Postfix run
 verify   a real SMTP dialogue and a real login on its address
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,11 @@ class Place:
     probe_user: str
     probe_password_file: str
     probe_recipient: str
+
+    @property
+    def adoption(self) -> str:
+        """The unit that adopts the queue and ends; that of Postfix pulls it in."""
+        return f"holdfast-queue@{self.identity.name}.service"
 
     @property
     def units(self) -> tuple[str, str]:
@@ -133,7 +139,7 @@ class Instance:
             folder = Path(self.place.mount) / name
             if not folder.is_dir():
                 raise Unavailable(f"{folder} is missing on the store")
-        return "adopted as it is"
+        return "there"
 
     def _raise_address(self, cancel: Cancel) -> str:
         address = self.place.identity.address
@@ -161,15 +167,19 @@ class Instance:
 
         def answers() -> str | None:
             nonlocal why
-            outcome = smtp.talk(dialogue)
+            # Both wait for the store most of the time, so they do it together.
+            with ThreadPoolExecutor(max_workers=1) as pool:
+                reader = pool.submit(imap.login, login)
+                outcome = smtp.talk(dialogue)
+                try:
+                    read = reader.result()
+                except Unavailable as error:
+                    why = str(error)
+                    return None
             if outcome.result is not Result.OK:
                 why = f"SMTP: {outcome.detail}"
                 return None
-            try:
-                return f"SMTP {outcome.detail}; IMAP {imap.login(login)}"
-            except Unavailable as error:
-                why = str(error)
-                return None
+            return f"SMTP {outcome.detail}; IMAP {read}"
 
         said = self._until(answers, VERIFY_WITHIN, cancel)
         if said is None:
@@ -199,10 +209,11 @@ class Instance:
 
         attempt(lambda: self._track.write(False))
         attempt(lambda: self._mark.unlink(missing_ok=True))
-        if not attempt(lambda: self._units.stop(self.place.units)):
+        everything = (*self.place.units, self.place.adoption)
+        if not attempt(lambda: self._units.stop(everything)):
             # Processes that wait for a dead store end when their requests are given up.
             attempt(self._mount.unmount)
-            if attempt(lambda: self._units.stop(self.place.units)):
+            if attempt(lambda: self._units.stop(everything)):
                 errors.clear()
         attempt(self._mount.unmount)
         if errors:

@@ -53,17 +53,25 @@ class _Beat(threading.Thread):
 
 
 def run(
-    tick: Callable[[], None], interval: float, close: Callable[[], None] | None = None, patience: float = PATIENCE
+    tick: Callable[[], None],
+    interval: float,
+    close: Callable[[], None] | None = None,
+    patience: float = PATIENCE,
+    wake: threading.Event | None = None,
 ) -> None:
-    """Call `tick` every `interval` seconds until SIGTERM or SIGINT, then `close`.
+    """Call `tick` every `interval` seconds, and sooner when `wake` is set, until SIGTERM or SIGINT, then `close`.
 
     What a daemon started goes on when it stops. An exception ends the daemon: systemd starts it again, and it
     finds out anew how things are. `patience`: seconds after which a tick that does not end is a hang.
     """
-    over = threading.Event()
+    wake = threading.Event() if wake is None else wake
+    over = False
 
     def stop(number: int, frame: FrameType | None) -> None:
-        over.set()
+        nonlocal over
+        over = True
+        # A handler runs in the middle of whatever the main thread does, which may hold this very event's lock.
+        threading.Thread(target=wake.set).start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
@@ -71,10 +79,12 @@ def run(
     notify("READY=1")
     beat.start()
     try:
-        while not over.is_set():
+        while not over:
             beat.last_turn = start = time.monotonic()
+            # What changes from here on is seen by the next tick, if not by this one.
+            wake.clear()
             tick()
-            over.wait(max(0.0, start + interval - time.monotonic()))
+            wake.wait(max(0.0, start + interval - time.monotonic()))
     finally:
         notify("STOPPING=1")
         if close is not None:

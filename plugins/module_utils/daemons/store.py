@@ -6,7 +6,7 @@ FILE is /etc/holdfast/store.yml:
 
     store: store1                 # the store's name, whichever member this is
     root: /srv/store              # (o) a mount point; one folder an identity
-    tick: 1                       # (o) seconds between looks at the coordinator
+    tick: 1                       # (o) seconds between looks at the coordinator; a change there makes one at once
     coordinator: {endpoints: [https://10.1.3.21:2379], ca: …, cert: …, key: …, timeout: 3 (o)}
     identities:
       mx.alpha.example: {address, kind, domains, home, candidates, store, relays}
@@ -22,6 +22,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from typing import Protocol
 
 from ..adapters.clock import SystemClock
 from ..adapters.etcd import EtcdCoordinator
+from ..adapters.etcd_watch import ChangeWatch
 from ..adapters.log import LineLog
 from ..adapters.nfsd import Clients, Exports, options
 from ..core import access, keys
@@ -268,7 +270,10 @@ def start(settings: Config) -> None:
     def tick() -> None:
         store.tick()
 
-    service.run(tick, settings.tick, settings.coordinator.close)
+    wake = threading.Event()
+    etcd = settings.coordinator
+    ChangeWatch(etcd.endpoints, etcd.tls, (keys.IDENTITIES,), wake).start()
+    service.run(tick, settings.tick, etcd.close, wake=wake)
 
 
 def prepare(file: str) -> Callable[[], None]:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from ..adapters.clock import SystemClock
 from ..adapters.etcd import EtcdCoordinator
@@ -29,7 +30,7 @@ from ..adapters.log import LineLog
 from ..adapters.nfs_probe import NfsProber
 from ..core.model import Identity, Method, Route
 from ..core.pairing import Pairing
-from ..core.ports import Log, PowerSwitch
+from ..core.ports import Coordinator, Log, PowerSwitch
 from ..core.takeover import Ports, Takeover
 from ..core.threshold import Threshold
 from ..core.watching import Settings, Watch
@@ -123,6 +124,23 @@ class Changes:
         self._log(event, **fields)
 
 
+class Seldom:
+    """The coordinator without the evidence that says nothing new: every write there wakes agents and stores."""
+
+    def __init__(self, coordinator: EtcdCoordinator) -> None:
+        self._coordinator = coordinator
+        self._said: dict[str, tuple[object, ...]] = {}
+
+    def put(self, key: str, value: Mapping[str, object], lease: int | None = None) -> None:
+        news = tuple(value.get(field) for field in ("epoch", "downs", "verdict", "passed"))
+        if self._said.get(key) != news:
+            self._coordinator.put(key, value, lease)
+            self._said[key] = news
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._coordinator, name)
+
+
 def pairing(settings: Config, pair: Pair, log: Log) -> Pairing:
     clock, mail = SystemClock(), NoMail()
     watched = Settings(
@@ -139,7 +157,8 @@ def pairing(settings: Config, pair: Pair, log: Log) -> Pairing:
     )
     takeover = Takeover(pair.identity, settings.host, (pair.route,), ports, hourly_limit=settings.hourly_limit)
     prober = NfsProber(clock, pair.partner_address)
-    return Pairing(Watch(pair.identity, watched, settings.coordinator, prober, mail, takeover, clock, log))
+    coordinator = cast(Coordinator, Seldom(settings.coordinator))
+    return Pairing(Watch(pair.identity, watched, coordinator, prober, mail, takeover, clock, log))
 
 
 def start(file: str) -> Callable[[], None]:

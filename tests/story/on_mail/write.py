@@ -29,7 +29,7 @@ def main() -> int:
             os.write(file, text)
             os.fsync(file)
             os.close(file)
-            os.rename(folder / "new", folder / f"{number:07d}")
+            (folder / "new").rename(folder / f"{number:07d}")
             os.fsync(directory)
             os.write(journal, text)
             os.fsync(journal)

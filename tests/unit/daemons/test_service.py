@@ -22,6 +22,16 @@ def tick():
 service.run(tick, {interval}, lambda: print("closed", flush=True), patience={patience})
 """
 
+WOKEN = """
+import threading, time
+from holdfast.daemons import service
+wake = threading.Event()
+def tick():
+    print("tick", time.monotonic(), flush=True)
+    threading.Timer(0.2, wake.set).start()
+service.run(tick, 30.0, wake=wake)
+"""
+
 
 class Supervisor:
     """What systemd is for a daemon: a socket for its words and a signal for its end."""
@@ -116,3 +126,17 @@ def test_runs_without_systemd(tmp_path: Path) -> None:
     program = PROGRAM.format(tick="raise SystemExit(0)", interval=1, patience=1)
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_is_woken_before_its_interval_is_over() -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    child = subprocess.Popen([sys.executable, "-c", WOKEN], env=env, stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        times = [float(child.stdout.readline().split()[1]) for _ in range(4)]
+        assert times[-1] - times[0] < 10, "three more ticks of 30 s each"
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(timeout=10) == 0, "and it ends at once"
+    finally:
+        child.kill()
+        child.communicate()

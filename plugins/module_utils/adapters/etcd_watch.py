@@ -1,0 +1,89 @@
+"""Wakes a daemon when something it reads has changed in etcd, so that it need not wait for its next look.
+
+Source: etcd 3.5, api/etcdserverpb/rpc.proto, WatchCreateRequest, through the JSON gateway: requests and answers are
+JSON objects, one a line. A watch only says *that* something changed: what is decided on is read anew, linearizable,
+by whoever was woken. So a watch that is lost costs nothing but the time until the next look.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import requests
+
+from .etcd import Tls, encode, member_client, prefix_end
+
+# Monitors write their evidence every interval (60 s at most): a stream that is silent for longer has a dead member
+# at its other end and is asked for at the next one.
+SILENCE = 75.0
+AGAIN = (1.0, 15.0)  # seconds before a watch that ended is asked for again: the first time, and at most
+
+
+def request(prefixes: Sequence[str]) -> str:
+    """The body that asks for every key that begins with one of `prefixes`."""
+    return "\n".join(json.dumps({"create_request": {"key": encode(p), "range_end": prefix_end(p)}}) for p in prefixes)
+
+
+def tells_change(line: bytes) -> bool:
+    """Does a line of the stream tell of a change? Raises ValueError for an error that stands in the stream."""
+    answer = json.loads(line)
+    if "error" in answer:
+        raise ValueError(str(answer["error"]))
+    result = answer.get("result", {})
+    if result.get("canceled"):
+        raise ValueError(f"watch canceled: {result.get('cancel_reason', 'no reason given')}")
+    return bool(result.get("events"))
+
+
+class ChangeWatch(threading.Thread):
+    """Sets `wake` after a change of a key that begins with one of `prefixes`, and whenever a watch begins.
+
+    `silence`: seconds. A thread with connections of its own; it ends with the process, or after `stop`.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        tls: Tls,
+        prefixes: Sequence[str],
+        wake: threading.Event,
+        silence: float = SILENCE,
+    ) -> None:
+        super().__init__(name="etcd-watch", daemon=True)
+        self._members = [member_client(url, tls, silence) for url in endpoints]
+        self._prefixes = prefixes
+        self._wake = wake
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        turn, wait = 0, AGAIN[0]
+        while not self._over.is_set():
+            # Nothing is said of a failure here: the looks go on without a watch, and they tell when etcd is away.
+            with contextlib.suppress(requests.RequestException, ValueError):
+                for _ in self._changes(self._members[turn % len(self._members)]):
+                    self._wake.set()
+                    wait = AGAIN[0]
+            turn += 1
+            self._over.wait(wait)
+            wait = min(wait * 2, AGAIN[1])
+
+    def _changes(self, client: Any) -> Iterator[None]:
+        asked = client.session.post(
+            client.get_url("/watch"), data=request(self._prefixes), stream=True, timeout=client.timeout
+        )
+        with contextlib.closing(asked):
+            asked.raise_for_status()
+            yield  # the look that follows sees what changed before the watch began
+            for line in asked.iter_lines(chunk_size=None):
+                if self._over.is_set():
+                    return
+                if line and tells_change(line):
+                    yield
+
+    def stop(self) -> None:
+        """No further watch is begun."""
+        self._over.set()

@@ -1,0 +1,54 @@
+"""Being woken by a change in a real etcd cluster; skipped where no `etcd` is on PATH."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from cluster import ETCD, Cluster
+from holdfast.adapters import etcd_watch
+from holdfast.adapters.etcd import EtcdCoordinator, Tls
+from holdfast.adapters.etcd_watch import ChangeWatch
+
+real = pytest.mark.skipif(ETCD is None, reason="no etcd on PATH")
+SOON = 10.0  # seconds; a look without a watch comes only after the thread's own silence of 60
+
+
+def test_a_line_without_events_is_no_change() -> None:
+    assert not etcd_watch.tells_change(b'{"result":{"header":{"revision":"4"},"created":true}}')
+    assert etcd_watch.tells_change(b'{"result":{"header":{},"events":[{"kv":{"key":"L2E="}}]}}')
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"error":{"grpc_code":14}}', b'{"result":{"canceled":true,"cancel_reason":"compacted"}}']
+)
+def test_an_error_in_the_stream_ends_it(line: bytes) -> None:
+    with pytest.raises(ValueError, match=r"grpc_code|compacted"):
+        etcd_watch.tells_change(line)
+
+
+@real
+def test_wakes_for_its_prefixes_and_no_others_and_outlives_a_member(tmp_path: Path) -> None:
+    with Cluster(tmp_path, 3) as cluster:
+        wake = threading.Event()
+        watch = ChangeWatch(cluster.urls, Tls(), ("/holdfast/identity/", "/holdfast/store/"), wake, silence=60.0)
+        watch.start()
+        try:
+            etcd = EtcdCoordinator(cluster.urls)
+            assert wake.wait(SOON), "once when the watch begins"
+            for key in ("/holdfast/identity/i/owner", "/holdfast/store/s/access/i"):
+                wake.clear()
+                etcd.put(key, {"x": 1})
+                assert wake.wait(SOON), key
+            wake.clear()
+            etcd.put("/holdfast/host/h/ready/i", {"x": 1})
+            assert not wake.wait(1.0)
+            cluster.kill(0)  # the member whose stream it is
+            wake.clear()
+            assert wake.wait(SOON), "a new watch at the next member"
+            wake.clear()
+            etcd.put("/holdfast/identity/i/owner", {"x": 2})
+            assert wake.wait(SOON)
+        finally:
+            watch.stop()
