@@ -33,6 +33,8 @@ from .instance import ADDRESS_WITHIN, DEAD, MARKS, POLL, VERIFY_WITHIN, Cancel, 
 EPOCHS = Path("/run/holdfast/store")
 NFS_UNITS = ("nfsdcld.service", "nfs-server.service")
 EXPORTS_UNIT = "holdfast-store.service"
+# What DRBD says of a connected partner's disk that takes no writes.
+WITHOUT_DISK = {"Diskless", "Failed", "Detaching", "Inconsistent", "Outdated"}
 ALL_UNITS = (EXPORTS_UNIT, "nfs-server.service", "nfs-mountd.service", "nfs-idmapd.service", "nfsdcld.service")
 
 
@@ -264,26 +266,33 @@ class StoreInstance:
 
     def dead(self) -> str | None:
         """Units that do not run. A look at the pair goes with it: the partner joins when it has everything again."""
-        self._let_in()
+        self._review()
         states = self._units.states((*NFS_UNITS, EXPORTS_UNIT))
         gone = [f"{unit} is {state}" for unit, state in states.items() if state in DEAD]
         return ", ".join(gone) or None
 
-    def _let_in(self) -> None:
-        """Read owner and set, then look at DRBD, then write if nothing has changed: core/stores.py says why so."""
+    def _review(self) -> None:
+        """Who has everything? Read owner and set, look at DRBD, write if nothing has changed: core/stores.py says why.
+
+        Besides the partner that has caught up there is one that lost its disk while the link holds: DRBD goes on
+        without it and calls no handler.
+        """
         judged = judge(self._records, self._name)
         peer = next(h for h in self.place.identity.candidates if h != self._host)
-        epoch = read_epoch(self._name, self._epochs)
+        known = (self._host, read_epoch(self._name, self._epochs), judged.owner, judged.insync)
         now = self._clock.now()
         try:
-            new = stores.rejoined(self._host, epoch, judged.owner, judged.insync, peer, self._name, now)
+            new = stores.rejoined(*known, peer, self._name, now)
+            state = self._drbd.state()
+            if new is None and state.peer_disk in WITHOUT_DISK:
+                new = stores.alone(*known, self._name, now)
+            elif not state.mirrored:
+                return
         except stores.NotAllowed as why:
-            self._log("not_let_in", store=self._name, peer=peer, why=str(why), level="warning")
+            self._log("insync_unchanged", store=self._name, peer=peer, why=str(why), level="warning")
             return
-        if new is None or not self._drbd.state().mirrored:
-            return
-        if self._records.replace(keys.insync(self._name), new.to_json(), judged.unchanged):
-            self._log("let_in", store=self._name, peer=peer, members=new.members)
+        if new is not None and self._records.replace(keys.insync(self._name), new.to_json(), judged.unchanged):
+            self._log("insync", store=self._name, members=new.members, drbd=str(state))
 
     def address_missing(self) -> bool:
         return not self._has_address(self.place.identity.address)

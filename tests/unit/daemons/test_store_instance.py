@@ -265,6 +265,13 @@ def test_a_partner_that_has_everything_again_is_let_in(member: Member) -> None:
     assert member.records.data[SET]["members"] == ["a", "b"]
 
 
+def test_a_partner_that_lost_its_disk_is_taken_out_though_the_link_holds(member: Member) -> None:
+    member.tick(2)
+    member.machine.state_now = State("Primary", "UpToDate", "Connected", "Secondary", "Diskless")
+    member.tick(30)
+    assert member.records.data[SET]["members"] == ["a"]
+
+
 def test_a_link_that_breaks_before_the_write_keeps_the_partner_out(member: Member) -> None:
     member.tick(2)
     member.records.members("a")
@@ -276,7 +283,7 @@ def test_a_link_that_breaks_before_the_write_keeps_the_partner_out(member: Membe
             return GOOD
 
     member.works._drbd = Breaks()
-    member.works._let_in()
+    member.works._review()
     assert member.records.data[SET]["members"] == ["a"]
 
 
