@@ -16,6 +16,7 @@ COUNTS = "    ns:7356 nr:0 dw:204056 dr:2125 al:45 bm:0 lo:0 pe:0 ua:0 ap:0 ep:1
 PRIMARY = f"{HEAD} 0: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C r-----\n{COUNTS}"
 ALONE = f"{HEAD} 0: cs:WFConnection ro:Primary/Unknown ds:UpToDate/Outdated C r-----\n{COUNTS}"
 FROZEN = f"{HEAD} 0: cs:WFConnection ro:Primary/Unknown ds:UpToDate/DUnknown C s----F\n{COUNTS}"
+HALTED = f"{HEAD} 0: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C s-----\n{COUNTS}"
 COPYING = (
     f"{HEAD} 0: cs:SyncSource ro:Primary/Secondary ds:UpToDate/Inconsistent C r-----\n{COUNTS}"
     "\t[=>..................] sync'ed: 12.5% (36864/41984)K\n\tfinish: 0:00:03 speed: 10,240 (10,240) K/sec\n"
@@ -28,7 +29,7 @@ def test_a_pair_in_sync() -> None:
     assert str(state) == "Primary/Secondary UpToDate/UpToDate Connected"
 
 
-@pytest.mark.parametrize("text", [ALONE, FROZEN, COPYING])
+@pytest.mark.parametrize("text", [ALONE, FROZEN, HALTED, COPYING])
 def test_what_is_not_mirrored(text: str) -> None:
     state = parse_proc(text, 0)
     assert state is not None and state.primary and not state.mirrored
