@@ -5,7 +5,9 @@ export PATH := $(CURDIR)/$(VENV):$(PATH)
 export PYTHONPATH := $(CURDIR)/build/python:$(CURDIR)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help setup demo test test-full lint unit scenario lock clean
+export SEEDS
+
+.PHONY: help setup demo test test-full lint unit simulate mutants scenario lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -22,11 +24,17 @@ lint: setup ## every linter
 unit: setup ## tests without machines
 	@python -m tests.phases unit
 
+simulate: setup ## takeovers in virtual time under random faults; SEEDS=1-20000 a range, SEEDS=17 one with its trace
+	@python -m tests.simulation $(if $(TRACE),--trace)
+
+mutants: setup ## plants faults in the product and prints what caught each
+	@python -m tests.simulation.mutants
+
 scenario: setup ## molecule on virtual machines
 	@python -m tests.phases scenario
 
 test: setup ## everything that CI runs
-	@python -m tests.phases lint unit lab scenario
+	@python -m tests.phases lint unit simulate lab scenario
 
 test-full: test ## what does not fit into CI, too
 	@python -m tests.phases full

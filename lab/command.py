@@ -14,6 +14,7 @@ from lab.errors import LabError
 
 PACKAGES = {
     "ip": "iproute2",
+    "umount": "mount",
     "nsenter": "util-linux",
     "unshare": "util-linux",
     "ssh": "openssh-client",

@@ -35,7 +35,7 @@ def require_machine() -> None:
         raise LabError("missing kernel feature", "/dev/net/tun", "load module tun (CONFIG_TUN)")
     if not Path("/dev/shm").is_dir():
         raise LabError("missing file system", "/dev/shm", "mount -t tmpfs tmpfs /dev/shm")
-    require("ip", "nsenter", "unshare", "ssh", "ssh-keygen")
+    require("ip", "umount", "nsenter", "unshare", "ssh", "ssh-keygen")
 
 
 def lab_lock(place: Place) -> contextlib.AbstractContextManager[None]:

@@ -1,16 +1,18 @@
 """Runs the phases of `make test` one after the other, prints how long each took, and ends with pytest's kind of line.
 
-python -m tests.phases lint unit lab scenario
+python -m tests.phases lint unit simulate lab scenario
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
@@ -32,11 +34,14 @@ PHASES: dict[str, list[list[str]]] = {
             "lab",
             "-p",
             "tests.story",
+            "-p",
+            "tests.simulation",
         ],
         ["yamllint", "--strict", "."],
         ["ansible-lint", "--offline", "-q"],
     ],
     "unit": [["tests/programs.sh"], [*PYTEST, "tests/unit"]],
+    "simulate": [[*PYTEST, "tests/simulation"], [sys.executable, "-m", "tests.simulation"]],
     "lab": [[*PYTEST, "tests/lab"]],
     "scenario": [["molecule", "test", "-s", "default"]],
     "full": [[*PYTEST, "tests/full"]],
@@ -51,7 +56,24 @@ def strategy_plugins() -> str:
     return str(Path(found.origin).parent / "plugins" / "strategy")
 
 
+def interrupted(name: str) -> int:
+    """Leave no machine behind: molecule, interrupted, leaves its own. pytest's fixtures end theirs by themselves."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # what follows is short and must come to its end
+    print(f"\nphases: interrupted in {name}; ending its machines", file=sys.stderr)
+    if name == "scenario":
+        subprocess.run([ROOT / "bin/lab", "--name", "molecule", "down", "--purge"], check=False)
+    return 130
+
+
+def interruption(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def main(names: list[str]) -> int:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, interruption)
     unknown = [n for n in names if n not in PHASES]
     if unknown:
         print(f"phases: {unknown[0]} is no phase; known: {', '.join(PHASES)}", file=sys.stderr)
@@ -69,7 +91,11 @@ def main(names: list[str]) -> int:
         print(f"== {name}", flush=True)
         bad = None
         for command in PHASES[name]:
-            if subprocess.run(command, cwd=ROOT, env=env, check=False).returncode != 0:
+            try:
+                code = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
+            except KeyboardInterrupt:
+                return interrupted(name)
+            if code != 0:
                 bad = " ".join(command)
                 break
         failed += bad is not None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 from .machines import ROOT, Lab, StoryError
 from .outage import Outage
@@ -50,7 +52,15 @@ def play(lab: Lab, took: dict[str, float]) -> int:
     return 1 if v.mistakes else 0
 
 
+def interrupted(number: int, frame: FrameType | None) -> None:
+    """SIGTERM and a closed terminal are interruptions, too."""
+    raise KeyboardInterrupt
+
+
 def main() -> int:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, interrupted)
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the lab up")
     keep = parser.parse_args().keep
@@ -66,13 +76,15 @@ def main() -> int:
     except StoryError as why:
         print(f"demo: {why}", file=sys.stderr)
     except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # what follows is short and must come to its end
         print("demo: interrupted; ending the lab", file=sys.stderr)
         keep, code = False, 130
     finally:
         if keep:
             print("the lab is up: bin/lab status, bin/lab exec HOST -- CMD; end it with bin/lab down --purge")
         else:
-            subprocess.run(lab.command("down", "--purge"), cwd=ROOT, check=False)
+            code = subprocess.run(lab.command("down", "--purge"), cwd=ROOT, check=False).returncode or code
     print("== phases")
     for name, seconds in took.items():
         print(f"{name:10} {seconds:6.0f} s")

@@ -27,7 +27,7 @@ from ..core.model import Identity
 from ..core.ports import Unavailable
 
 MX_IDENTITY = 10
-MX_RELAY = 20
+MX_RELAY = 20  # of the first relay; each further one 10 more (R2.9: the other site's relay comes first)
 EPOCH = re.compile(r"\bepoch=(\d+)\b")
 
 Type = dns.rdatatype.RdataType
@@ -143,7 +143,8 @@ def records(identity: Identity, owner: str, epoch: int, relay_names: Mapping[str
         (dns.name.from_text(identity.name), Type.A): {_rdata(Type.A, identity.address)},
         (note_name(identity), Type.TXT): {_rdata(Type.TXT, f'"owner={owner} epoch={epoch}"')},
     }
-    relays = [f"{MX_RELAY} {relay_names[r].rstrip('.')}." for r in identity.relays if r in relay_names]
+    named = [relay_names[r].rstrip(".") for r in identity.relays if r in relay_names]
+    relays = [f"{MX_RELAY + 10 * place} {name}." for place, name in enumerate(named)]
     for domain in identity.domains:
         exchanges = [f"{MX_IDENTITY} {identity.name}.", *relays]
         found[dns.name.from_text(domain), Type.MX] = {_rdata(Type.MX, text) for text in exchanges}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import keys, stores
@@ -76,6 +76,7 @@ class State:
     locked_by: str | None
     inoperable: bool
     history: tuple[Run, ...] = ()
+    evidence: Mapping[str, Entry] = field(default_factory=dict)  # by relay
 
 
 def read_state(coordinator: Coordinator, identity: str) -> State:
@@ -96,6 +97,7 @@ def read_state(coordinator: Coordinator, identity: str) -> State:
         # The flag was set against the owner of that epoch; a new owner starts without it.
         inoperable=flag is not None and owner is not None and int(flag.get("epoch", 0)) == owner.epoch,
         history=tuple(Run.from_json(e.value) for k, e in entries.items() if k.startswith(prefix) and e.value),
+        evidence={k.rpartition("/")[2]: e for k, e in entries.items() if k.startswith(keys.evidence(identity, ""))},
     )
 
 
@@ -200,7 +202,8 @@ class Takeover:
             raise Refused(f"{name}: epoch is {state.owner.epoch}, not {expected_epoch}: somebody else took it over")
         if automatic:
             since = self.ports.clock.now() - HOUR
-            recent = [r for r in state.history if r.automatic and r.state is RunState.DONE and r.time >= since]
+            # Whatever came of it afterwards: two hosts that neither start it must not be fenced in turn for ever.
+            recent = [r for r in state.history if r.automatic and r.epoch > 0 and r.time >= since]
             if len(recent) >= self.hourly_limit:
                 raise Refused(f"{name}: {len(recent)} automatic takeovers within an hour; held for an operator")
         return state.owner
@@ -448,7 +451,7 @@ class _Course:
         """The record with `changes`, and `puts`, in one transaction on the lock. False: `unchanged` had changed."""
         run = dataclasses.replace(self.run, **changes)
         everything = {keys.takeover(run.identity): run.to_json(), **(puts or {})}
-        if run.state is not RunState.RUNNING:
+        if run.state is not RunState.RUNNING or run.epoch > 0:
             everything[keys.run(run.identity, run.run)] = run.to_json()
         if not self.ports.coordinator.write(self.lock, everything, unchanged or {}):
             return False

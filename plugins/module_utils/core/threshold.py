@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .model import Attempt, Json, Method, Result
@@ -33,7 +33,10 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one relay has seen of an identity under its owner of `epoch`."""
+    """What one relay has seen of an identity under its owner of `epoch`.
+
+    `failing`: the routes that were DOWN, each with its OK rounds since. `words`: the last verdict over each route.
+    """
 
     epoch: int
     downs: int = 0
@@ -41,12 +44,15 @@ class Evidence:
     first_down: float | None = None
     verdict: Result | None = None
     attempts: tuple[Attempt, ...] = ()
+    failing: Mapping[str, int] = field(default_factory=dict)
+    words: Mapping[str, Result] = field(default_factory=dict)
 
     def to_json(self) -> Json:
         return {
             **dataclasses.asdict(self),
             "verdict": None if self.verdict is None else str(self.verdict),
             "attempts": [a.to_json() for a in self.attempts],
+            "words": {route: str(word) for route, word in self.words.items()},
         }
 
     @classmethod
@@ -58,6 +64,8 @@ class Evidence:
             first_down=None if data.get("first_down") is None else float(data["first_down"]),
             verdict=None if data.get("verdict") is None else Result(data["verdict"]),
             attempts=tuple(Attempt.from_json(a) for a in data.get("attempts", ())),
+            failing={str(route): int(goods) for route, goods in data.get("failing", {}).items()},
+            words={str(route): Result(word) for route, word in data.get("words", {}).items()},
         )
 
 
@@ -80,28 +88,40 @@ def observe(evidence: Evidence, attempts: Sequence[Attempt], reset_after: int) -
 
     A DOWN round counts, from the start of its first attempt. `reset_after` OK rounds in a row make the count begin
     anew, so a flapping server reaches the threshold too. A REFUSED round changes neither count: the server lives.
+    A route is another matter: whoever can be reached over a route that does not fail is not down, so one dead route
+    adds up to nothing. `reset_after` OK rounds on a route, whatever the others say, and it fails no more.
     """
     found = verdict(attempts)
     if found is None:
         return evidence
     kept = (*evidence.attempts, *attempts)[-KEPT_ATTEMPTS:]
-    new = dataclasses.replace(evidence, verdict=found, attempts=kept)
+    route, failing = attempts[0].route, dict(evidence.failing)
+    new = dataclasses.replace(evidence, verdict=found, attempts=kept, words={**evidence.words, route: found})
     if found is Result.DOWN:
         start = min(a.start for a in attempts)
         first = start if evidence.first_down is None else evidence.first_down
-        return dataclasses.replace(new, downs=evidence.downs + 1, goods=0, first_down=first)
+        failing[route] = 0
+        return dataclasses.replace(new, downs=evidence.downs + 1, goods=0, first_down=first, failing=failing)
+    goods = evidence.goods
     if found is Result.OK:
-        goods = evidence.goods + 1
-        if goods >= reset_after:
-            return dataclasses.replace(new, downs=0, goods=goods, first_down=None)
-        return dataclasses.replace(new, goods=goods)
-    return new
+        goods += 1
+        if route in failing:
+            failing[route] += 1
+    if goods >= reset_after:
+        failing.clear()
+    elif failing.get(route, 0) >= reset_after:
+        del failing[route]
+    if route not in failing:
+        return dataclasses.replace(new, downs=0, goods=goods, first_down=None, failing=failing)
+    return dataclasses.replace(new, goods=goods, failing=failing)
 
 
 def passed(evidence: Evidence, threshold: Threshold, now: float) -> str | None:
     """Why the threshold is passed, None while it is not. The limit reached first counts."""
     if evidence.verdict is not Result.DOWN or evidence.first_down is None:
         return None
+    if any(word is not Result.DOWN for word in evidence.words.values()):
+        return None  # it was there, over another route, a round ago
     if threshold.attempts is not None and evidence.downs >= threshold.attempts:
         return f"{evidence.downs} of {threshold.attempts} attempts down"
     down_for = now - evidence.first_down

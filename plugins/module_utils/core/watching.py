@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from . import keys
-from .model import Attempt, Identity, Method, Result, Route, Run
+from .model import Attempt, Identity, Method, Result, Route, Run, RunState
 from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavailable
 from .schedule import next_route
 from .takeover import Refused, State, Takeover, abandoned, read_state, unfinished
 from .threshold import Evidence, Threshold, observe, passed
 
 LOOK = 2.0  # seconds between looks at the coordinator (flag, lease, runs) in between rounds
+UNSEEN = 3  # intervals without a round after which what was seen before says nothing any more
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,10 @@ class Watch:
         self._next_look = clock.boottime()
         self._retry_takeover = clock.boottime()
         self._lease_seen: bool | None = None
+        self._observed: float | None = None  # CLOCK_BOOTTIME at which the last round that counts began
+        self._down_since: tuple[float, float] | None = None  # `first_down` as it is written, and in CLOCK_BOOTTIME
+        self._others: dict[str, tuple[int, float]] = {}  # relay -> revision of its evidence, when that was new here
+        self._done: str | None = None  # the last finished run that this relay knows of; None before the first look
         self._said: tuple[str, str] | None = None
 
     def try_now(self) -> None:
@@ -99,6 +105,7 @@ class Watch:
     def _round(self) -> None:
         route = next_route(self.settings.routes, self.last_route)
         self.last_route = route.name
+        begin = self.clock.boottime()
         attempts = make_round(self.prober, self.identity, route, self.settings.methods)
         for a in attempts:
             level = "alert" if a.result is Result.REFUSED else "info"
@@ -114,28 +121,68 @@ class Watch:
                 level=level,
             )
         try:
-            evidence = self._known(read_state(self.coordinator, self.identity.name))
-            self.evidence = observe(evidence, attempts, self.settings.reset_after)
+            state = read_state(self.coordinator, self.identity.name)
+            before = self.evidence
+            evidence = self._known(state)
+            # Attempts that were made while the owner changed say nothing about the new one.
+            if before is None or before.epoch == evidence.epoch:
+                self._observe(evidence, attempts, begin)
             self._publish()
         except Unavailable as why:
             # What was seen counts all the same; it is shared with the next round.
             if self.evidence is not None:
-                self.evidence = observe(self.evidence, attempts, self.settings.reset_after)
+                self._observe(self.evidence, attempts, begin)
             self._tell("coordinator_unreachable", str(why))
+
+    def _observe(self, evidence: Evidence, attempts: Sequence[Attempt], begin: float) -> None:
+        """Count a round. Times are compared by CLOCK_BOOTTIME: a wall clock may be stepped, a relay may stand still."""
+        longest = UNSEEN * self.settings.interval
+        if self.clock.boottime() - begin > longest:
+            return  # this relay stood still in the middle of it
+        if self._observed is not None and begin - self._observed > longest:
+            evidence = Evidence(evidence.epoch)
+        self._observed = begin
+        self.evidence = observe(evidence, attempts, self.settings.reset_after)
+        first = self.evidence.first_down
+        if first is None:
+            self._down_since = None
+        elif self._down_since is None or self._down_since[0] != first:
+            self._down_since = (first, begin)
+
+    def _passed(self, evidence: Evidence) -> str | None:
+        """Why the threshold is passed, by what was seen lately."""
+        now = self.clock.boottime()
+        if self._observed is None or self._down_since is None or evidence.first_down != self._down_since[0]:
+            return None
+        if now - self._observed > UNSEEN * self.settings.interval:
+            return None
+        return passed(evidence, self.settings.threshold, self._down_since[0] + now - self._down_since[1])
 
     def _known(self, state: State) -> Evidence:
         """The evidence against the present owner: our own, or what this relay had written before a restart."""
         epoch = 0 if state.owner is None else state.owner.epoch
         if self.evidence is None:
             value = self.coordinator.get(keys.evidence(self.identity.name, self.settings.relay)).value
-            self.evidence = Evidence(epoch) if value is None else Evidence.from_json(value)
+            self.evidence = Evidence(epoch) if value is None else self._from_before(value)
         if self.evidence.epoch != epoch:
             self.evidence = Evidence(epoch)
         return self.evidence
 
+    def _from_before(self, value: Mapping[str, Any]) -> Evidence:
+        """What this relay wrote before a restart, if that was not too long ago by its own wall clock."""
+        evidence, now = Evidence.from_json(value), self.clock.now()
+        age = now - float(value["time"])
+        if not 0 <= age <= UNSEEN * self.settings.interval:
+            return Evidence(evidence.epoch)
+        boottime = self.clock.boottime()
+        self._observed = boottime - age
+        if evidence.first_down is not None:
+            self._down_since = (evidence.first_down, boottime - max(age, now - evidence.first_down))
+        return evidence
+
     def _publish(self) -> None:
         assert self.evidence is not None
-        reason = passed(self.evidence, self.settings.threshold, self.clock.now())
+        reason = self._passed(self.evidence)
         value = {
             "relay": self.settings.relay,
             "time": self.clock.now(),
@@ -152,6 +199,8 @@ class Watch:
         if state.owner is None:
             return nothing
         evidence = self._known(state)
+        self._hear(state)
+        self._follow(state.run)
         lease = self.coordinator.get(keys.lease(state.owner.host)).value is not None
         if lease and self._lease_seen is False:
             self.log("server_came_back", identity=self.identity.name, host=state.owner.host)
@@ -159,11 +208,10 @@ class Watch:
         self._lease_seen = lease
         if state.locked_by is not None or self.clock.boottime() < self._retry_takeover:
             return nothing
-        now = self.clock.now()
-        reason = passed(evidence, self.settings.threshold, now)
+        reason = self._passed(evidence)
         if state.inoperable:
             self._request("operator: treat as inoperable", state.owner.epoch)
-        elif reason is not None and (second := self._second(lease, state.owner.epoch)) is not None:
+        elif reason is not None and (second := self._second(lease, state)) is not None:
             self._request(f"{reason}; {second}", state.owner.epoch)
         elif reason is not None:
             return "second_evidence_missing", f"{reason}, but {state.owner.host} keeps its lease"
@@ -174,16 +222,35 @@ class Watch:
             self._finish()
         return nothing
 
-    def _second(self, lease: bool, epoch: int) -> str | None:
+    def _follow(self, run: Run | None) -> None:
+        """When another relay has finished a takeover, what this one holds goes to the new owner at once, too (R1.7)."""
+        done = run.run if run is not None and run.state is RunState.DONE else self._done or ""
+        before, self._done = self._done, done
+        if before is None or done == before or run is None or run.invoker == self.settings.relay:
+            return
+        count = self.queue.flush(self.identity)
+        self.log("flushed_after", identity=self.identity.name, run=done, invoker=run.invoker, count=count)
+
+    def _hear(self, state: State) -> None:
+        """When did the other relays write? By this relay's own CLOCK_BOOTTIME: their wall clocks may be wrong."""
+        for relay, entry in state.evidence.items():
+            known = self._others.get(relay)
+            if known is None:
+                self._others[relay] = (entry.revision, float("-inf"))  # may be of any age
+            elif known[0] != entry.revision:
+                self._others[relay] = (entry.revision, self.clock.boottime())
+
+    def _second(self, lease: bool, state: State) -> str | None:
         """Evidence from a second place: the owner's lost lease, or another relay past its threshold."""
         if not lease:
             return "lease lost"
         for relay in self.identity.relays:
-            if relay != self.settings.relay:
-                value = self.coordinator.get(keys.evidence(self.identity.name, relay)).value
-                fresh = value is not None and self.clock.now() - float(value["time"]) <= 2 * self.settings.interval
-                if value is not None and fresh and value["passed"] and int(value["epoch"]) == epoch:
-                    return f"{relay} agrees"
+            value = state.evidence[relay].value if relay in state.evidence else None
+            if relay == self.settings.relay or value is None or state.owner is None:
+                continue
+            fresh = self.clock.boottime() - self._others[relay][1] <= 2 * self.settings.interval
+            if fresh and value["passed"] and int(value["epoch"]) == state.owner.epoch:
+                return f"{relay} agrees"
         return None
 
     def _request(self, reason: str, epoch: int, automatic: bool = True) -> None:

@@ -196,6 +196,7 @@ class Keeper:
         self._busy: Action | None = None
         self._cancel = threading.Event()
         self._traces: tuple[str, ...] = ()
+        self._stop_due = False
         self._failures = 0
         self._not_before = 0.0
         self._next_look = 0.0
@@ -215,7 +216,13 @@ class Keeper:
         if self._busy is not None:
             if self._busy is Action.START and action is Action.STOP:
                 self._cancel.set()
+            elif self._busy is Action.KEEP and action is Action.STOP:
+                self._stop_due = True
             return
+        if self._stop_due:
+            # A standstill is told once only: a look that was under way meanwhile must not swallow it.
+            self._stop_due = False
+            action = Action.STOP
         if self._clock.boottime() < self._not_before:
             return
         if action is Action.START and owner is not None:
@@ -324,7 +331,7 @@ class Keeper:
         except Unavailable as why:
             self._log("look_failed", identity=self.name, detail=str(why), level="warning")
             return
-        if dead is not None:
+        if dead is not None and not self._stop_due:
             self._log("start", identity=self.name, epoch=epoch, why=dead)
             self._busy = Action.START
             self.report = Report(self.host, epoch, Phase.STARTING, self._clock.now())

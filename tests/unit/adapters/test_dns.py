@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 import socket
 import subprocess
@@ -59,6 +60,14 @@ def test_records() -> None:
         ("_holdfast.mx.alpha.example", "TXT"): ['"owner=mail2 epoch=4"'],
         **{(domain, "MX"): exchanges for domain in DOMAINS},
     }
+
+
+def test_relays_are_asked_in_their_order() -> None:
+    two = dataclasses.replace(IDENTITY, relays=("relay2", "relay1"))
+    named = {"relay1": "relay1.alpha.example", "relay2": "relay2.alpha.example."}
+    found = records(two, "mail2", 4, named)
+    said = {r.to_text() for (_, kind), values in found.items() if kind.name == "MX" for r in values}
+    assert said == {"10 mx.alpha.example.", "20 relay2.alpha.example.", "30 relay1.alpha.example."}
 
 
 @pytest.mark.parametrize(("secret", "algorithm"), [("no base64!", "hmac-sha256"), (SECRET, "rot13")])

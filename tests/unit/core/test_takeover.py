@@ -150,6 +150,42 @@ def test_at_most_two_automatic_takeovers_an_hour() -> None:
     assert world.takeover().execute("test", 4).state is RunState.DONE
 
 
+def test_takeovers_that_did_not_come_to_an_end_count_for_the_limit_too() -> None:
+    """Two hosts that neither start it: they must not be fenced in turn for ever."""
+    world = World(start_fails=True)
+    short = Timeouts(start=5)
+    for epoch in (1, 2):
+        assert world.takeover(short).execute("test", epoch).state is RunState.HELD
+        world.up.update({"mail1", "mail2"})
+        world.clock.sleep(20)
+    assert world.owner.epoch == 3
+    with pytest.raises(Refused, match="within an hour"):
+        world.takeover(short).execute("test", 3)
+    assert world.takeover(short).execute("by hand", 3, automatic=False).epoch == 4
+
+
+def test_a_takeover_whose_invoker_died_behind_own_counts_for_the_limit_too() -> None:
+    world = World()
+    takeover = world.takeover()
+    takeover.hourly_limit = 1
+    write = world.coordinator.write
+
+    def dies(*arguments: object) -> bool:
+        done = write(*arguments)  # type: ignore[arg-type]
+        if world.owner.epoch == 2:
+            raise KeyboardInterrupt
+        return done
+
+    world.coordinator.write = dies  # type: ignore[method-assign,assignment]
+    with pytest.raises(KeyboardInterrupt):
+        takeover.execute("test", 1)
+    world.coordinator.write = write  # type: ignore[method-assign]
+    world.up.update({"mail1", "mail2"})
+    world.clock.sleep(70)
+    with pytest.raises(Refused, match="within an hour"):
+        takeover.execute("test", 2)
+
+
 def test_a_host_that_cannot_start_it_leaves_the_run_unfinished_and_it_is_finished_later() -> None:
     world = World(start_fails=True, waiting=2)
     run = world.takeover(Timeouts(start=5)).execute("test", 1)
@@ -259,3 +295,9 @@ def test_an_old_report_of_the_new_host_is_not_believed() -> None:
     )
     run = world.takeover(Timeouts(start=5)).execute("test", 1)
     assert run.state is RunState.HELD and run.step("started").result == "no"  # type: ignore[union-attr]
+
+
+def test_a_run_keeps_its_lock_while_it_waits() -> None:
+    world = World(start_fails=True)
+    run = world.takeover(Timeouts(lock=8, start=40)).execute("test", 1)
+    assert run.state is RunState.HELD and "did not start it within 40 s" in run.steps[-1].detail

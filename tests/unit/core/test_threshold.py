@@ -12,8 +12,8 @@ INTERVAL = 30.0
 results = st.lists(st.sampled_from(list(Result)), max_size=60)
 
 
-def attempt(result: Result, start: float = 0.0, method: Method = Method.PROBE) -> Attempt:
-    return Attempt(method, "internet", result, start, start + 1)
+def attempt(result: Result, start: float = 0.0, method: Method = Method.PROBE, route: str = "internet") -> Attempt:
+    return Attempt(method, route, result, start, start + 1)
 
 
 def after(sequence: list[Result], reset_after: int = 2) -> Evidence:
@@ -47,6 +47,41 @@ def test_one_success_does_not_clear_a_flapping_server() -> None:
     flapping = after([Result.DOWN, Result.OK, Result.DOWN, Result.OK, Result.DOWN, Result.DOWN])
     assert flapping.downs == 4
     assert after([Result.DOWN, Result.OK, Result.OK, Result.DOWN]).downs == 1
+
+
+def over_two(internet: list[Result], isolated: list[Result], reset_after: int = 2) -> Evidence:
+    """Rounds that alternate between two routes."""
+    evidence = Evidence(1)
+    for n, (one, other) in enumerate(zip(internet, isolated, strict=True)):
+        evidence = observe(evidence, [attempt(one, 2 * n * INTERVAL)], reset_after)
+        evidence = observe(evidence, [attempt(other, (2 * n + 1) * INTERVAL, route="isolated")], reset_after)
+    return evidence
+
+
+def test_one_dead_route_adds_up_to_nothing() -> None:
+    down, ok = Result.DOWN, Result.OK
+    for lives in (ok, Result.REFUSED):
+        evidence = over_two([down] * 10, [lives] * 10)
+        assert (evidence.downs, evidence.first_down) == (0, None)
+    # The outage begins where the other route fails, too, not where the dead one did.
+    evidence = over_two([down] * 5, [ok, ok, ok, down, down])
+    assert (evidence.downs, evidence.first_down) == (4, 6 * INTERVAL)
+    # After an outage that one route does not come back from.
+    assert over_two([down] * 5, [down, down, ok, ok, ok]).downs == 0
+
+
+def test_a_server_that_flaps_on_both_routes_still_reaches_the_threshold() -> None:
+    down, ok = Result.DOWN, Result.OK
+    flapping = over_two([down, ok, down], [down, down, down])
+    assert flapping.downs == 5 and passed(flapping, Threshold(4, None), 0.0) is not None
+
+
+@pytest.mark.parametrize("word", [Result.OK, Result.REFUSED])
+def test_not_passed_while_the_last_word_over_another_route_is_good(word: Result) -> None:
+    """A blip over one route, and a dead other one."""
+    evidence = over_two([Result.DOWN, word], [Result.DOWN, Result.DOWN])
+    assert evidence.downs == 3
+    assert passed(evidence, Threshold(3, None), 0.0) is None
 
 
 @pytest.mark.parametrize(("attempts", "seconds"), [(None, None), (0, 10), (2, 0)])

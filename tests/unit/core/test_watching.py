@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 
 import pytest
 from holdfast.core import keys
-from holdfast.core.model import Method, Result, RunState
+from holdfast.core.model import Attempt, Identity, Method, Owner, Result, Route, RunState
+from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from world import MX, World
+from world import MX, ROUTES, World
 
 DEFAULT = Threshold(4, 120)
 
@@ -265,3 +267,109 @@ def test_a_condition_is_told_once() -> None:
     world.let_run(world.watch(DEFAULT), 118)
     told = world.said("second_evidence_missing")
     assert len(told) == 1, told
+
+
+def step_wall_clock(world: World, seconds: float) -> None:
+    world.clock.now = lambda: world.clock.time + seconds  # type: ignore[method-assign]
+
+
+def test_a_stepped_wall_clock_is_no_outage() -> None:
+    world = World()
+    watch = world.watch(Threshold(None, 120))
+    world.let_run(watch, 5)
+    fail(world, "mail1")
+    world.let_run(watch, 40)
+    assert watch.evidence is not None and watch.evidence.downs == 1
+    step_wall_clock(world, 3600.0)
+    world.let_run(watch, 60)
+    assert not world.said("takeover_asked"), "a minute down, whatever the wall clock says"
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_stepped_wall_clock_hides_no_outage(step: float) -> None:
+    world = World()
+    watch = world.watch(Threshold(None, 120))
+    world.let_run(watch, 5)
+    fail(world, "mail1")
+    world.let_run(watch, 40)
+    step_wall_clock(world, step)
+    world.let_run(watch, 60)
+    assert not world.said("takeover_asked")
+    world.let_run(watch, 60)
+    assert world.said("takeover_asked")
+
+
+def test_a_relay_that_stood_still_looks_again_before_it_judges() -> None:
+    world = World()
+    watch = world.watch(Threshold(None, 120))
+    world.let_run(watch, 5)
+    fail(world, "mail1")
+    world.let_run(watch, 40)
+    world.clock.time += 600.0
+    world.step()
+    world.let_run(watch, 100)
+    assert world.owner.epoch == 1, "nobody looked for ten minutes"
+    world.let_run(watch, 60)
+    assert world.owner.epoch == 2
+
+
+def test_a_round_that_a_standstill_stretched_counts_nothing() -> None:
+    world = World()
+    watch = world.watch(Threshold(1, None))
+    world.let_run(watch, 5)
+    fail(world, "mail1")
+    probe = world.probe
+
+    def stretched(identity: Identity, route: Route) -> Attempt:
+        made = probe(identity, route)
+        world.clock.time += 600.0
+        return made
+
+    watch.prober = world
+    world.probe = stretched  # type: ignore[method-assign]
+    world.let_run(watch, 26)
+    assert watch.evidence is not None and watch.evidence.downs == 0
+
+
+def test_attempts_from_before_a_change_of_owner_do_not_count_against_the_new_one() -> None:
+    world = World()
+    watch = world.watch(Threshold(4, None))
+    world.let_run(watch, 29)
+    fail(world, "mail1")
+    probe = world.probe
+
+    def meanwhile(identity: Identity, route: Route) -> Attempt:
+        made = probe(identity, route)
+        world.coordinator._put(keys.owner(MX.name), Owner("mail2", 2, "run-x", world.clock.time).to_json())
+        return made
+
+    world.probe = meanwhile  # type: ignore[method-assign]
+    world.clock.sleep(1.0)
+    watch.tick()
+    assert watch.evidence is not None and (watch.evidence.epoch, watch.evidence.downs) == (2, 0)
+
+
+def test_old_evidence_of_a_relay_whose_clock_is_ahead_is_no_second_evidence() -> None:
+    world = World()
+    world.cut = {"mail1"}
+    watch = world.watch(DEFAULT)
+    watch.identity = dataclasses.replace(MX, relays=("relay2", "relay1"))
+    word = {"relay": "relay1", "time": world.clock.time + 3600, "passed": True, "epoch": 1}
+    world.coordinator._put(keys.evidence(MX.name, "relay1"), word)
+    world.let_run(watch, 600)
+    assert world.owner.epoch == 1 and "mail1" in world.up
+
+
+def test_a_relay_sends_what_it_holds_when_another_one_has_taken_over() -> None:
+    world = World()
+    watch = world.watch(DEFAULT, (Method.PROBE,))
+    world.let_run(watch, 5)
+    fail(world, "mail1")
+    other = Takeover(MX, "relay1", ROUTES, world.takeover().ports)
+    assert other.execute("asked of another relay", 1).state is RunState.DONE
+    world.waiting, before = 9, world.flushed
+    world.let_run(watch, 5)
+    assert (world.flushed - before, world.waiting) == (9, 0)
+    world.waiting = 3
+    world.let_run(watch, 20)
+    assert world.waiting == 3, "once for a takeover; what comes later goes its usual way"

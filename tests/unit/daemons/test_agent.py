@@ -274,6 +274,21 @@ class TestStop:
         assert host.tick() == [*STEPS, "mark 1"]
         assert len(host.log.said("stood_still")) == 1
 
+    @pytest.mark.parametrize("dead", [None, "holdfast-postfix@mx.alpha.example.service is failed"])
+    def test_a_standstill_in_the_middle_of_a_look(self, host: Host, dead: str | None) -> None:
+        host.own()
+        host.tick(1)
+        host.clock.sleep(LOOK_EVERY)
+        host.later = []
+        host.tick()  # begins the look
+        host.mx.dead_units = dead
+        host.gap = TTL + 1
+        host.tick()
+        looks, host.later = host.later, None
+        assert len(looks) == 1
+        looks[0]()
+        assert "down" in host.tick() and host.mx.did[0] == "down"
+
     def test_a_short_standstill_is_none(self, host: Host) -> None:
         host.own()
         host.tick()

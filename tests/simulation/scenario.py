@@ -1,0 +1,536 @@
+"""From a seed to a deployment, a schedule of faults, and a verdict.
+
+Faults begin at random times or strike at a certain step of a takeover; at the end everything is mended, and every
+identity must be served again by exactly one host within a bounded time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.core import keys
+from holdfast.core.model import Identity, Method
+from holdfast.core.takeover import Timeouts
+from holdfast.core.threshold import Threshold
+
+from .coordinator import pack
+from .hosts import EPOCH, Daemon, Host
+from .kernel import Kernel
+from .network import ALL, MAIL_ROUTES, MANAGEMENT, STORAGE, Way
+from .world import Event, Topology, World
+
+QUIET = 45.0  # seconds that all must be well before a run ends
+STOPS_WITHIN = 15.0  # seconds after a pause by which an agent has begun to stop what ran
+
+End = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one seed. `seconds`: virtual ones."""
+
+    seed: int
+    violation: str | None
+    seconds: float
+    events: list[Event]
+    takeovers: int
+
+
+def topology(dice: random.Random) -> Topology:
+    """One deployment: up to two identities, three mail hosts, two relays, two stores."""
+    mail = {"mail1": "dc1", "mail2": "dc2"}
+    if dice.random() < 0.35:
+        mail["mail3"] = "dc1"
+    relays = {"relay2": "dc2"} if dice.random() < 0.35 else {"relay1": "dc1", "relay2": "dc2"}
+    two = dice.random() < 0.45
+    stores = {"store1": "dc1"}
+    if two and dice.random() < 0.6:
+        stores["store2"] = "dc2"
+    hosts = tuple(mail)
+    names = tuple(relays)
+    identities = [Identity("mx", "203.0.113.10", "internet", ("alpha.example",), "mail1", hosts, "store1", names)]
+    if two:
+        home = dice.choice(hosts)
+        order = (home, *(h for h in hosts if h != home))
+        store = "store2" if "store2" in stores else "store1"
+        identities.append(Identity("im", "203.0.113.11", "intranet", ("alpha.example",), home, order, store, names))
+    five = len(relays) == 2 and "store2" in stores
+    members = ("store1", "store2", "relay1", "relay2", "witness1") if five else ("store1", "relay2", "witness1")
+    threshold = dice.choice(
+        (
+            Threshold(4, 120),
+            Threshold(4, 120),
+            Threshold(4, None),
+            Threshold(3, None),
+            Threshold(None, 90),
+            Threshold(2, 45),
+        )
+    )
+    methods = dice.choice(
+        (tuple(Method), tuple(Method), (Method.DELIVERY, Method.PROBE), (Method.PROBE,), (Method.TOPOLOGY,))
+    )
+    return Topology(
+        mail=mail,
+        relays=relays,
+        stores=stores,
+        witness="witness1",
+        members=members,
+        identities=tuple(identities),
+        lease_ttl=dice.choice((10, 15, 15, 20)),
+        agent_tick=dice.choice((1.0, 2.0, 3.0)),
+        store_tick=dice.choice((1.0, 2.0, 3.0)),
+        monitor_tick=dice.choice((1.0, 2.0)),
+        interval=dice.choice((30.0, 30.0, 45.0)),
+        methods=methods,
+        threshold=threshold,
+        reset_after=dice.choice((1, 2, 2, 3)),
+        timeouts=Timeouts(poll=1.0),
+        hourly_limit=2,
+    )
+
+
+class Scenario:
+    """One seed, run."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        # Faults are drawn from dice of their own: what they are does not hang on how the product has run so far.
+        self.dice = random.Random(f"{seed} faults")
+        self.kernel = Kernel(seed)
+        self.world = World(topology(random.Random(f"{seed} topology")), self.kernel)
+        self.active: dict[int, tuple[str, End]] = {}
+        self._number = 0
+        self._strikes: list[_Strike] = []
+        self._permanent: set[str] = set()  # hosts that the power switch never takes off
+        self._over = False
+        self.world.on_write = self._wrote
+
+    # --- a run -------------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        world, kernel, dice = self.world, self.kernel, self.dice
+        try:
+            if dice.random() < 0.08:
+                self._plain()
+            else:
+                length = dice.uniform(240.0, 900.0)
+                self._schedule(length)
+                self._until(length)
+            if not kernel.stopped:
+                self._mend()
+                self._settle()
+        finally:
+            takeovers = sum(epoch - 1 for _, epoch in world.owners.values())
+            kernel.close()
+        return Outcome(self.seed, world.judge.violation, kernel.now, world.events, takeovers)
+
+    def _until(self, end: float) -> None:
+        """In slices, so that what is overdue is seen."""
+        while self.kernel.now < end and not self.kernel.stopped:
+            self.kernel.run(min(end, self.kernel.now + 5.0))
+            self.world.judge.check_woken(STOPS_WITHIN)
+
+    def _settle(self) -> None:
+        world, kernel = self.world, self.kernel
+        t = world.topology
+        per_run = t.timeouts.lock + t.timeouts.revoke + t.timeouts.start + t.timeouts.verify
+        patience = 600.0 + 2 * (per_run + 5 * t.interval)
+        begin, good_since = kernel.now, None
+        while not kernel.stopped:
+            why = next((f"{n}: {w}" for n in world.identities if (w := self._unserved(n)) is not None), None)
+            if why is None:
+                good_since = kernel.now if good_since is None else good_since
+                if kernel.now - good_since >= QUIET:
+                    return
+            else:
+                good_since = None
+                if kernel.now - begin > patience:
+                    world.judge.violate("ends", f"{kernel.now - begin:.0f} s after everything was mended, {why}")
+            for host in world.hosts.values():
+                if not host.up and not host.booting:
+                    # A takeover that was under way has fenced it: an operator brings it back.
+                    kernel.after(60.0, host.power_on)
+            self._until(kernel.now + 5.0)
+
+    def _unserved(self, name: str) -> str | None:
+        why = self.world.unserved(name)
+        if why is not None and self._permanent:
+            # A fence that is refused for good holds the run for good: that is right, mail is kept.
+            record = self.world.cluster.state.records.get(keys.takeover(name))
+            value = None if record is None else record.read()
+            if value is not None and value["state"] == "held" and value["from"] in self._permanent:
+                return None
+        return why
+
+    def _mend(self) -> None:
+        world = self.world
+        self._over = True
+        for number in list(self.active):
+            self._end(number)
+        for host in world.hosts.values():
+            host.go_on()
+            host.power_on()
+            for daemon in host.daemons.values():
+                if daemon.held_down:
+                    daemon.held_down = False
+                    daemon.start()
+        for name in world.mood:
+            if name not in self._permanent:
+                world.mood[name] = "works"
+        world.tell("scenario", "mended")
+
+    def _plain(self) -> None:
+        """One host is lost and nothing else: everything that it ran must be served by another in time."""
+        world, t = self.world, self.world.topology
+        begin, lost = self.dice.uniform(40.0, 90.0), self.world.hosts["mail1"]
+        ran = [name for name, (host, _) in world.owners.items() if host == lost.name]
+        self._until(begin)
+        self._begin(self._host_down, long=True, victim=lost.name, seconds=1e6)
+        limits = [t.interval * (t.threshold.attempts + 1)] if t.threshold.attempts is not None else []
+        limits += [t.threshold.seconds + t.interval * 2] if t.threshold.seconds is not None else []
+        patience = min(limits) + t.lease_ttl + 60.0 * len(ran)
+        self._until(begin + patience)
+        for name in ran:
+            if world.owners[name][0] == lost.name or (why := world.unserved(name)) is not None:
+                state = "nobody took it over" if world.owners[name][0] == lost.name else why
+                world.judge.violate("takes_over", f"{patience:.0f} s after {lost.name} was lost: {name}: {state}")
+
+    # --- faults ------------------------------------------------------------------------------------------------
+
+    def _schedule(self, length: float) -> None:
+        dice = self.dice
+        if dice.random() < 0.06:
+            self._permanent.add(dice.choice(tuple(self.world.topology.mail)))
+            for name in self._permanent:
+                self.world.mood[name] = "refusing"
+        story = dice.random()
+        if story < 0.12:
+            self._hunt(length)
+        elif story < 0.24:
+            for _ in range(dice.randint(1, 2)):
+                self.kernel.at(dice.uniform(20.0, length * 0.4), lambda: self._begin(self._host_down, long=True))
+        for _ in range(dice.choice((0, 1, 2, 3, 4, 6, 8))):
+            self.kernel.at(dice.uniform(15.0, length * 0.95), lambda: self._begin(dice.choice(self._kinds())))
+        for _ in range(dice.choice((0, 0, 1, 1, 2, 3))):
+            self._strikes.append(_Strike(dice.choice(_Strike.MOMENTS), dice.expovariate(0.25)))
+
+    def _hunt(self, length: float) -> None:
+        """Whoever owns the identity is lost, again and again."""
+
+        def strike() -> None:
+            if not self._over:
+                self._begin(self._host_down, long=True, victim=self.world.owners["mx"][0])
+                self.kernel.after(self.dice.uniform(60.0, 240.0), strike)
+
+        self.kernel.at(self.dice.uniform(20.0, 60.0), strike)
+
+    def _begin(
+        self, kind: Callable[..., tuple[str, End]], long: bool = False, seconds: float | None = None, **given: Any
+    ) -> None:
+        if self._over or self.kernel.stopped:
+            return
+        dice = self.dice
+        if seconds is None:
+            seconds = dice.uniform(100.0, 400.0) if long else min(500.0, 3.0 * 2.0 ** dice.uniform(0.0, 7.5))
+        what, end = kind(**given)
+        self._number += 1
+        number = self._number
+        self.active[number] = (what, end)
+        self.world.tell("scenario", "fault", what=what, seconds=round(seconds, 1))
+        self.kernel.after(seconds, lambda: self._end(number))
+
+    def _end(self, number: int) -> None:
+        if number in self.active and not self.kernel.stopped:
+            what, end = self.active.pop(number)
+            end()
+            self.world.tell("scenario", "fault_over", what=what)
+
+    def _kinds(self) -> list[Callable[..., tuple[str, End]]]:
+        return [
+            self._host_down,
+            self._host_down,
+            self._host_paused,
+            self._host_paused,
+            self._daemon_crashes,
+            self._daemon_down,
+            self._daemon_paused,
+            self._host_cut,
+            self._host_cut,
+            self._host_cut,
+            self._link_cut,
+            self._site_cut,
+            self._bad_line,
+            self._leader,
+            self._doubt,
+            self._clock,
+            self._switch,
+            self._units_die,
+            self._refusing,
+            self._sick,
+            self._no_address,
+            self._flag,
+            self._small_services,
+            self._store_trouble,
+            self._drain,
+        ]
+
+    def _any_host(self) -> Host:
+        """Those who matter more often than the others."""
+        world, dice = self.world, self.dice
+        if dice.random() < 0.5:
+            return world.hosts[world.owners[dice.choice(tuple(world.identities))][0]]
+        return world.hosts[dice.choice(tuple(world.hosts))]
+
+    def _host_down(self, victim: str | None = None) -> tuple[str, End]:
+        host = self._any_host() if victim is None else self.world.hosts[victim]
+        host.power_off()
+        return f"{host.name} loses power", host.power_on
+
+    def _host_paused(self, victim: str | None = None) -> tuple[str, End]:
+        host = self._any_host() if victim is None else self.world.hosts[victim]
+        host.pause()
+        return f"{host.name} stands still", host.go_on
+
+    def _some_daemon(self) -> Daemon:
+        return self.dice.choice([d for h in self.world.hosts.values() for d in h.daemons.values()])
+
+    def _daemon_crashes(self) -> tuple[str, End]:
+        daemon = self._some_daemon()
+        daemon.crash()
+        return f"{daemon.host.name}/{daemon.name} crashes", lambda: None
+
+    def _daemon_down(self) -> tuple[str, End]:
+        daemon = self._some_daemon()
+        daemon.held_down = True
+        daemon.kill()
+
+        def end() -> None:
+            daemon.held_down = False
+            daemon.start()
+
+        return f"{daemon.host.name}/{daemon.name} is down", end
+
+    def _daemon_paused(self) -> tuple[str, End]:
+        daemon, kernel = self._some_daemon(), self.kernel
+        group = daemon.group
+        if group is not None:
+            kernel.halt(group)
+
+        def end() -> None:
+            if group is not None and daemon.group is group and not daemon.host.paused:
+                kernel.go_on(group)
+
+        return f"{daemon.host.name}/{daemon.name} stands still", end
+
+    def _cut(self, what: str, ways: list[Way]) -> tuple[str, End]:
+        world = self.world
+        world.network.cut(ways)
+        world.cluster.look()
+
+        def end() -> None:
+            world.network.mend(ways)
+            world.cluster.look()
+
+        return what, end
+
+    def _host_cut(self) -> tuple[str, End]:
+        dice, host = self.dice, self._any_host()
+        networks = dice.choice((ALL, MAIL_ROUTES, (MAIL_ROUTES[0],), (MAIL_ROUTES[1],), (MANAGEMENT,), (STORAGE,)))
+        inwards, outwards = dice.choice(((True, True), (True, True), (True, False), (False, True)))
+        which = "" if inwards and outwards else " inwards" if inwards else " outwards"
+        ways = self.world.network.around(host.name, networks, inwards, outwards)
+        return self._cut(f"{host.name} is cut off from {', '.join(networks)}{which}", ways)
+
+    def _link_cut(self) -> tuple[str, End]:
+        one, other = self.dice.sample(tuple(self.world.hosts), 2)
+        ways = self.world.network.between([one], [other], ALL)
+        return self._cut(f"{one} and {other} are cut off from each other", ways)
+
+    def _site_cut(self) -> tuple[str, End]:
+        site = self.dice.choice(("dc1", "dc2", "third"))
+        inside = [h.name for h in self.world.hosts.values() if h.site == site]
+        outside = [h.name for h in self.world.hosts.values() if h.site != site]
+        return self._cut(f"{site} is cut off", self.world.network.between(inside, outside, ALL))
+
+    def _bad_line(self) -> tuple[str, End]:
+        network, host = self.world.network, self._any_host().name
+        loss, slow = self.dice.uniform(0.02, 0.5), self.dice.uniform(0.0, 1.5)
+        network.loss[host], network.slow[host] = loss, slow
+
+        def end() -> None:
+            network.loss.pop(host, None)
+            network.slow.pop(host, None)
+
+        return f"{host} has a bad line, {loss:.0%} lost, {slow:.1f} s slower", end
+
+    def _leader(self) -> tuple[str, End]:
+        self.world.cluster.depose()
+        return "the coordinator's leader steps down", lambda: None
+
+    def _doubt(self) -> tuple[str, End]:
+        cluster, share = self.world.cluster, self.dice.uniform(0.05, 0.5)
+        cluster.doubt = share
+
+        def end() -> None:
+            cluster.doubt = 0.0
+
+        return f"{share:.0%} of the coordinator's answers are lost", end
+
+    def _clock(self) -> tuple[str, End]:
+        host, step = self._any_host(), self.dice.choice((-3600.0, 3600.0, -30.0, 30.0, 7200.0))
+        host.clock_error += step
+        self.world.clocks_stepped = True
+
+        def end() -> None:
+            host.clock_error -= step
+
+        return f"{host.name}'s clock is stepped by {step:+.0f} s", end
+
+    def _switch(self) -> tuple[str, End]:
+        mood = self.world.mood
+        host = self.dice.choice(tuple(mood))
+        how = self.dice.choice(("slow", "silent", "refusing", "lying", "lost answer"))
+        if host not in self._permanent:
+            mood[host] = how
+
+        def end() -> None:
+            if host not in self._permanent:
+                mood[host] = "works"
+
+        return f"the power switch of {host} is {how}", end
+
+    def _some_service(self) -> tuple[str, Host]:
+        name = self.dice.choice(tuple(self.world.identities))
+        return name, self.world.hosts[self.world.owners[name][0]]
+
+    def _units_die(self) -> tuple[str, End]:
+        name, host = self._some_service()
+        if host.services[name].units:
+            host.services[name].units = False
+            self.world.changed(name, f"{host.name} -units")
+        return f"the units of {name} on {host.name} die", lambda: None
+
+    def _condition(self, attribute: str, words: str) -> tuple[str, End]:
+        name, host = self._some_service()
+        service = host.services[name]
+        setattr(service, attribute, True)
+        if attribute == "no_address":
+            service.address = False
+        return f"{name} on {host.name} {words}", lambda: setattr(service, attribute, False)
+
+    def _refusing(self) -> tuple[str, End]:
+        return self._condition("refusing", "refuses with 451")
+
+    def _sick(self) -> tuple[str, End]:
+        return self._condition("sick", "hangs")
+
+    def _no_address(self) -> tuple[str, End]:
+        name, host = self._some_service()
+        service = host.services[name]
+        service.no_address, service.address = True, False
+
+        def end() -> None:
+            service.no_address = False
+            if host.up and service.track and not service.address:
+                service.address = True
+                self.world.changed(name, f"{host.name} +address")
+
+        return f"keepalived on {host.name} does nothing for {name}", end
+
+    def _flag(self) -> tuple[str, End]:
+        """An operator says: treat as inoperable."""
+        world = self.world
+        name = self.dice.choice(tuple(world.identities))
+        flag = {"by": "operator", "reason": "test", "time": EPOCH + self.kernel.now, "epoch": world.owners[name][1]}
+        world.cluster.state.put(keys.inoperable(name), pack(flag))
+
+        def end() -> None:
+            world.cluster.state.delete(keys.inoperable(name))
+
+        return f"{name} is flagged as inoperable", end
+
+    def _small_services(self) -> tuple[str, End]:
+        world = self.world
+        world.names_broken, world.queue_broken = self.dice.choice(((True, False), (False, True), (True, True)))
+
+        def end() -> None:
+            world.names_broken = world.queue_broken = False
+
+        return "name server and relay queue do not answer", end
+
+    def _store_trouble(self) -> tuple[str, End]:
+        world = self.world
+        store = self.dice.choice(tuple(world.topology.stores))
+        which = self.dice.choice((world.exportfs_broken, world.expire_broken, world.nfsd_down))
+        which.add(store)
+        words = {0: "exportfs fails", 1: "clients do not expire", 2: "nfsd is down"}
+        number = [which is s for s in (world.exportfs_broken, world.expire_broken, world.nfsd_down)].index(True)
+        return f"{store}: {words[number]}", lambda: which.discard(store)
+
+    def _drain(self) -> tuple[str, End]:
+        world = self.world
+        host = self.dice.choice(tuple(world.topology.mail))
+        world.drained[host] = self.kernel.now
+
+        def end() -> None:
+            world.drained.pop(host, None)
+
+        return f"{host} is drained", end
+
+    # --- faults that strike at a step of a takeover ----------------------------------------------------------------
+
+    def _wrote(self, key: str, value: dict[str, Any] | None) -> None:
+        parts = key.split("/")
+        if value is None or self._over or parts[2] != "identity" or parts[4] not in ("takeover", "owner", "lock"):
+            return
+        moment = parts[4]
+        if moment == "takeover" and value["steps"]:
+            moment = str(value["steps"][-1]["name"])
+        for strike in [s for s in self._strikes if s.moment == moment]:
+            if self.dice.random() < 0.5:
+                self._strikes.remove(strike)
+                process = self.kernel.current
+                invoker = process.group.name.split("/")[0] if process is not None else None
+                to, former = value.get("to"), value.get("from")
+                self.kernel.after(strike.after, lambda: self._strike(invoker, to, former))  # noqa: B023 - returns below
+                return
+
+    def _strike(self, invoker: str | None, to: str | None, former: str | None) -> None:
+        world, dice = self.world, self.dice
+        choices: list[Callable[[], None]] = [
+            lambda: self._begin(self._leader),
+            lambda: self._begin(self._doubt),
+            lambda: self._begin(self._host_down, victim="store1"),
+            lambda: self._begin(self._host_paused, victim="store1"),
+            lambda: self._begin(self._small_services),
+        ]
+        if invoker is not None and invoker in world.topology.relays:
+            choices += [
+                lambda: self._begin(self._host_down, victim=invoker),
+                lambda: self._begin(self._host_paused, victim=invoker),
+                lambda: self._begin(self._host_paused, long=True, victim=invoker),
+                world.hosts[invoker].daemons["monitor"].crash,
+                world.hosts[invoker].daemons["monitor"].crash,
+            ]
+        if to in world.topology.mail:
+            choices += [
+                lambda: self._begin(self._host_down, victim=to),
+                lambda: self._begin(self._host_paused, victim=to),
+            ]
+        if former is not None and former in world.topology.mail:
+            choices += [world.hosts[former].power_on, world.hosts[former].go_on]
+        if not self._over:
+            world.tell("scenario", "strikes")
+            dice.choice(choices)()
+
+
+@dataclass(frozen=True)
+class _Strike:
+    """Something that happens some seconds behind a step of a takeover."""
+
+    MOMENTS = ("lock", "candidate", "fence", "takeover", "revoke", "owner", "own", "store", "started", "verify", "dns")
+    moment: str
+    after: float
