@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.holdfast.mail.plugins.module_utils.core import takeover_checks
 from ansible_collections.holdfast.mail.plugins.module_utils.core.checks import Inventory, Mistake, check
 
 SETTINGS = (
@@ -27,6 +28,10 @@ SETTINGS = (
     "threshold_seconds",
     "lease_ttl",
     "fence_devices",
+    "fence_plan",
+    "placement",
+    "promote",
+    "no_candidate",
     "lab_switch",
     "tsig_secret",
     "probe_password",
@@ -84,7 +89,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             known = variables["hostvars"][host]
             hosts[host] = {key: known.get(key) for key in HOST_VALUES}
             hosts[host]["groups"] = [g for g, members in groups.items() if host in members]
-        mistakes += check(Inventory(hosts, settings, files))
+        inventory = Inventory(hosts, settings, files)
+        mistakes += check(inventory) + takeover_checks.check(inventory)
         texts = [str(m) for m in mistakes]
         result.update(changed=False, mistakes=texts, hosts=len(hosts))
         if mistakes:

@@ -38,26 +38,9 @@ identities:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.holdfast.mail.plugins.module_utils.core import keys
+from ansible_collections.holdfast.mail.plugins.module_utils.core import telling
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
-from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import read_state
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, load
-
-
-def about(client, identity):
-    state = read_state(client, identity.name)
-    hosts = identity.candidates
-    return {
-        "owner": None if state.owner is None else state.owner.to_json(),
-        "inoperable": state.inoperable,
-        "locked_by": state.locked_by,
-        "run": None if state.run is None else state.run.to_json(),
-        "evidence": {r: client.get(keys.evidence(identity.name, r)).value for r in identity.relays},
-        "access": client.get(keys.access(identity.store, identity.name)).value,
-        "reports": {h: client.get(keys.report(h, identity.name)).value for h in hosts},
-        "ready": {h: client.get(keys.ready(h, identity.name)).value for h in hosts},
-        "leases": {h: client.get(keys.lease(h)).value is not None for h in hosts},
-    }
 
 
 def main():
@@ -76,7 +59,7 @@ def main():
             known = ", ".join(config.identities)
             module.fail_json(msg=f"{p['name']} is no identity of {p['config']}; known: {known}")
         client = config.coordinator
-        found = {name: about(client, config.identities[name]) for name in names}
+        found = {name: telling.read_about(client, config.identities[name]) for name in names}
     except (Unavailable, ConfigError) as why:
         module.fail_json(msg=str(why))
     module.exit_json(changed=False, identities=found)

@@ -35,6 +35,10 @@ options:
         type: list
         elements: str
         required: true
+      once:
+        description: Set only where the zone has none of this name and type; somebody else changes it afterwards.
+        type: bool
+        default: false
   ttl:
     description: Of all these records, seconds.
     type: int
@@ -89,6 +93,7 @@ def main():
         "name": {"type": "str", "required": True},
         "type": {"type": "str", "required": True},
         "data": {"type": "list", "elements": "str", "required": True},
+        "once": {"type": "bool", "default": False},
     }
     module = AnsibleModule(
         argument_spec={
@@ -100,6 +105,7 @@ def main():
     )
     zones = [absolute(zone) for zone in module.params["zones"]]
     wanted = [RecordSet.of(r["name"], r["type"], module.params["ttl"], r["data"]) for r in module.params["records"]]
+    once = {(r.owner, r.kind) for r, given in zip(wanted, module.params["records"], strict=True) if given["once"]}
     server, changed, diff = Knot(), [], []
     for zone in zones:
         part = [r for r in wanted if zone_of(r.owner, zones) == zone]
@@ -110,7 +116,7 @@ def main():
                 module.fail_json(msg=str(why), changed_records=changed)
             # Before the first deploy there is no server that could be asked.
             there = {}
-        due = plan(there, part)
+        due = plan(there, [r for r in part if (r.owner, r.kind) not in once or (r.owner, r.kind) not in there])
         if not due:
             continue
         old = [there[r.owner, r.kind] for r in due if (r.owner, r.kind) in there]

@@ -62,6 +62,7 @@ from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import
     read_state,
     unfinished,
 )
+from ansible_collections.holdfast.mail.plugins.module_utils.daemons.fences import Invoker
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, build, load
 
 
@@ -81,6 +82,8 @@ def main():
         if p["identity"] not in config.identities:
             known = ", ".join(config.identities)
             module.fail_json(msg=f"{p['identity']} is no identity of {p['config']}; known: {known}")
+        if config.invoker is not Invoker.SELF:
+            module.fail_json(msg=f"{config.host} has no right to fence (invoker: host); run this on another relay")
         parts = build(config, p["identity"])
         state = read_state(parts.coordinator, p["identity"])
         if state.owner is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import multiprocessing
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 
 from .report import fingerprint, line, short
 from .scenario import Scenario
@@ -54,17 +56,26 @@ def parse_seeds(text: str) -> range:
 def run_some(seeds: range) -> Result:
     """In a process of the pool."""
     seconds, takeovers, failed = 0.0, 0, []
+    tried = 0
     for seed in seeds:
+        if _OVER is not None and _OVER.is_set():
+            break
         outcome = Scenario(seed).run()
+        tried += 1
         seconds += outcome.seconds
         takeovers += outcome.takeovers
         if outcome.violation is not None:
             failed.append((seed, outcome.violation, short(outcome)))
     gc.collect()
-    return Result(len(seeds), seconds, takeovers, tuple(failed))
+    return Result(tried, seconds, takeovers, tuple(failed))
 
 
-def _leave_signals_to_the_parent() -> None:
+_OVER: Event | None = None  # in a process of the pool: no more seeds
+
+
+def _leave_signals_to_the_parent(over: Event) -> None:
+    global _OVER
+    _OVER = over
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()  # a run leaves cycles behind; they are collected between chunks
 
@@ -103,7 +114,8 @@ class Campaign:
 
     def run(self) -> int:
         interrupted = False
-        pool = ProcessPoolExecutor(self.processes, initializer=_leave_signals_to_the_parent)
+        over = multiprocessing.Event()
+        pool = ProcessPoolExecutor(self.processes, initializer=_leave_signals_to_the_parent, initargs=(over,))
         pending: set[Future[Result]] = set()
         try:
             self._more(pool, pending)
@@ -114,6 +126,7 @@ class Campaign:
                 self._more(pool, pending)
         except KeyboardInterrupt:
             interrupted = True
+            over.set()
             print("interrupted", flush=True)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

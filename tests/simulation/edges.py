@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.model import Attempt, Identity, Method, Route
 from holdfast.core.ports import Power, Unavailable
+from holdfast.daemons.agent import Located
 from holdfast.daemons.instance import ADDRESS_WITHIN, MOUNT_WITHIN, VERIFY_WITHIN, Cancel, Cancelled, Found, Place
 
 from .hosts import Host
@@ -87,7 +88,7 @@ class Names:
         self._world = world
         self._relay = relay
 
-    def publish(self, identity: Identity, owner: str, epoch: int) -> str:
+    def publish(self, identity: Identity, owner: str, epoch: int, *, primary: bool = True) -> str:
         world = self._world
         world.kernel.alive()
         server = world.witness
@@ -260,6 +261,11 @@ class Works:
 
     # --- going down --------------------------------------------------------------------------------------------
 
+    def release(self) -> None:
+        """Sessions and deliveries end first."""
+        self._take(0.3, 2.0)
+        self.down()
+
     def down(self) -> None:
         self._kernel.alive()
         self._world.judge.stopping(self._host.name, self._name)
@@ -365,10 +371,10 @@ class Clients:
         return 0
 
 
-def reasons(world: World, host: Host) -> Callable[[Place], tuple[str, ...]]:
+def reasons(world: World, host: Host) -> Callable[[Located], tuple[str, ...]]:
     """As daemons.readiness.Checks.reasons."""
 
-    def ask(place: Place) -> tuple[str, ...]:
+    def ask(place: Located) -> tuple[str, ...]:
         if host.name in world.drained:
             return ("drained",)
         store = world.hosts[place.identity.store]

@@ -119,7 +119,7 @@ class Judge:
             self.violate("fenced_first", f"{identity} got a new owner while {answering[0]} answered on its address")
         process = self.kernel.current
         if process is not None:
-            self._need(process.group.name.split("/")[0], identity, before[1])
+            self._need(process.group.name.split("/")[0], identity, *before)
         recent = [t for t in self.changes.get(identity, []) if self.kernel.now - t < HOUR]
         self.changes[identity] = [*recent, self.kernel.now]
         if len(recent) >= world.hourly_limit and not world.clocks_stepped:
@@ -172,7 +172,7 @@ class Judge:
 
     # --- fencing and owning ------------------------------------------------------------------------------------
 
-    def _need(self, relay: str, identity: str, epoch: int) -> None:
+    def _need(self, relay: str, identity: str, owner: str, epoch: int) -> None:
         """Was there an outage beyond the threshold, seen from two places?"""
         if (identity, epoch) in self.needed or (identity, epoch) in self.flagged:
             return
@@ -181,7 +181,6 @@ class Judge:
         if short is not None:
             self.violate("need", f"{relay} moves {identity}: {short}")
             return
-        owner = self.world.owners[identity][0]
         now, record = self.kernel.now, self.world.cluster.state.records.get(keys.lease(owner))
         lost = record is None or now - self.lease_gone.get(owner, -1e9) <= STALE
         agrees = any(
@@ -211,7 +210,7 @@ class Judge:
             self.violate("candidate_first", f"{relay} fences {host}, but {to} has had no lease for long")
         if to in world.drained and self.kernel.now - world.drained[to] > STALE:
             self.violate("candidate_first", f"{relay} fences {host}, but {to} is drained")
-        self._need(relay, identity, owner[1])
+        self._need(relay, identity, *owner)
 
     # --- hosts -------------------------------------------------------------------------------------------------
 

@@ -59,7 +59,7 @@ MUTANTS = (
         "_Course.from_the_start",
         (
             (
-                "self._fence(owner_revision)",
+                "self._fence(owner, owner_revision)",
                 'self.run = dataclasses.replace(self.run, proof=Proof("none", "none", "", 0.0))',
             ),
         ),
@@ -68,11 +68,14 @@ MUTANTS = (
         "unknown_is_off",
         "a fence whose result is unknown proves nothing",
         TAKEOVER,
-        "_Course._fence",
+        "_Course._power_off",
         (
-            ('tried.append(f"{switch.method}: {why}")', "words, status = str(why), Power.OFF"),
-            ("                continue\n", ""),
+            (
+                '                tried.append(f"{switch.method}: {why}")\n                continue\n',
+                "                return switch.method, str(why)\n",
+            ),
         ),
+        hint=19,
     ),
     Mutant(
         "fence_before_candidate",
@@ -81,8 +84,8 @@ MUTANTS = (
         "_Course.from_the_start",
         (
             (
-                "            self._choose(owner, to)\n            self._fence(owner_revision)\n",
-                "            self._fence(owner_revision)\n            self._choose(owner, to)\n",
+                "            self._choose(owner, to)\n            self._fence(owner, owner_revision)\n",
+                "            self._fence(owner, owner_revision)\n            self._choose(owner, to)\n",
             ),
         ),
     ),
@@ -96,13 +99,14 @@ MUTANTS = (
             ("elif word is None or ", "elif False and "),
             ("elif not word.ready", "elif False"),
         ),
+        hint=282,
     ),
     Mutant(
-        "not_read_again_before_the_fence",
-        "lock and owner are read again right before the fence",
+        "not_ordered_on_the_lock",
+        "right before the fence, an order in a transaction on the lock and on the owner that was judged",
         TAKEOVER,
         "_Course._fence",
-        (("self._confirm(owner_revision)", "pass"),),
+        (("self._order(level, owner, owner_revision)", "pass"),),
         test="tests/unit/core/test_takeover.py",
     ),
     Mutant(
@@ -169,6 +173,7 @@ MUTANTS = (
                 "not all(self.ports.coordinator.put(k, v) is None for k, v in everything.items())",
             ),
         ),
+        hint=157,
     ),
     Mutant(
         "lock_not_kept",
@@ -191,6 +196,7 @@ MUTANTS = (
         WATCHING,
         "Watch._second",
         (("fresh = ", "fresh = True or "),),
+        test="tests/unit/core/test_watching.py",
     ),
     Mutant(
         "threshold_off_by_one",
@@ -205,6 +211,7 @@ MUTANTS = (
         THRESHOLD,
         "verdict",
         (("            return result", "            return Result.DOWN if result is Result.REFUSED else result"),),
+        hint=150,
     ),
     Mutant(
         "dead_route_is_an_outage",
@@ -220,6 +227,7 @@ MUTANTS = (
         THRESHOLD,
         "passed",
         (("if any(", "if False and any("),),
+        test="tests/unit/core/test_threshold.py",
     ),
     Mutant(
         "wall_clock",
@@ -232,6 +240,7 @@ MUTANTS = (
                 "self.clock.now())",
             ),
         ),
+        test="tests/unit/core/test_watching.py",
     ),
     Mutant(
         "evidence_of_the_last_owner",

@@ -212,10 +212,33 @@ class Scenario:
         elif story < 0.24:
             for _ in range(dice.randint(1, 2)):
                 self.kernel.at(dice.uniform(20.0, length * 0.4), lambda: self._begin(self._host_down, long=True))
+        elif story < 0.34:
+            self._duel()
+        elif story < 0.44:
+            self._island()
         for _ in range(dice.choice((0, 1, 2, 3, 4, 6, 8))):
             self.kernel.at(dice.uniform(15.0, length * 0.95), lambda: self._begin(dice.choice(self._kinds())))
         for _ in range(dice.choice((0, 0, 1, 1, 2, 3))):
             self._strikes.append(_Strike(dice.choice(_Strike.MOMENTS), dice.expovariate(0.25)))
+
+    def _duel(self) -> None:
+        """The invoker stands still in the middle of it, for longer than its lock lives, and another one takes over."""
+        moment = self.dice.choice(("candidate", "fence", "revoke", "revoke"))
+        self._strikes.append(_Strike(moment, self.dice.expovariate(2.0), still=self.dice.uniform(60.0, 200.0)))
+        owner = self.world.hosts[self.world.owners["mx"][0]]
+        self.kernel.at(
+            self.dice.uniform(20.0, 60.0), lambda: self._begin(self._host_down, long=True, victim=owner.name)
+        )
+
+    def _island(self) -> None:
+        """The owner lives and writes, but nobody can reach it; whether its power switch works is another matter."""
+        name = self.world.owners["mx"][0]
+        self.world.mood[name] = self.dice.choice(("works", "slow", "silent", "refusing", "lying", "lost answer"))
+        networks = (*MAIL_ROUTES, MANAGEMENT) if self.dice.random() < 0.7 else ALL
+        ways = self.world.network.around(name, networks)
+        what = f"{name} is an island, its power switch: {self.world.mood[name]}"
+        at = self.dice.uniform(20.0, 60.0)
+        self.kernel.at(at, lambda: self._begin(lambda: self._cut(what, ways), long=True))
 
     def _hunt(self, length: float) -> None:
         """Whoever owns the identity is lost, again and again."""
@@ -380,7 +403,9 @@ class Scenario:
         return f"{share:.0%} of the coordinator's answers are lost", end
 
     def _clock(self) -> tuple[str, End]:
-        host, step = self._any_host(), self.dice.choice((-3600.0, 3600.0, -30.0, 30.0, 7200.0))
+        relays = [self.world.hosts[name] for name in self.world.topology.relays]
+        host = self.dice.choice(relays) if self.dice.random() < 0.6 else self._any_host()
+        step = self.dice.choice((-3600.0, 3600.0, -30.0, 30.0, 7200.0))
         host.clock_error += step
         self.world.clocks_stepped = True
 
@@ -490,13 +515,19 @@ class Scenario:
         if moment == "takeover" and value["steps"]:
             moment = str(value["steps"][-1]["name"])
         for strike in [s for s in self._strikes if s.moment == moment]:
-            if self.dice.random() < 0.5:
+            if strike.still or self.dice.random() < 0.5:
                 self._strikes.remove(strike)
                 process = self.kernel.current
                 invoker = process.group.name.split("/")[0] if process is not None else None
                 to, former = value.get("to"), value.get("from")
+                if strike.still and invoker is not None:
+                    self.kernel.after(strike.after, self._stands_still(invoker, strike.still))
+                    return
                 self.kernel.after(strike.after, lambda: self._strike(invoker, to, former))  # noqa: B023 - returns below
                 return
+
+    def _stands_still(self, host: str, seconds: float) -> Callable[[], None]:
+        return lambda: self._begin(self._host_paused, victim=host, seconds=seconds)
 
     def _strike(self, invoker: str | None, to: str | None, former: str | None) -> None:
         world, dice = self.world, self.dice
@@ -534,3 +565,4 @@ class _Strike:
     MOMENTS = ("lock", "candidate", "fence", "takeover", "revoke", "owner", "own", "store", "started", "verify", "dns")
     moment: str
     after: float
+    still: float = 0.0  # seconds for which the invoker stands still; else the dice say what happens

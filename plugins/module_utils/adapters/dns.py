@@ -67,9 +67,9 @@ class DnsUpdate:
         except binascii.Error as why:
             raise ValueError(f"dns: the secret of {key_name} is no base64: {why}") from why
 
-    def publish(self, identity: Identity, owner: str, epoch: int) -> str:
+    def publish(self, identity: Identity, owner: str, epoch: int, *, primary: bool = True) -> str:
         """Put the identity's records into every zone that holds some of them, then ask whether they are there."""
-        wanted = records(identity, owner, epoch, self._relay_names)
+        wanted = records(identity, owner, epoch, self._relay_names, primary=primary)
         done = []
         for zone in self._zones:
             part = {key: values for key, values in wanted.items() if self._zone_of(key[0]) == zone}
@@ -137,8 +137,13 @@ def note_name(identity: Identity) -> dns.name.Name:
     return dns.name.from_text(f"_holdfast.{identity.name}")
 
 
-def records(identity: Identity, owner: str, epoch: int, relay_names: Mapping[str, str]) -> Records:
-    """What DNS should say about an identity: its address, its owner, and who takes mail for its domains."""
+def records(
+    identity: Identity, owner: str, epoch: int, relay_names: Mapping[str, str], *, primary: bool = True
+) -> Records:
+    """What DNS should say about an identity: its address, its owner, and who takes mail for its domains.
+
+    Not `primary`: only the relays take mail (R1.9); an identity without a relay whose name is known takes it itself.
+    """
     found: Records = {
         (dns.name.from_text(identity.name), Type.A): {_rdata(Type.A, identity.address)},
         (note_name(identity), Type.TXT): {_rdata(Type.TXT, f'"owner={owner} epoch={epoch}"')},
@@ -146,7 +151,7 @@ def records(identity: Identity, owner: str, epoch: int, relay_names: Mapping[str
     named = [relay_names[r].rstrip(".") for r in identity.relays if r in relay_names]
     relays = [f"{MX_RELAY + 10 * place} {name}." for place, name in enumerate(named)]
     for domain in identity.domains:
-        exchanges = [f"{MX_IDENTITY} {identity.name}.", *relays]
+        exchanges = [*([f"{MX_IDENTITY} {identity.name}."] if primary or not relays else []), *relays]
         found[dns.name.from_text(domain), Type.MX] = {_rdata(Type.MX, text) for text in exchanges}
     return found
 

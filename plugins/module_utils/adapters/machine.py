@@ -44,6 +44,12 @@ def has_address(address: str, proc: Path = PROC) -> bool:
     return address in local_addresses((proc / "net/fib_trie").read_text())
 
 
+def connections(path: str, proc: Path = PROC) -> int:
+    """Connections to the Unix socket at `path` that are open on the server's side (proc(5), /proc/net/unix)."""
+    lines = (line.split() for line in (proc / "net/unix").read_text().splitlines())
+    return sum(len(words) >= 8 and words[5] == "03" and words[7] == path for words in lines)
+
+
 class Pulse(threading.Thread):
     """Notices that this host stood still, by a clock that goes on meanwhile (CLOCK_BOOTTIME).
 

@@ -74,6 +74,11 @@ class NfsMount:
                 self._run(["umount", "--no-canonicalize", self.target], timeout=UNMOUNT_TIMEOUT)
             except command.CommandError:
                 forced = ["umount", "--no-canonicalize", "--internal-only", "--force", "--lazy", self.target]
-                self._run(forced, timeout=UNMOUNT_TIMEOUT)
+                try:
+                    self._run(forced, timeout=UNMOUNT_TIMEOUT)
+                except command.CommandError:
+                    # The first one was late, and took it away after all.
+                    if self._seen() is not None:
+                        raise
         if self._seen() is not None:
             raise command.CommandError(f"{self.target} stays mounted")

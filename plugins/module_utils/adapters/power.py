@@ -1,4 +1,4 @@
-"""A power switch behind SSH: a forced command that knows `off HOST` and `status HOST`.
+"""A power switch behind SSH: a forced command that knows `off HOST`, `on HOST` and `status HOST`.
 
 The command answers `HOST off` or `HOST on` with status 0, and only when it is certain. Everything else, from a
 refused key to a lost connection, proves nothing and becomes Unavailable.
@@ -54,6 +54,13 @@ class SshPowerSwitch:
         if second != f"{host} off":
             raise Unavailable(f"{self.method}: answered {second!r} to status {host} after off")
         return f"off {host}: {first}; status {host}: {second}"
+
+    def on(self, host: str) -> str:
+        """Switch on. Raises Unavailable unless the switch says that it is."""
+        said = self._ask("on", host)
+        if said != f"{host} on":
+            raise Unavailable(f"{self.method}: answered {said!r} to on {host}")
+        return said
 
     def status(self, host: str) -> Power:
         said = self._ask("status", host)

@@ -6,11 +6,11 @@ FRR 10.3: `show bgp ipv4 unicast PREFIX json`, an empty object when there is no 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..core.model import Attempt, Identity, Method, Result, Route
-from ..core.ports import Clock
+from ..core.ports import Clock, Unavailable
 from . import command
 
 TIMEOUT = 10.0
@@ -58,11 +58,34 @@ class Topology:
         result, detail = self._look(identity.address, route.gateway)
         return Attempt(Method.TOPOLOGY, route.name, result, start, self._clock.now(), detail)
 
-    def _look(self, address: str, gateway: str) -> tuple[Result, str]:
-        ask = [f"show bgp ipv4 unicast {address}/32 json", "show bfd peers json"]
+    def withdrawn(self, identity: Identity, routes: Iterable[Route]) -> str:
+        """Implements `core.fencing.AddressView`: every gateway is up and knows no way to the identity's address."""
         try:
-            said = self._run(["vtysh", *(word for a in ask for word in ("-c", a))], timeout=TIMEOUT)
-            bgp, peers = documents(said)
+            bgp, peers, summary = self._ask(identity.address, "show bgp ipv4 unicast summary json")
+            sessions = summary.get("peers", {})
+        except (command.CommandError, ValueError, AttributeError) as why:
+            raise Unavailable(f"own fault: {command.words(str(why))}") from why
+        asked = [route.gateway for route in routes]
+        if not asked:
+            raise Unavailable("no gateway was asked")
+        for gateway in asked:
+            if (bfd := bfd_status(peers, gateway)) != "up":
+                raise Unavailable(f"BFD towards {gateway} is {bfd}, so what it announces is not known")
+            if (state := sessions.get(gateway, {}).get("state")) != "Established":
+                raise Unavailable(f"the BGP session with {gateway} is {state}, so what it announces is not known")
+        # A path that is not valid (its nexthop is unresolved) is announced all the same.
+        if bgp.get("paths"):
+            raise Unavailable(f"a path to {identity.address}/32 is announced")
+        return f"{', '.join(asked)} announce no path to {identity.address}/32"
+
+    def _look(self, address: str, gateway: str) -> tuple[Result, str]:
+        try:
+            bgp, peers = self._ask(address)
         except (command.CommandError, ValueError) as why:
             return Result.REFUSED, f"own fault: {command.words(str(why))}"
         return judge(bgp, peers, address, gateway)
+
+    def _ask(self, address: str, *more: str) -> list[Any]:
+        """What the routing daemon says to each question, in one program start."""
+        ask = [f"show bgp ipv4 unicast {address}/32 json", "show bfd peers json", *more]
+        return documents(self._run(["vtysh", *(word for a in ask for word in ("-c", a))], timeout=TIMEOUT))

@@ -350,11 +350,12 @@ def _fencing(inventory: Inventory) -> Iterator[Mistake]:
     covered: set[str] = set()
     for name, device in devices.items():
         key = f"fence_devices.{name}"
+        by_ssh = "agent" not in device  # those of an agent: core/takeover_checks.py
         for field_name in ("address", "user"):
-            if not device.get(field_name):
+            if by_ssh and not device.get(field_name):
                 yield Mistake(file, f"{key}.{field_name}", device.get(field_name), "is missing")
         for secret in ("client_key", "host_key"):
-            if not device.get(secret):
+            if by_ssh and not device.get(secret):
                 yield Mistake(file, f"{key}.{secret}", None, "is missing; without it no fence can be confirmed")
         for host in device.get("hosts") or []:
             covered.add(host)

@@ -55,3 +55,29 @@ def access(store: str, identity: str) -> str:
 def insync(store: str) -> str:
     """Members of the store whose disks hold all that was acknowledged (core/stores.py)."""
     return f"{ROOT}store/{store}/insync"
+
+
+def host(host: str) -> str:
+    """Prefix of all that is known of a host."""
+    return f"{ROOT}host/{host}/"
+
+
+def watchdog(host: str) -> str:
+    return f"{ROOT}host/{host}/watchdog"
+
+
+def confirmed_off(host: str) -> str:
+    return f"{ROOT}host/{host}/confirmed_off"
+
+
+def fences(host: str) -> str:
+    """Prefix of the orders to fence a host, one an identity."""
+    return f"{ROOT}host/{host}/fence/"
+
+
+def fence(host: str, identity: str) -> str:
+    return f"{fences(host)}{identity}"
+
+
+def request(identity: str) -> str:
+    return f"{ROOT}identity/{identity}/request"

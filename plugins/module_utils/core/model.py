@@ -147,7 +147,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Report:
-    """An agent's word on one identity on its host."""
+    """An agent's word on one identity on its host. `run`: the planned run whose order to stop it has carried out."""
 
     host: str
     epoch: int
@@ -155,6 +155,7 @@ class Report:
     time: float
     steps: tuple[Step, ...] = ()
     error: str = ""
+    run: str = ""
 
     def to_json(self) -> Json:
         return {**dataclasses.asdict(self), "steps": [s.to_json() for s in self.steps]}
@@ -168,6 +169,7 @@ class Report:
             float(data["time"]),
             tuple(Step.from_json(s) for s in data.get("steps", ())),
             str(data.get("error", "")),
+            str(data.get("run", "")),
         )
 
 
@@ -196,9 +198,10 @@ class Access:
     admitted: str | None
     time: float
     expired: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()  # by the store's firewall
 
     def to_json(self) -> Json:
-        return {**dataclasses.asdict(self), "expired": list(self.expired)}
+        return {**dataclasses.asdict(self), "expired": list(self.expired), "dropped": list(self.dropped)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Access:
@@ -208,6 +211,7 @@ class Access:
             data.get("admitted"),
             float(data["time"]),
             tuple(data.get("expired", ())),
+            tuple(data.get("dropped", ())),
         )
 
 
@@ -241,7 +245,10 @@ class RunState(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Run:
-    """One takeover run, as the coordinator holds it. `epoch` is the new owner's, 0 before a candidate is chosen."""
+    """One takeover run, as the coordinator holds it. `epoch` is the new owner's, 0 before a candidate is chosen.
+
+    `release_epoch`: the epoch whose living owner is ordered to stop and to say so, in a planned run (handover.py).
+    """
 
     run: str
     identity: str
@@ -256,6 +263,8 @@ class Run:
     automatic: bool = True
     proof: Proof | None = None
     steps: tuple[Step, ...] = field(default=())
+    planned: bool = False
+    release_epoch: int = 0
 
     def to_json(self) -> Json:
         return {
@@ -272,6 +281,8 @@ class Run:
             "proof": None if self.proof is None else self.proof.to_json(),
             "steps": [s.to_json() for s in self.steps],
             "time": self.time,
+            "planned": self.planned,
+            "release_epoch": self.release_epoch,
         }
 
     @classmethod
@@ -290,6 +301,8 @@ class Run:
             automatic=bool(data.get("automatic", True)),
             proof=None if data.get("proof") is None else Proof.from_json(data["proof"]),
             steps=tuple(Step.from_json(s) for s in data.get("steps", ())),
+            planned=bool(data.get("planned", False)),
+            release_epoch=int(data.get("release_epoch", 0)),
         )
 
     def step(self, name: str) -> Step | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from .model import Access, Owner
+from .model import Access, Owner, Run
 
 
 class Action(enum.StrEnum):
@@ -12,6 +12,7 @@ class Action(enum.StrEnum):
     KEEP = "keep"
     STOP = "stop"
     WAIT = "wait"  # not running, and not to be started now
+    RELEASE = "release"  # stop, whatever runs or not, and say that the planned run's order is carried out
 
 
 def decide(
@@ -22,21 +23,33 @@ def decide(
     coordinator_ok: bool,
     gap: float,
     lease_ttl: float,
+    lease_left: float | None = None,
+    run: Run | None = None,
 ) -> Action:
     """What to do with one identity on `host`.
 
     `running_epoch`: the epoch at which it runs here, None when it does not run. `gap`: seconds of CLOCK_BOOTTIME since
     the last decision; a gap longer than the lease means that this host stood still, and somebody else may own the
     identity by now: stop first, ask afterwards. An unreachable coordinator stops nothing, since a takeover
-    needs a positive proof against this host, and starts nothing either.
+    needs a positive proof against this host, and starts nothing either. `run`: the present or last run, read together
+    with the owner; its order to release counts for the epoch that it names and for no other.
+
+    `lease_left`: where the fence plan has the level `watchdog` for this host, seconds of its lease, counted on
+    CLOCK_BOOTTIME from the sending of the last good renewal; None elsewhere. Others may own the identity once the lease
+    is over, so what runs is stopped while a third of it is left, whatever else is known.
     """
     running = running_epoch is not None
     if running and gap > lease_ttl:
         return Action.STOP
+    ending = lease_left is not None and lease_left <= lease_ttl / 3
+    if ending:
+        return Action.STOP if running else Action.WAIT
     if not coordinator_ok:
         return Action.KEEP if running else Action.WAIT
     if owner is None or owner.host != host:
         return Action.STOP if running else Action.WAIT
+    if run is not None and run.release_epoch == owner.epoch:
+        return Action.RELEASE
     admitted = access is not None and access.epoch == owner.epoch and access.admitted == host
     revoked = access is not None and access.epoch == owner.epoch and access.admitted is None
     if running:

@@ -40,8 +40,9 @@ class Pairing:
             return
         # A run that made this host the owner may have lost its invoker, which was this host too.
         state = read_state(self._watch.coordinator, self._store)
-        if state.locked_by is None and unfinished(state):
-            run = self._watch.takeover.finish()
+        takeover = self._watch.takeover
+        if takeover is not None and state.locked_by is None and unfinished(state):
+            run = takeover.finish()
             self._watch.log("takeover_ended", identity=run.identity, run=run.run, state=run.state, host=run.to_host)
 
     def _tell(self, why: str) -> None:

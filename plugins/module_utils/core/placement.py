@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from .model import Identity, Readiness
+
+
+class Placement(enum.StrEnum):
+    """Whose site comes first: that of the identity's store and home, where its data is, or the invoking relay's own."""
+
+    LOCAL_FIRST = "local_first"
+    RELAY_FIRST = "relay_first"
+
 
 READY_FOR = 60.0  # seconds that an agent's word about its readiness is believed; it is renewed every 10
 
@@ -21,6 +30,24 @@ class Choice:
         return "; ".join(f"{host}: {why}" for host, why in self.skipped.items())
 
 
+def ranked(identity: Identity, placement: Placement, sites: Mapping[str, str], invoker: str) -> tuple[str, ...]:
+    """The identity's candidates in the order in which they are asked; those of equal rank in the inventory's.
+
+    `sites`: host or store to site; what is not in it is nowhere, and comes last.
+    """
+    if placement is Placement.RELAY_FIRST:
+        first = [sites.get(invoker)]
+    else:
+        # The data's site goes before that of the home, where the two differ.
+        first = [sites.get(identity.store), sites.get(identity.home)]
+
+    def rank(host: str) -> int:
+        site = sites.get(host)
+        return first.index(site) if site is not None and site in first else len(first)
+
+    return tuple(sorted(identity.candidates, key=rank))
+
+
 def choose(
     identity: Identity,
     owner: str,
@@ -28,8 +55,12 @@ def choose(
     readiness: Mapping[str, Readiness],
     now: float,
     wanted: str | None = None,
+    fenced: Mapping[str, str] | None = None,
 ) -> Choice:
-    """First candidate in the inventory's order that could run the identity now; only `wanted` if that is given."""
+    """First candidate in the identity's order that could run it now; only `wanted` if that is given.
+
+    `fenced`: hosts that were fenced or are being fenced, with the reason.
+    """
     skipped: dict[str, str] = {}
     for host in identity.candidates:
         word = readiness.get(host)
@@ -37,6 +68,8 @@ def choose(
             skipped[host] = "is the present owner"
         elif wanted is not None and host != wanted:
             skipped[host] = f"{wanted} was asked for"
+        elif fenced and host in fenced:
+            skipped[host] = fenced[host]
         elif host not in alive:
             skipped[host] = "no live lease"
         elif word is None or now - word.time > READY_FOR:

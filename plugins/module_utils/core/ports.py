@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from .model import Attempt, Identity, Route
 
@@ -105,6 +105,15 @@ class PowerSwitch(Protocol):
         ...
 
 
+@runtime_checkable
+class SwitchesOn(Protocol):
+    """A fence device that can also give a host its power back."""
+
+    def on(self, host: str) -> str:
+        """Switch on and confirm. Returns the device's own words; raises Unavailable when not certain."""
+        ...
+
+
 class Clock(Protocol):
     def now(self) -> float:
         """Unix seconds."""
@@ -134,8 +143,11 @@ class Prober(Protocol):
 
 
 class NameService(Protocol):
-    def publish(self, identity: Identity, owner: str, epoch: int) -> str:
-        """RFC 2136: identity's address, MX of its domains, and a TXT that tells the owner. Raises Unavailable."""
+    def publish(self, identity: Identity, owner: str, epoch: int, *, primary: bool = True) -> str:
+        """RFC 2136: identity's address, MX of its domains, and a TXT that tells the owner. Raises Unavailable.
+
+        Not `primary`: the domains' MX name the relays only, which carry the mail to the identity's address (R1.9).
+        """
         ...
 
 

@@ -13,10 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import keys
+from .fencing import LevelName
 from .model import Access, Identity, Json, Owner, Phase, Readiness, Report
 from .ports import Coordinator
 
 KIND = "store"
+
+# Nobody but its own kernel can take a disk from a host: neither an export nor a route stands between the two, and a
+# watchdog's time says nothing of writes that are frozen and go on later.
+FENCED_BY = frozenset({LevelName.POWER, LevelName.OPERATOR})
+ONLY_FENCED_BY = "no proof against a store: its owner holds the disk itself; only power and operator count"
 
 
 @dataclass(frozen=True)

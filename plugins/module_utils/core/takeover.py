@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import keys, stores
+from . import fencing, keys, stores
+from .fencing import AddressView, FencePlan, HostView, Level, LevelName, Mark, MarkState, NotProved, Withdrawal
 from .model import Access, Identity, Json, Owner, Phase, Proof, Readiness, Report, Result, Route, Run, RunState, Step
 from .placement import Choice, choose
 from .ports import (
@@ -28,6 +29,7 @@ from .ports import (
     RelayQueue,
     Unavailable,
 )
+from .promotion import Promote, is_primary
 
 HOUR = 3600.0
 KEPT_RUNS = 50  # records of runs kept in the coordinator; the journal has them all
@@ -47,6 +49,7 @@ class Timeouts:
 
     lock: int = 60  # lease of the lock; longer than the longest single call of a fence device
     revoke: float = 30.0
+    release: float = 20.0  # a planned run's owner goes on while it does not stop
     start: float = 90.0
     verify: float = 30.0
     poll: float = 0.3
@@ -64,6 +67,7 @@ class Ports:
     clock: Clock
     log: Log
     new_id: Callable[[], str]
+    addresses: AddressView | None = None  # for plans that have an address withdrawn by routes
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,23 @@ def read_choice(coordinator: Coordinator, identity: Identity, owner: Owner, now:
     readiness = {h: Readiness.from_json(w) for h, w in words.items() if w is not None}
     if identity.kind == stores.KIND:
         readiness = stores.only_members(coordinator, identity, readiness, now)
-    return choose(identity, owner.host, alive, readiness, now, to)
+    fenced = {h: why for h in identity.candidates if h != owner.host and (why := _fenced(coordinator, h)) is not None}
+    return choose(identity, owner.host, alive, readiness, now, to, fenced)
+
+
+def _fenced(coordinator: Coordinator, host: str) -> str | None:
+    """Why a host is no candidate for having been fenced, or being fenced right now, by a run of any identity."""
+    view = HostView.of(host, coordinator.list(keys.host(host)))
+    mark = fencing.fenced_by(view)
+    if mark is not None:
+        return f"fenced for {mark.identity} by {mark.level} (run {mark.run}) and not started anew since"
+    for mark in view.marks:
+        if mark.state is MarkState.ORDERED and fencing.stands(mark, view.boot_id):
+            lock = coordinator.get(keys.lock(mark.identity)).value
+            # An order whose run is gone orders nothing any more.
+            if lock is not None and lock.get("run") == mark.run:
+                return f"is being fenced for {mark.identity} (run {mark.run})"
+    return None
 
 
 def unfinished(state: State) -> bool:
@@ -124,15 +144,26 @@ def unfinished(state: State) -> bool:
 
 
 def abandoned(state: State) -> bool:
-    """Did an invoker die after it had fenced and before it named a new owner?"""
+    """Did an invoker die after it had fenced or shut out the owner, and before it named a new one?"""
     return (
         state.run is not None
         and state.owner is not None
         and state.locked_by is None
         and state.run.state is RunState.RUNNING
-        and state.run.proof is not None
+        and (state.run.proof is not None or state.run.revoke_epoch == state.owner.epoch)
         and state.run.run != state.owner.run
         and state.run.from_host == state.owner.host
+    )
+
+
+def left_behind(state: State) -> bool:
+    """Has a run that did not change the owner left itself unended, or the owner without its access?"""
+    return (
+        state.run is not None
+        and state.owner is not None
+        and state.run.run != state.owner.run
+        and not state.run.planned
+        and (state.run.state is RunState.RUNNING or state.run.revoke_epoch == state.owner.epoch)
     )
 
 
@@ -147,6 +178,8 @@ class Takeover:
         ports: Ports,
         timeouts: Timeouts | None = None,
         hourly_limit: int = 2,
+        plan: FencePlan | None = None,
+        promote: Promote = Promote.PRIMARY,
     ) -> None:
         self.identity = identity
         self.invoker = invoker
@@ -154,6 +187,8 @@ class Takeover:
         self.ports = ports
         self.timeouts = timeouts or Timeouts()
         self.hourly_limit = hourly_limit
+        self.plan = plan or FencePlan()
+        self.promote = promote
 
     def execute(self, reason: str, expected_epoch: int, automatic: bool = True, to: str | None = None) -> Run:
         """Take the identity over from its owner of `expected_epoch`.
@@ -174,11 +209,18 @@ class Takeover:
                 state=RunState.RUNNING,
                 from_host=owner.host,
                 time=self.ports.clock.now(),
-                # What an earlier run has withdrawn stays withdrawn.
-                revoke_epoch=owner.epoch if state.run and state.run.revoke_epoch == owner.epoch else 0,
+                # What an earlier run has withdrawn stays withdrawn; behind a planned one no proof stood yet.
+                revoke_epoch=owner.epoch
+                if state.run and state.run.revoke_epoch == owner.epoch and not state.run.planned
+                else 0,
                 automatic=automatic,
             )
-            return _Course(self, lock, run).from_the_start(owner, state.owner_revision, to)
+            # With a proof behind it a revocation is final at its epoch; one without may be taken back by this run.
+            final = any(
+                r.revoke_epoch == owner.epoch and r.proof is not None
+                for r in (*state.history, *([state.run] if state.run else []))
+            )
+            return _Course(self, lock, run, final).from_the_start(owner, state.owner_revision, to)
         finally:
             self._release(lock)
 
@@ -189,8 +231,29 @@ class Takeover:
             state = read_state(self.ports.coordinator, self.identity.name)
             if state.run is None or not unfinished(state):
                 raise Refused(f"{self.identity.name}: no unfinished run")
-            run = dataclasses.replace(state.run, invoker=self.invoker, state=RunState.RUNNING)
+            assert state.owner is not None
+            # The owner record is right: the record of a run whose `own` got no answer is older than that.
+            to, epoch = state.owner.host, state.owner.epoch
+            run = dataclasses.replace(state.run, invoker=self.invoker, state=RunState.RUNNING, to_host=to, epoch=epoch)
             return _Course(self, lock, run).behind_own()
+        finally:
+            self._release(lock)
+
+    def give_up(self) -> Run:
+        """Bring to rest what a run has left before it changed the owner, and let the owner have its access again.
+
+        Nobody else was ever admitted at the epoch of that owner, and whoever ran it has lost its lock.
+        Raises as `execute` does.
+        """
+        lock = self._acquire(self.ports.new_id())
+        try:
+            state = read_state(self.ports.coordinator, self.identity.name)
+            if state.run is None or not left_behind(state):
+                raise Refused(f"{self.identity.name}: no run to be given up")
+            course = _Course(self, lock, dataclasses.replace(state.run, invoker=self.invoker))
+            now = self.ports.clock.now()
+            course._step("given_up", now, "held", "nobody goes on with it", state=RunState.HELD, revoke_epoch=0)
+            return course.run
         finally:
             self._release(lock)
 
@@ -229,11 +292,15 @@ class Takeover:
 class _Course:
     """One run under its lock: `run` is the record as it was last written."""
 
-    def __init__(self, takeover: Takeover, lock: Lock, run: Run) -> None:
+    def __init__(self, takeover: Takeover, lock: Lock, run: Run, revoked_for_good: bool = True) -> None:
         self.identity = takeover.identity
         self.routes = takeover.routes
         self.ports = takeover.ports
         self.timeouts = takeover.timeouts
+        self.plan = takeover.plan
+        self.promote = takeover.promote
+        self.revoked_for_good = revoked_for_good
+        self.boot_id = ""  # of the boot of the owner's host that is to be fenced
         self.lock = lock
         self.refreshed = self.ports.clock.boottime()
         self.run = run
@@ -241,7 +308,7 @@ class _Course:
     def from_the_start(self, owner: Owner, owner_revision: int, to: str | None) -> Run:
         try:
             self._choose(owner, to)
-            self._fence(owner_revision)
+            self._fence(owner, owner_revision)
             self._revoke(owner)
             self._own(owner, owner_revision)
         except (Held, Unavailable) as why:
@@ -275,26 +342,155 @@ class _Course:
 
     # --- the point of no return ---------------------------------------------------------------------------------
 
-    def _fence(self, owner_revision: int) -> None:
-        """Levels in order until one is proved. An answer that is not certain proves nothing."""
-        start = self.ports.clock.now()
-        self._confirm(owner_revision)
-        host, tried = self.run.from_host, []
+    def _fence(self, owner: Owner, owner_revision: int) -> None:
+        """The plan's levels in order until one is proved. An answer that is not certain proves nothing."""
+        host, tried = owner.host, []
+        levels = self.plan.levels(host)
+        for level in levels:
+            start = self.ports.clock.now()
+            if self.identity.kind == stores.KIND and level.level not in stores.FENCED_BY:
+                # Not even ordered: a run that dies here must not leave an order that nobody may carry out.
+                tried.append(f"{level.level}: {stores.ONLY_FENCED_BY}")
+                self._step("fence", start, "unknown", tried[-1])
+                continue
+            self._order(level, owner, owner_revision)
+            try:
+                proof = self._prove(level, owner, owner_revision)
+            except NotProved as why:
+                tried.append(f"{level.level}: {why}")
+                self._step("fence", start, "unknown", tried[-1])
+                continue
+            result = "off" if level.level is LevelName.POWER else "proved"
+            mark = self._mark(level, owner, MarkState.PROVED)
+            self._step("fence", start, result, proof.detail, mark, proof=proof)
+            return
+        detail = "; ".join(tried) or f"its fence plan has no levels; give {host} one"
+        self._write(self._mark(levels[-1] if levels else None, owner, MarkState.OPEN))
+        raise Held(f"fence of {host} not confirmed: {detail}")
+
+    def _prove(self, level: Level, owner: Owner, owner_revision: int) -> Proof:
+        """Carry one level out. Raises NotProved with the reason, and Held, LockLost or Unavailable as everywhere."""
+        host, now = owner.host, self.ports.clock.now
+        match level.level:
+            case LevelName.POWER:
+                method, words = self._power_off(level, owner, owner_revision)
+            case LevelName.STORE_REVOCATION:
+                method, words = self._shut_out(level, owner)
+            case LevelName.WATCHDOG:
+                method, words = self._outwait(level, host)
+            case LevelName.OPERATOR:
+                word = fencing.check_word(self._view(host), self.identity.name, owner)
+                method, words = word.by, f"{word.by} confirmed at {word.time:.0f} that {host} is off: {word.reason}"
+        return Proof(level.level, method, host, now(), words)
+
+    def _power_off(self, level: Level, owner: Owner, owner_revision: int) -> tuple[str, str]:
+        host = owner.host
+        tried: list[str] = []
         for switch in self.ports.switches.get(host, ()):
+            if level.device not in (None, switch.method):
+                continue
+            if tried:
+                # The one before may have taken its time.
+                self._order(level, owner, owner_revision)
             try:
                 words = switch.off(host)
+                self._refresh()
                 status = switch.status(host)
             except Unavailable as why:
                 tried.append(f"{switch.method}: {why}")
                 continue
             if status is Power.OFF:
-                proof = Proof("power", switch.method, host, self.ports.clock.now(), words)
-                self._step("fence", start, "off", words, proof=proof)
-                return
+                return switch.method, words
             tried.append(f"{switch.method}: says {status} after off")
-        detail = "; ".join(tried) or f"no fence device knows {host}"
-        self._step("fence", start, "unknown", detail)
-        raise Held(f"fence of {host} not confirmed: {detail}")
+        device = "no fence device" if level.device is None else f"{level.device} is no fence device that"
+        raise NotProved("; ".join(tried) or f"{device} knows {host}")
+
+    def _shut_out(self, level: Level, owner: Owner) -> tuple[str, str]:
+        """Store and address both taken from the owner. The store is not touched where the address can't be proved."""
+        host = owner.host
+        if level.address_withdrawal is None:
+            raise NotProved("the plan names no address_withdrawal, and a host without files could still answer")
+        if level.address_withdrawal is Withdrawal.AGENT and self._view(host).lease is None:
+            raise NotProved(f"{host} has no live lease, so its agent can confirm nothing")
+        if level.address_withdrawal is Withdrawal.ROUTES:
+            self._routes_withdrawn()
+        self._write(revoke_epoch=owner.epoch)
+        said = [f"{self.identity.store} said nothing"]
+
+        def done() -> tuple[str, str] | None:
+            value = self.ports.coordinator.get(keys.access(self.identity.store, self.identity.name)).value
+            try:
+                words = fencing.revoked_words(None if value is None else Access.from_json(value), owner)
+                if level.address_withdrawal is Withdrawal.ROUTES:
+                    address = self._routes_withdrawn()
+                else:
+                    value = self.ports.coordinator.get(keys.report(host, self.identity.name)).value
+                    report = None if value is None else Report.from_json(value)
+                    address = fencing.stopped_words(self._view(host), report, owner)
+            except NotProved as why:
+                said[:] = [str(why)]
+                return None
+            return self.identity.store, f"{words}; {address}"
+
+        found = self._wait(done, level.timeout)
+        if found is None:
+            raise NotProved(f"{said[0]}, for {level.timeout:.0f} s")
+        return found
+
+    def _routes_withdrawn(self) -> str:
+        if self.ports.addresses is None:
+            raise NotProved("this invoker has no view of the routes")
+        try:
+            return self.ports.addresses.withdrawn(self.identity, self.routes)
+        except Unavailable as why:
+            raise NotProved(str(why)) from why
+
+    def _outwait(self, level: Level, host: str) -> tuple[str, str]:
+        """The lease is over: so long after it the watchdog has reset a host that did not stop by itself."""
+        first = self._view(host)
+        since = self.ports.clock.boottime()
+        dog = fencing.check_watchdog(first, host)
+        needed = dog.timeout + level.margin
+        if needed > level.timeout:
+            raise NotProved(f"the watchdog of {host} needs {needed:.0f} s, the plan gives {level.timeout:.0f} s")
+
+        def over() -> HostView | None:
+            # Asked before the clock is read: what is seen must be at least as old as the time that is counted.
+            passed = self.ports.clock.boottime() - since >= needed
+            view = self._view(host)
+            fencing.check_watchdog(view, host)
+            if view.watchdog_revision != first.watchdog_revision:
+                raise NotProved(f"{host} has taken a lease meanwhile")
+            return view if passed else None
+
+        if self._wait(over, needed + self.timeouts.lock) is None:
+            raise NotProved(f"{host}: time did not pass")
+        return dog.kind, f"{host} lost its lease {needed:.0f} s ago, its {dog.kind} watchdog takes {dog.timeout:.0f} s"
+
+    def _view(self, host: str) -> HostView:
+        return HostView.of(host, self.ports.coordinator.list(keys.host(host)))
+
+    def _order(self, level: Level, owner: Owner, owner_revision: int) -> None:
+        """Right before acting: the order, with run and epoch, in a transaction on our lock and on the owner judged.
+
+        Given again if this host stood still meanwhile: the answer may be older than the lock's life.
+        """
+        while True:
+            begin = self.ports.clock.boottime()
+            self._refresh()
+            order = self._mark(level, owner, MarkState.ORDERED)
+            if not self._write(order, {keys.owner(self.identity.name): owner_revision}):
+                raise Held("the owner record changed meanwhile")
+            if self.ports.clock.boottime() - begin < self.timeouts.lock / 2:
+                return
+
+    def _mark(self, level: Level | None, owner: Owner, state: MarkState) -> dict[str, Json]:
+        if state is MarkState.ORDERED or not self.boot_id:
+            self.boot_id = self._view(owner.host).boot_id
+        name = "" if level is None else str(level.level)
+        now = self.ports.clock.now()
+        mark = Mark(self.run.run, self.identity.name, owner.epoch, name, state, self.boot_id, now)
+        return {keys.fence(owner.host, self.identity.name): mark.to_json()}
 
     def _revoke(self, owner: Owner) -> None:
         if self.identity.kind == stores.KIND:
@@ -318,7 +514,7 @@ class _Course:
         self._step("revoke", start, "ok", said)
 
     def _outlive(self, owner: Owner) -> None:
-        """Only the power switch withdraws a store from its owner. While its lease is over it has not come back."""
+        """Only a fence withdraws a store from its owner. While its lease is over it has not come back."""
         start = self.ports.clock.now()
 
         def over() -> bool | None:
@@ -403,7 +599,8 @@ class _Course:
         assert self.run.to_host is not None
         start = self.ports.clock.now()
         try:
-            said = self.ports.names.publish(self.identity, self.run.to_host, self.run.epoch)
+            primary = is_primary(self.promote, self.identity, self.run.to_host)
+            said = self.ports.names.publish(self.identity, self.run.to_host, self.run.epoch, primary=primary)
         except Unavailable as why:
             self._step("dns", start, "no", str(why))
             raise
@@ -424,12 +621,6 @@ class _Course:
     def _refresh(self) -> None:
         self.ports.coordinator.refresh(self.lock)
         self.refreshed = self.ports.clock.boottime()
-
-    def _confirm(self, owner_revision: int) -> None:
-        """Right before acting: is the lock still ours, and the owner still the one that was judged?"""
-        self._refresh()
-        if self.ports.coordinator.get(keys.owner(self.identity.name)).revision != owner_revision:
-            raise Held("the owner record changed meanwhile")
 
     def _wait[T](self, condition: Callable[[], T | None], timeout: float) -> T | None:
         """Poll until `condition` gives something, None after `timeout` seconds. Keeps the lock alive meanwhile."""
@@ -458,10 +649,18 @@ class _Course:
         self.run = run
         return True
 
-    def _step(self, name: str, start: float, result: str, detail: str = "", **changes: Any) -> None:
-        """Add a finished step to the record and write it."""
+    def _step(
+        self,
+        name: str,
+        start: float,
+        result: str,
+        detail: str = "",
+        puts: Mapping[str, Json] | None = None,
+        **changes: Any,
+    ) -> None:
+        """Add a finished step to the record and write it, with `puts`."""
         step = Step(name, start, self.ports.clock.now(), result, detail)
-        self._write(steps=(*self.run.steps, step), **changes)
+        self._write(puts, steps=(*self.run.steps, step), **changes)
         self._say(step)
 
     def _say(self, step: Step) -> None:
@@ -477,9 +676,14 @@ class _Course:
         )
 
     def _hold(self, why: Exception) -> Run:
-        """Record that the run stopped. Without quorum the record stays RUNNING, which is true: nobody ended it."""
+        """Record that the run stopped. Without quorum the record stays RUNNING, which is true: nobody ended it.
+
+        An owner that was shut out by a level that proved nothing in the end is let in again: it is the owner still.
+        """
         self.ports.log("takeover_held", identity=self.identity.name, run=self.run.run, why=str(why), level="alert")
         now = self.ports.clock.now()
         step = Step("hold", now, now, "held", str(why))
-        self._write(state=RunState.HELD, steps=(*self.run.steps, step))
+        taken_back = self.run.proof is None and not self.revoked_for_good
+        revoke_epoch = 0 if taken_back else self.run.revoke_epoch
+        self._write(state=RunState.HELD, steps=(*self.run.steps, step), revoke_epoch=revoke_epoch)
         return self.run

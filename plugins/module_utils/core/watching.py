@@ -6,20 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import keys
+from . import keys, stores
+from .handover import Handover, interrupted
 from .model import Attempt, Identity, Method, Result, Route, Run, RunState
 from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavailable
+from .requests import Request, granted
+from .returning import Returns, outlasted, without_candidate
 from .schedule import next_route
-from .takeover import Refused, State, Takeover, abandoned, read_state, unfinished
+from .takeover import Refused, State, Takeover, abandoned, left_behind, read_state, unfinished
 from .threshold import Evidence, Threshold, observe, passed
 
 LOOK = 2.0  # seconds between looks at the coordinator (flag, lease, runs) in between rounds
 UNSEEN = 3  # intervals without a round after which what was seen before says nothing any more
+# Seconds; at the least that. A store's partner makes a round every other second, and while a member of the coordinator
+# is dying a single call may outlast three of them.
+UNSEEN_LEAST = 30.0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`interval`: seconds between rounds, 30 to 60. `reset_after`: good rounds in a row that end an outage."""
+    """`interval`: seconds between rounds, 30 to 60. `reset_after`: good rounds in a row that end an outage.
+
+    `archive_after`: seconds of an outage without any candidate after which held mail is returned (R1.10); None: never.
+    """
 
     relay: str
     interval: float
@@ -27,7 +36,17 @@ class Settings:
     threshold: Threshold
     routes: tuple[Route, ...]
     reset_after: int = 2
+    archive_after: float | None = None
     retry: float | None = None  # seconds before a held run is tried again; `interval` if not given
+
+    @property
+    def unseen(self) -> float:
+        """Seconds without a round after which what was seen before says nothing any more."""
+        return max(UNSEEN * self.interval, UNSEEN_LEAST)
+
+    @property
+    def pause(self) -> float:
+        return self.interval if self.retry is None else self.retry
 
 
 def make_round(prober: Prober, identity: Identity, route: Route, methods: Sequence[Method]) -> list[Attempt]:
@@ -47,7 +66,10 @@ def make_round(prober: Prober, identity: Identity, route: Route, methods: Sequen
 
 
 class Watch:
-    """Call `tick` about once a second."""
+    """Call `tick` about once a second.
+
+    `takeover`: None on a relay without the right to fence, which asks other monitors instead (R1.11).
+    """
 
     def __init__(
         self,
@@ -56,11 +78,13 @@ class Watch:
         coordinator: Coordinator,
         prober: Prober,
         queue: RelayQueue,
-        takeover: Takeover,
+        takeover: Takeover | None,
         clock: Clock,
         log: Log,
+        returns: Returns | None = None,
     ) -> None:
         self.identity = identity
+        self.returns = returns
         self.settings = settings
         self.coordinator = coordinator
         self.prober = prober
@@ -77,8 +101,8 @@ class Watch:
         self._observed: float | None = None  # CLOCK_BOOTTIME at which the last round that counts began
         self._down_since: tuple[float, float] | None = None  # `first_down` as it is written, and in CLOCK_BOOTTIME
         self._others: dict[str, tuple[int, float]] = {}  # relay -> revision of its evidence, when that was new here
-        self._done: str | None = None  # the last finished run that this relay knows of; None before the first look
         self._said: tuple[str, str] | None = None
+        self._flushed = 0  # epoch for which this relay's own queue has been tried
 
     def try_now(self) -> None:
         """The next tick makes a round (R1.3: by hand, or because the server came back)."""
@@ -120,6 +144,7 @@ class Watch:
                 detail=a.detail,
                 level=level,
             )
+        counted = False
         try:
             state = read_state(self.coordinator, self.identity.name)
             before = self.evidence
@@ -127,16 +152,17 @@ class Watch:
             # Attempts that were made while the owner changed say nothing about the new one.
             if before is None or before.epoch == evidence.epoch:
                 self._observe(evidence, attempts, begin)
+            counted = True
             self._publish()
         except Unavailable as why:
             # What was seen counts all the same; it is shared with the next round.
-            if self.evidence is not None:
+            if not counted and self.evidence is not None:
                 self._observe(self.evidence, attempts, begin)
             self._tell("coordinator_unreachable", str(why))
 
     def _observe(self, evidence: Evidence, attempts: Sequence[Attempt], begin: float) -> None:
         """Count a round. Times are compared by CLOCK_BOOTTIME: a wall clock may be stepped, a relay may stand still."""
-        longest = UNSEEN * self.settings.interval
+        longest = self.settings.unseen
         if self.clock.boottime() - begin > longest:
             return  # this relay stood still in the middle of it
         if self._observed is not None and begin - self._observed > longest:
@@ -154,7 +180,7 @@ class Watch:
         now = self.clock.boottime()
         if self._observed is None or self._down_since is None or evidence.first_down != self._down_since[0]:
             return None
-        if now - self._observed > UNSEEN * self.settings.interval:
+        if now - self._observed > self.settings.unseen:
             return None
         return passed(evidence, self.settings.threshold, self._down_since[0] + now - self._down_since[1])
 
@@ -172,7 +198,7 @@ class Watch:
         """What this relay wrote before a restart, if that was not too long ago by its own wall clock."""
         evidence, now = Evidence.from_json(value), self.clock.now()
         age = now - float(value["time"])
-        if not 0 <= age <= UNSEEN * self.settings.interval:
+        if not 0 <= age <= self.settings.unseen:
             return Evidence(evidence.epoch)
         boottime = self.clock.boottime()
         self._observed = boottime - age
@@ -200,7 +226,7 @@ class Watch:
             return nothing
         evidence = self._known(state)
         self._hear(state)
-        self._follow(state.run)
+        self._follow(state)
         lease = self.coordinator.get(keys.lease(state.owner.host)).value is not None
         if lease and self._lease_seen is False:
             self.log("server_came_back", identity=self.identity.name, host=state.owner.host)
@@ -209,27 +235,27 @@ class Watch:
         if state.locked_by is not None or self.clock.boottime() < self._retry_takeover:
             return nothing
         reason = self._passed(evidence)
-        if state.inoperable:
+        if self.takeover is not None and interrupted(state):
+            self._ended(Handover.beside(self.takeover).undo())
+        elif state.inoperable:
             self._request("operator: treat as inoperable", state.owner.epoch)
         elif reason is not None and (second := self._second(lease, state)) is not None:
             self._request(f"{reason}; {second}", state.owner.epoch)
+        elif (asked := self._asked(state.owner.epoch, lease)) is not None:
+            self._request(asked, state.owner.epoch)
         elif reason is not None:
+            if left_behind(state):
+                # The owner is back, and all that keeps it from its work is a run that could not go on.
+                self._give_up()
             return "second_evidence_missing", f"{reason}, but {state.owner.host} keeps its lease"
         elif abandoned(state):
             assert state.run is not None
             self._request(f"goes on for {state.run.run}: {state.run.reason}", state.owner.epoch, state.run.automatic)
         elif unfinished(state):
             self._finish()
+        elif left_behind(state) and state.run is not None and state.run.state is RunState.RUNNING:
+            self._give_up()
         return nothing
-
-    def _follow(self, run: Run | None) -> None:
-        """When another relay has finished a takeover, what this one holds goes to the new owner at once, too (R1.7)."""
-        done = run.run if run is not None and run.state is RunState.DONE else self._done or ""
-        before, self._done = self._done, done
-        if before is None or done == before or run is None or run.invoker == self.settings.relay:
-            return
-        count = self.queue.flush(self.identity)
-        self.log("flushed_after", identity=self.identity.name, run=done, invoker=run.invoker, count=count)
 
     def _hear(self, state: State) -> None:
         """When did the other relays write? By this relay's own CLOCK_BOOTTIME: their wall clocks may be wrong."""
@@ -253,20 +279,70 @@ class Watch:
                 return f"{relay} agrees"
         return None
 
+    def _asked(self, epoch: int, lease: bool) -> str | None:
+        """Has a relay without fence rights asked, and do its evidence and the lease, read here and now, bear it out?"""
+        if self.takeover is None:
+            return None
+        value = self.coordinator.get(keys.request(self.identity.name)).value
+        if value is None:
+            return None
+        request = Request.from_json(value)
+        word = self.coordinator.get(keys.evidence(self.identity.name, request.relay)).value
+        fresh = 2 * self.settings.interval
+        return granted(request, word, self.identity.relays, epoch, lease, self.clock.now(), fresh)
+
+    def _follow(self, state: State) -> None:
+        """Another monitor's takeover has ended: what this relay holds goes to the new owner at once, too."""
+        run, owner = state.run, state.owner
+        if self.identity.kind == stores.KIND:
+            return  # nobody holds anything for a store
+        if run is None or owner is None or run.state is not RunState.DONE or run.run != owner.run:
+            return
+        if run.invoker != self.settings.relay and self._flushed != owner.epoch:
+            try:
+                count = self.queue.flush(self.identity)
+                self.log("flush", identity=self.identity.name, epoch=owner.epoch, count=count)
+            except Unavailable as why:
+                self.log("relay_queue_failed", identity=self.identity.name, detail=str(why), level="alert")
+        self._flushed = owner.epoch
+
     def _request(self, reason: str, epoch: int, automatic: bool = True) -> None:
         # Held runs are tried again once a round, not at every look.
-        self._retry_takeover = self.clock.boottime() + (self.settings.retry or self.settings.interval)
+        self._retry_takeover = self.clock.boottime() + self.settings.pause
         self.log("takeover_asked", identity=self.identity.name, reason=reason, epoch=epoch)
+        if self.takeover is None:
+            request = Request(self.settings.relay, reason, epoch, self.clock.now())
+            self.coordinator.put(keys.request(self.identity.name), request.to_json())
+            return
         self._ended(self.takeover.execute(reason, epoch, automatic))
 
     def _finish(self) -> None:
-        self._retry_takeover = self.clock.boottime() + (self.settings.retry or self.settings.interval)
-        self._ended(self.takeover.finish())
+        self._retry_takeover = self.clock.boottime() + self.settings.pause
+        if self.takeover is not None:
+            self._ended(self.takeover.finish())
+
+    def _give_up(self) -> None:
+        self._retry_takeover = self.clock.boottime() + self.settings.pause
+        if self.takeover is not None:
+            self._ended(self.takeover.give_up())
 
     def _ended(self, run: Run) -> None:
         self.log("takeover_ended", identity=run.identity, run=run.run, state=run.state, host=run.to_host)
         self._lease_seen = None
         self.try_now()
+        first_down = None if self.evidence is None else self.evidence.first_down
+        if without_candidate(run) and outlasted(first_down, self.clock.now(), self.settings.archive_after):
+            self._return_mail(run)
+
+    def _return_mail(self, run: Run) -> None:
+        """Nobody can take over, for too long: what was held for that time is archived and goes back (R1.10)."""
+        why = run.steps[-1].detail
+        self.log("archive_and_return", identity=run.identity, run=run.run, why=why, level="alert")
+        try:
+            if self.returns is not None:
+                self.returns.order(self.identity, why)
+        except Unavailable as failed:
+            self.log("archive_and_return_failed", identity=run.identity, detail=str(failed), level="alert")
 
     def _tell(self, event: str, detail: str) -> None:
         """Say a condition once, and again only when it has changed."""

@@ -22,6 +22,8 @@ FILE is /etc/holdfast/agent.yml; (o) marks what may be left out, with its defaul
       store1: {address, members, home, device: /dev/drbd0 (o), minor: 0 (o), root: /srv/store (o)}
     ready: {memory_mb: 24, disk_mb: 100}    # (o) least of both for being a candidate
     drain_file: /etc/holdfast/drain   # (o) while it exists this host takes nothing over
+    watchdog: {device: /dev/watchdog, timeout: 30}   # (o) where the fence plan has that level: this host then stops
+                                      # its identities by itself before its lease ends, or is reset
 
 What to do is decided in core/ownership.py, how it is done stands in instance.py. The main thread alone talks to the
 coordinator; each identity's steps run in a thread of their own, so that one of them can wait for a dead store while the
@@ -49,8 +51,9 @@ from ..adapters.mount import NfsMount
 from ..adapters.nfsd import Clients
 from ..adapters.track import TrackFile
 from ..adapters.units import Units
-from ..core import keys, ownership, stores
-from ..core.model import Access, Identity, Json, Owner, Phase, Readiness, Report, Step
+from ..adapters.watchdog import Guard, Watchdog
+from ..core import fencing, keys, ownership, stores
+from ..core.model import Access, Identity, Json, Owner, Phase, Readiness, Report, Run, Step
 from ..core.ownership import Action
 from ..core.ports import Clock, Entry, Log, Unavailable
 from . import config, service
@@ -78,6 +81,15 @@ class Config:
     limits: Limits
     stores: tuple[StorePlace, ...] = ()
     records: EtcdCoordinator | None = None  # a second connection, for the threads that bring stores up
+    watchdog: WatchdogPlan | None = None
+
+
+@dataclass(frozen=True)
+class WatchdogPlan:
+    """The device, and seconds after which it resets this host."""
+
+    device: str
+    timeout: int
 
 
 def load(file: str) -> Config:
@@ -106,12 +118,22 @@ def load(file: str) -> Config:
         limits=limits,
         stores=tuple(owned),
         records=config.coordinator(top.section("coordinator")) if owned else None,
+        watchdog=_watchdog(top),
     )
     top.done()
     for identity in (*(p.identity for p in places), *(p.identity for p in owned)):
         if made.host not in identity.candidates:
             remedy = f"is no candidate of {identity.name}; remove that identity here"
             raise top.wrong("host", made.host, remedy)
+    return made
+
+
+def _watchdog(top: config.Section) -> WatchdogPlan | None:
+    if "watchdog" not in top.names():
+        return None
+    section = top.section("watchdog")
+    made = WatchdogPlan(section.path("device", "/dev/watchdog"), section.whole("timeout", 30, least=5))
+    section.done()
     return made
 
 
@@ -145,6 +167,13 @@ class Coordinator(Protocol):
     def keepalive(self, lease: int) -> bool: ...
 
 
+class Dog(Protocol):
+    """An armed watchdog (adapters.watchdog.Watchdog)."""
+
+    kind: str
+    timeout: float
+
+
 class Located(Protocol):
     """Where an identity or a store is on this host (instance.Place, store_instance.StorePlace)."""
 
@@ -164,6 +193,8 @@ class Works(Protocol):
 
     def down(self) -> None: ...
 
+    def release(self) -> None: ...
+
     def lost(self) -> str | None: ...
 
     def dead(self) -> str | None: ...
@@ -179,6 +210,21 @@ Spawn = Callable[[Callable[[], None]], None]
 def in_a_thread(work: Callable[[], None]) -> None:
     # A daemon thread: the end of the agent waits for nobody, what is half done is taken up by the next one.
     threading.Thread(target=work, daemon=True).start()
+
+
+def then_awake(wake: threading.Event) -> Spawn:
+    """In a thread; its outcome is told at once, not with the next tick: a planned run waits for it."""
+
+    def spawn(work: Callable[[], None]) -> None:
+        def whole() -> None:
+            try:
+                work()
+            finally:
+                wake.set()
+
+        in_a_thread(whole)
+
+    return spawn
 
 
 class Keeper:
@@ -199,8 +245,14 @@ class Keeper:
         self._stop_due = False
         self._failures = 0
         self._not_before = 0.0
+        self._order = ""  # the last one that was obeyed, or tried to be
         self._next_look = 0.0
         self._address_missing = False
+
+    @property
+    def idle(self) -> bool:
+        """Nothing of this identity is here."""
+        return self.epoch is None and not self._traces
 
     def find(self) -> None:
         """Take over what an agent before this one has left. Raises Unavailable."""
@@ -211,10 +263,10 @@ class Keeper:
         elif found.traces:
             self._log("traces", identity=self.name, traces=found.traces, level="warning")
 
-    def act(self, action: Action, owner: Owner | None, sure: bool) -> None:
+    def act(self, action: Action, owner: Owner | None, sure: bool, run: Run | None = None) -> None:
         """`sure`: the coordinator has just been read. Returns at once."""
         if self._busy is not None:
-            if self._busy is Action.START and action is Action.STOP:
+            if self._busy is Action.START and action in (Action.STOP, Action.RELEASE):
                 self._cancel.set()
             elif self._busy is Action.KEEP and action is Action.STOP:
                 self._stop_due = True
@@ -223,14 +275,26 @@ class Keeper:
             # A standstill is told once only: a look that was under way meanwhile must not swallow it.
             self._stop_due = False
             action = Action.STOP
-        if self._clock.boottime() < self._not_before:
+        if action is Action.RELEASE and run is not None and self._released(run):
+            return
+        # Starts that failed put off the next one, not an order to hand it over.
+        ordered = action is Action.RELEASE and run is not None and run.run != self._order
+        if self._clock.boottime() < self._not_before and not ordered:
             return
         if action is Action.START and owner is not None:
             self._up(owner.epoch, "owner")
+        elif action is Action.RELEASE and run is not None:
+            self._order = run.run
+            self._log("release", identity=self.name, epoch=run.release_epoch, run=run.run, to=run.to_host)
+            self._work(Action.STOP, lambda: self._stop(order=run))
         elif action is Action.STOP or (action is Action.WAIT and sure and self._traces):
             self._work(Action.STOP, self._stop)
         elif action is Action.KEEP:
             self._look()
+
+    def _released(self, run: Run) -> bool:
+        """Is that very order carried out? What an earlier run was told says nothing about this one."""
+        return self.report is not None and (self.report.phase, self.report.run) == (Phase.STOPPED, run.run)
 
     def _work(self, action: Action, work: Callable[[], None]) -> None:
         self._busy = action
@@ -281,12 +345,18 @@ class Keeper:
         seconds = round(self._clock.boottime() - begin, 3)
         self._log("running", identity=self.name, epoch=epoch, seconds=seconds)
 
-    def _stop(self, failed: Report | None = None) -> None:
-        """Everything off. `failed`: what to report if this cleans up behind a start that failed."""
-        epoch = self.epoch or 0
+    def _stop(self, failed: Report | None = None, order: Run | None = None) -> None:
+        """Everything off. `failed`: what to report if this cleans up behind a start that failed.
+
+        `order`: the planned run that asked for it; only when all is down does the report name it.
+        """
+        epoch = self.epoch or 0 if order is None else order.release_epoch
         self._log("stop", identity=self.name, epoch=epoch)
         try:
-            self._works.down()
+            if order is None:
+                self._works.down()
+            else:
+                self._works.release()
         except (Unavailable, OSError) as why:
             self._log("stop_failed", identity=self.name, epoch=epoch, detail=str(why), level="error")
             self._put_off()
@@ -300,8 +370,9 @@ class Keeper:
             self.report = dataclasses.replace(failed, phase=Phase.FAILED, time=self._clock.now())
         else:
             self._failures = 0
-            self.report = Report(self.host, epoch, Phase.STOPPED, self._clock.now())
-            self._log("stopped", identity=self.name, epoch=epoch)
+            told = "" if order is None else order.run
+            self.report = Report(self.host, epoch, Phase.STOPPED, self._clock.now(), run=told)
+            self._log("stopped", identity=self.name, epoch=epoch, run=told or None)
 
     def _put_off(self) -> None:
         first, most = BACK_OFF
@@ -342,6 +413,11 @@ def _round(step: Step) -> float:
     return round((step.end or step.start) - step.start, 3)
 
 
+def _run(entries: Mapping[str, Entry], keeper: Keeper) -> Run | None:
+    value = entries[keys.takeover(keeper.name)].value
+    return None if value is None else Run.from_json(value)
+
+
 class Agent:
     """Call `tick` about once a second."""
 
@@ -356,9 +432,13 @@ class Agent:
         boot_id: str,
         clock: Clock,
         log: Log,
+        stops_alone: bool = False,
     ) -> None:
         self._host = host
         self._ttl = lease_ttl
+        self._stops_alone = stops_alone
+        self.dog: Dog | None = None  # set before the first tick
+        self._lease_end = clock.boottime()
         self._keepers = keepers
         self._coordinator = coordinator
         self._reasons = reasons
@@ -397,14 +477,17 @@ class Agent:
         """Keep the lease, then read all that decides, in one call."""
         if self._lease is not None and self._clock.boottime() >= self._renew_at:
             # The next renewal is counted from the sending of this one.
-            renew_at = self._clock.boottime() + self._ttl / 3
-            if not self._coordinator.keepalive(self._lease):
+            sent = self._clock.boottime()
+            if self._coordinator.keepalive(self._lease):
+                self._lease_end = sent + self._ttl
+            else:
                 self._log("lease_lost", host=self._host, level="warning")
                 self._lease = None
-            self._renew_at = renew_at
+            self._renew_at = sent + self._ttl / 3
         wanted = [keys.lease(self._host)]
         for keeper, place in self._keepers:
             wanted += [keys.owner(keeper.name), self._access_key(place), keys.report(self._host, keeper.name)]
+            wanted.append(keys.takeover(keeper.name))
         entries = self._coordinator.read(wanted)
         lease = entries[keys.lease(self._host)].value
         if self._lease is None or lease is None or lease.get("boot_id") != self._boot_id:
@@ -412,10 +495,18 @@ class Agent:
         return entries
 
     def _take_lease(self) -> None:
-        self._renew_at = self._clock.boottime() + self._ttl / 3
-        self._lease = self._coordinator.grant(self._ttl)
+        sent = self._clock.boottime()
+        self._renew_at = sent + self._ttl / 3
+        self._lease = None
+        lease = self._coordinator.grant(self._ttl)
         value = {"host": self._host, "boot_id": self._boot_id, "since": self._since}
-        self._coordinator.put(keys.lease(self._host), value, self._lease)
+        self._coordinator.put(keys.lease(self._host), value, lease)
+        # Behind the lease and before it is relied on (core/fencing.py, Watchdog).
+        kind, timeout = ("", 0.0) if self.dog is None else (self.dog.kind, self.dog.timeout)
+        armed, now = self.dog is not None, self._clock.now()
+        record = fencing.Watchdog(self._boot_id, armed, kind, timeout, now, self._stops_alone)
+        self._coordinator.put(keys.watchdog(self._host), record.to_json())
+        self._lease, self._lease_end = lease, sent + self._ttl
         self._log("lease_taken", host=self._host, seconds=self._ttl)
 
     def _access_key(self, place: Located) -> str:
@@ -425,8 +516,9 @@ class Agent:
         return keys.access(place.identity.store, place.identity.name)
 
     def _decide(self, keeper: Keeper, place: Located, entries: Mapping[str, Entry] | None, gap: float) -> None:
-        owner = access = None
+        owner = access = run = None
         if entries is not None:
+            run = _run(entries, keeper)
             owner_value = entries[keys.owner(keeper.name)].value
             access_value = entries[self._access_key(place)].value
             owner = None if owner_value is None else Owner.from_json(owner_value)
@@ -434,8 +526,19 @@ class Agent:
                 access = stores.as_access(owner, stores.parse(access_value))
             else:
                 access = None if access_value is None else Access.from_json(access_value)
-        action = ownership.decide(self._host, owner, access, keeper.epoch, entries is not None, gap, self._ttl)
-        keeper.act(action, owner, entries is not None)
+        left = self._lease_end - self._clock.boottime() if self._stops_alone else None
+        action = ownership.decide(
+            self._host, owner, access, keeper.epoch, entries is not None, gap, self._ttl, left, run=run
+        )
+        keeper.act(action, owner, entries is not None, run)
+
+    def safe(self) -> bool:
+        """For the watchdog's guard, in a thread of its own: is this host's word still good, or is nothing here?"""
+        return self.idle or self._clock.boottime() < self._lease_end
+
+    @property
+    def idle(self) -> bool:
+        return all(keeper.idle for keeper, _ in self._keepers)
 
     def _tell(self, entries: Mapping[str, Entry]) -> None:
         """Reports that the coordinator does not have, for whatever reason; now and then what this host is ready for."""
@@ -478,7 +581,7 @@ def start(file: str, settings: Config) -> None:
             key = f"identities.{place.identity.name}.probe.password_file"
             raise config.ConfigError(f"{file}: {key} is {place.probe_password_file!r}: no such file; write it")
     clock, log = SystemClock(), LineLog()
-    units = Units()
+    units, wake = Units(), threading.Event()
     machinery: list[Works] = []
     for place in settings.places:
         mount = NfsMount(place.source, place.mount)
@@ -492,7 +595,7 @@ def start(file: str, settings: Config) -> None:
         machinery.append(StoreInstance(settings.host, owned, *parts, TrackFile(name), clock, log))
     keepers = []
     for works in machinery:
-        keeper = Keeper(settings.host, works, clock, log)
+        keeper = Keeper(settings.host, works, clock, log, then_awake(wake))
         keeper.find()
         keepers.append((keeper, works.place))
     pulse = machine.Pulse()
@@ -512,11 +615,33 @@ def start(file: str, settings: Config) -> None:
         machine.boot_id(),
         clock,
         log,
+        settings.watchdog is not None,
     )
-    wake = threading.Event()
+    guard = None if settings.watchdog is None else _guard(settings.watchdog, agent, log)
     etcd = settings.coordinator
+
+    def close() -> None:
+        if guard is not None:
+            guard.close(agent.idle)
+        etcd.close()
+
+    # The same event that the keepers set.
     ChangeWatch(etcd.endpoints, etcd.tls, (keys.IDENTITIES, keys.STORES), wake).start()
-    service.run(agent.tick, settings.tick, etcd.close, wake=wake)
+    service.run(agent.tick, settings.tick, close, wake=wake)
+
+
+def _guard(plan: WatchdogPlan, agent: Agent, log: Log) -> Guard | None:
+    """A host without a watchdog works on: it stops by itself, and the level proves nothing against it."""
+    try:
+        dog = Watchdog(plan.device, plan.timeout)
+    except Unavailable as why:
+        log("watchdog", armed=False, detail=str(why), level="alert")
+        return None
+    agent.dog = dog
+    log("watchdog", armed=True, kind=dog.kind, seconds_to_reset=dog.timeout)
+    guard = Guard(dog, agent.safe, log)
+    guard.start()
+    return guard
 
 
 def prepare(file: str) -> Callable[[], None]:

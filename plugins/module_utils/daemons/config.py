@@ -114,6 +114,15 @@ class Section:
         for n, entry in enumerate(value):
             yield Section(self.file, f"{self._path(name)}[{n}]", entry)
 
+    def value(self, name: str, default: object = _MISSING) -> Any:
+        """As it stands; the caller checks it."""
+        return self._take(name, default)
+
+    def values(self, name: str, default: object = _MISSING) -> dict[str, Any]:
+        """A mapping whose values the caller checks."""
+        whole = self.section(name, default)
+        return {key: whole._take(key, _MISSING) for key in whole._data}
+
     def names(self) -> tuple[str, ...]:
         return tuple(self._data)
 
@@ -131,6 +140,8 @@ class Section:
 
 def identity(name: str, section: Section) -> Identity:
     """The keys that every daemon's file has for an identity. `done` is left to the caller, who may know more."""
+    for of_the_relays in ("placement", "promote", "no_candidate"):
+        section.value(of_the_relays, None)
     return Identity(
         name=name,
         address=section.text("address"),

@@ -30,6 +30,7 @@ MARKS = Path("/run/holdfast/running")
 MOUNT_WITHIN = 40.0
 ADDRESS_WITHIN = 15.0
 VERIFY_WITHIN = 30.0
+SETTLE_WITHIN = 5.0
 POLL = 0.25
 
 DEAD = {"inactive", "failed"}  # any other state is on its way to one of them or to `active`
@@ -117,6 +118,9 @@ class Instance:
             self._clock.sleep(POLL)
 
     def _attach(self, cancel: Cancel) -> str:
+        # Keepalived takes a second for the address, and until something listens there a refused connection sends mail
+        # to the relay sooner than one that nobody answers. So it is told first.
+        self._track.write(True)
         why = ""
 
         def mounted() -> str | None:
@@ -143,7 +147,6 @@ class Instance:
 
     def _raise_address(self, cancel: Cancel) -> str:
         address = self.place.identity.address
-        self._track.write(True)
         said = self._until(lambda: address if machine.has_address(address) else None, ADDRESS_WITHIN, cancel)
         if said is None:
             raise Unavailable(f"keepalived did not put {address} on within {ADDRESS_WITHIN:g} s; see its journal")
@@ -218,6 +221,22 @@ class Instance:
         attempt(self._mount.unmount)
         if errors:
             raise Unavailable("; ".join(errors))
+
+    def release(self) -> None:
+        """Down for another host to go on at once: nobody is left waiting, and nothing is delivered twice by it.
+
+        Whoever is connected sees the end of the connection, which he does not once the address is gone: he would wait
+        for an answer until his own time-out. Deliveries into mailboxes end before the mailbox server does: one that is
+        cut off behind its writing is made again by the next owner.
+        """
+        dovecot, postfix = self.place.units
+        # What fails here is tried again by `down`, which tells it.
+        with contextlib.suppress(Unavailable):
+            self._units.stop((postfix,))
+            socket = f"/run/dovecot-{self.place.identity.name}/lmtp"
+            self._until(lambda: None if machine.connections(socket) else "none", SETTLE_WITHIN, lambda: False)
+            self._units.stop((dovecot,))
+        self.down()
 
     # --- looking -----------------------------------------------------------------------------------------------
 

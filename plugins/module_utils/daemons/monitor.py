@@ -16,6 +16,7 @@ from ..adapters.log import LineLog
 from ..core.watching import Watch
 from . import service
 from .config import main as config_main
+from .fences import Invoker
 from .wiring import build, load
 
 FILE = "/etc/holdfast/monitor.yml"
@@ -32,7 +33,11 @@ def start(file: str) -> Callable[[], None]:
         for name in config.identities:
             p = build(config, name, log)
             p.queue.use_route([p.identity], config.routes[0])
-            watches.append(Watch(p.identity, p.settings, p.coordinator, p.prober, p.queue, p.takeover, p.clock, log))
+            # Without the right to fence it asks another host's monitor (R1.11).
+            takeover = p.takeover if config.invoker is Invoker.SELF else None
+            watches.append(
+                Watch(p.identity, p.settings, p.coordinator, p.prober, p.queue, takeover, p.clock, log, p.returns)
+            )
 
         def now(number: int, frame: FrameType | None) -> None:
             for watch in watches:

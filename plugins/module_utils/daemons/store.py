@@ -33,13 +33,17 @@ from ..adapters.etcd import EtcdCoordinator
 from ..adapters.etcd_watch import ChangeWatch
 from ..adapters.log import LineLog
 from ..adapters.nfsd import Clients, Exports, options
-from ..core import access, keys
+from ..adapters.nft import Firewall
+from ..core import access, dropping, keys
 from ..core.access import Wanted
+from ..core.fencing import HostView
 from ..core.model import Access, Identity, Owner, Run
 from ..core.ports import Clock, Entry, Log, Unavailable
 from . import config, service
 
 FILE = "/etc/holdfast/store.yml"
+
+LOOK_EVERY = 60.0  # seconds between looks at what the firewall holds
 
 
 @dataclass(frozen=True)
@@ -106,19 +110,30 @@ class Store:
     """Call `tick` about once a second."""
 
     def __init__(
-        self, settings: Config, coordinator: Reader, exports: Exports, clients: Clients, clock: Clock, log: Log
+        self,
+        settings: Config,
+        coordinator: Reader,
+        exports: Exports,
+        clients: Clients,
+        clock: Clock,
+        log: Log,
+        firewall: Firewall | None = None,
     ) -> None:
         self._settings = settings
         self._coordinator = coordinator
         self._exports = exports
         self._clients = clients
+        self._firewall = firewall
+        self._views: dict[str, HostView] = {}
+        self._dropped: tuple[str, ...] = ()  # hosts
+        self._look_at = 0.0
         self._clock = clock
         self._log = log
         self._settled: set[str] = set()  # identities of which this process has made sure once
         self._said: dict[str, str] = {}
 
     def tick(self) -> bool:
-        """Whether the coordinator was read, and so everything tried that it asks for."""
+        """Whether the coordinator was read and the firewall is as that asks for; then the rest was tried, too."""
         try:
             states = self._read()
         except Unavailable as why:
@@ -128,24 +143,30 @@ class Store:
         self._tell("coordinator", "coordinator_reached", "")
         identities = self._settings.identities
         wanted = {n: access.decide(identities[n], s.owner, s.run) for n, s in states.items()}
+        # Dropped before unexported: what is on its way meets a closed door, not a half-open one.
+        closed = self._attempt("firewall", "firewall_set", functools.partial(self._drop, states, wanted))
         self._attempt("exports", "strangers_removed", self._remove_strangers)
         for name, state in states.items():
             self._attempt(name, "settled", functools.partial(self._settle, name, state, wanted))
-        return True
+        return closed
 
-    def _attempt(self, name: str, event: str, act: Callable[[], None]) -> None:
-        """What fails is told once and tried again with the next tick."""
+    def _attempt(self, name: str, event: str, act: Callable[[], None]) -> bool:
+        """Whether it was done. What fails is told once and tried again with the next tick."""
         try:
             act()
             self._tell(name, event, "")
+            return True
         except (Unavailable, NotYet) as why:
             self._tell(name, f"not_{event}", str(why))
         except OSError as why:
             self._tell(name, f"not_{event}", f"{why.filename}: {why.strerror}")
+        return False
 
     def _read(self) -> dict[str, State]:
         names = {n: self._keys(n) for n in self._settings.identities}
-        entries = self._coordinator.read([key for some in names.values() for key in some])
+        hosts = {h: self._host_keys(h) for h in self._settings.hosts}
+        entries = self._coordinator.read([key for some in (*names.values(), *hosts.values()) for key in some])
+        self._views = {h: HostView.of(h, {key: entries[key] for key in some}) for h, some in hosts.items()}
 
         def state(name: str) -> State:
             owner, run, access = (entries[key].value for key in names[name])
@@ -159,6 +180,26 @@ class Store:
 
     def _keys(self, name: str) -> tuple[str, str, str]:
         return keys.owner(name), keys.takeover(name), keys.access(self._settings.store, name)
+
+    def _host_keys(self, host: str) -> tuple[str, ...]:
+        return keys.lease(host), keys.watchdog(host), *(keys.fence(host, n) for n in self._settings.identities)
+
+    def _drop(self, states: Mapping[str, State], wanted: Mapping[str, Wanted]) -> None:
+        """The firewall drops the hosts that were shut out and may still run; what it holds is checked now and then."""
+        if self._firewall is None:
+            return
+        owners, runs = {n: s.owner for n, s in states.items()}, {n: s.run for n, s in states.items()}
+        admitted = [w.admit for w in wanted.values() if w.admit is not None]
+        hosts = dropping.to_drop(self._settings.identities.values(), owners, runs, self._views, admitted)
+        if hosts == self._dropped and self._clock.boottime() < self._look_at:
+            return
+        # Until it is certain what is dropped, nothing is said to be.
+        before, self._dropped = self._dropped, ()
+        addresses = frozenset(a for h in hosts for a in self._settings.hosts.get(h, ()))
+        if self._firewall.dropped() != addresses or self._firewall.connected(addresses):
+            self._firewall.drop(addresses)
+            self._log("firewall", dropped=hosts or "none", before=before or None)
+        self._dropped, self._look_at = hosts, self._clock.boottime() + LOOK_EVERY
 
     def _tell(self, about: str, event: str, detail: str) -> None:
         """Say a condition when it changes. Without detail all is well, which is worth a line only after a bad one."""
@@ -187,7 +228,9 @@ class Store:
         there = {client for exported, client in self._exports.table() if exported == path}
         admitted = set(self._settings.hosts.get(want.admit, ())) if want.admit is not None else set()
         done = state.access
+        dropped = tuple(h for h in want.expire if h in self._dropped)
         as_wanted = done is not None and (done.epoch, done.run, done.admitted) == (want.epoch, want.run, want.admit)
+        as_wanted = as_wanted and done is not None and done.dropped == dropped
         if as_wanted and there == admitted and name in self._settled:
             return
         for client in sorted(there - admitted):
@@ -197,7 +240,7 @@ class Store:
             expired = self._expire(name, state, wanted)
         if want.admit is not None:
             self._grant(name, want.admit, there if name in self._settled else set(), state)
-        record = Access(want.epoch, want.run, want.admit, self._clock.now(), expired)
+        record = Access(want.epoch, want.run, want.admit, self._clock.now(), expired, dropped)
         if not as_wanted:
             self._coordinator.put(keys.access(self._settings.store, name), record.to_json())
         self._settled.add(name)
@@ -209,6 +252,7 @@ class Store:
             admitted=want.admit or "none",
             withdrawn=sorted(there - admitted) or None,
             expired=expired or None,
+            dropped=dropped or None,
         )
 
     def _expire(self, name: str, state: State, wanted: Mapping[str, Wanted]) -> tuple[str, ...]:
@@ -262,8 +306,9 @@ class Store:
 
 def start(settings: Config) -> None:
     clock = SystemClock()
-    store = Store(settings, settings.coordinator, Exports(), Clients(clock), clock, LineLog())
-    # The agent puts the store's address on once this daemon says that it is up: then the exports are what they must be.
+    store = Store(settings, settings.coordinator, Exports(), Clients(clock), clock, LineLog(), Firewall(clock))
+    # The agent puts the store's address on once this daemon says that it is up: then exports and firewall are what they
+    # must be.
     while not store.tick():
         clock.sleep(settings.tick)
 

@@ -252,6 +252,10 @@ class StoreInstance:
             raise Unavailable("; ".join(errors))
         epoch_file(self._name, self._epochs).unlink(missing_ok=True)
 
+    def release(self) -> None:
+        """Down for the partner to go on. NFS clients only wait, so there is nobody to see off."""
+        self.down()
+
     def _demote(self) -> None:
         if self._drbd.state().primary:
             self._drbd.secondary()

@@ -31,10 +31,11 @@ from ..adapters.nfs_probe import NfsProber
 from ..core.model import Identity, Method, Route
 from ..core.pairing import Pairing
 from ..core.ports import Coordinator, Log, PowerSwitch
-from ..core.takeover import Ports, Takeover
+from ..core.takeover import Ports, Takeover, Timeouts
 from ..core.threshold import Threshold
 from ..core.watching import Settings, Watch
 from . import config, service, wiring
+from .fences import Devices, Invoker
 from .store_instance import place
 
 FILE = "/etc/holdfast/store-monitor.yml"
@@ -44,7 +45,7 @@ TICK = 1.0  # seconds
 class NoMail:
     """A store has neither names in DNS nor a relay: a run of a store asks for none of this."""
 
-    def publish(self, identity: Identity, owner: str, epoch: int) -> str:
+    def publish(self, identity: Identity, owner: str, epoch: int, *, primary: bool = True) -> str:
         raise AssertionError(f"{identity.name} is a store")
 
     def waiting(self, identity: Identity) -> int:
@@ -75,6 +76,7 @@ class Config:
     hourly_limit: int
     coordinator: EtcdCoordinator
     pairs: tuple[Pair, ...]
+    lock: int
     switches: Callable[[], Mapping[str, Sequence[PowerSwitch]]]
 
 
@@ -92,6 +94,9 @@ def load(path: str) -> Config:
             )
         )
         one.done()
+    devices = Devices(s)
+    if devices.invoker is not Invoker.SELF:
+        raise s.wrong("invoker", str(devices.invoker), "nobody but its partner takes a store over; remove this key")
     made = Config(
         host=s.text("host"),
         interval=s.number("interval", 2.0, least=0.5),
@@ -99,7 +104,8 @@ def load(path: str) -> Config:
         hourly_limit=s.whole("hourly_limit", 2),
         coordinator=config.coordinator(s.section("coordinator")),
         pairs=tuple(pairs),
-        switches=wiring.switches(s),
+        lock=devices.lock,
+        switches=devices.switches,
     )
     s.done()
     for pair in made.pairs:
@@ -155,7 +161,10 @@ def pairing(settings: Config, pair: Pair, log: Log) -> Pairing:
     ports = Ports(
         settings.coordinator, settings.switches(), NfsProber(clock), mail, mail, clock, log, wiring.new_run_id
     )
-    takeover = Takeover(pair.identity, settings.host, (pair.route,), ports, hourly_limit=settings.hourly_limit)
+    # Without a plan of its own: power, then an operator's word, and nothing else counts against a store.
+    takeover = Takeover(
+        pair.identity, settings.host, (pair.route,), ports, Timeouts(lock=settings.lock), settings.hourly_limit
+    )
     prober = NfsProber(clock, pair.partner_address)
     coordinator = cast(Coordinator, Seldom(settings.coordinator))
     return Pairing(Watch(pair.identity, watched, coordinator, prober, mail, takeover, clock, log))

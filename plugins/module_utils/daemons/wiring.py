@@ -3,13 +3,14 @@
 host, interval, methods, threshold {attempts, seconds}, reset_after, hourly_limit
 routes [{name, bind_address, gateway}], identities {I: {…, probe_recipient}}
 coordinator {endpoints, ca, cert, key, timeout}
-fence_devices {NAME: {address, port, user, hosts, timeout, host_key, client_key_file}}
+fence_devices, fence_plan, sites, placement, promote, no_candidate: see fences.py
 dns {server, port, zones, key_name, algorithm, secret_file, ttl, relay_names}
 relay {config_dir, transport, syslog_name, deliver_timeout}, probe {port, connect_timeout, timeout, ca}
 """
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import uuid
 from collections.abc import Callable, Mapping
@@ -20,18 +21,22 @@ from ..adapters import smtp
 from ..adapters.clock import SystemClock
 from ..adapters.dns import DnsUpdate
 from ..adapters.etcd import EtcdCoordinator
+from ..adapters.held_mail import OrderFiles
 from ..adapters.log import LineLog
 from ..adapters.postfix import PostfixQueue
-from ..adapters.power import SshPowerSwitch
 from ..adapters.prober import RelayProber
 from ..adapters.topology import Topology
 from ..core.checks import INTERVAL
+from ..core.fencing import FencePlan
 from ..core.model import Identity, Method, Route
+from ..core.placement import ranked
 from ..core.ports import Clock, Log, PowerSwitch
-from ..core.takeover import Ports, Takeover
+from ..core.takeover import Ports, Takeover, Timeouts
 from ..core.threshold import Threshold
 from ..core.watching import Settings
+from . import fences
 from .config import ConfigError, Section, coordinator, identity
+from .fences import Devices, Endings, Invoker
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,12 @@ class Config:
     hourly_limit: int
     routes: tuple[Route, ...]
     identities: Mapping[str, Identity]
+    endings: Mapping[str, Endings]
     recipients: Mapping[str, str]
     coordinator: EtcdCoordinator
+    invoker: Invoker
+    fence_plan: FencePlan
+    lock: int
     switches: Callable[[], dict[str, list[PowerSwitch]]]
     names: Callable[[], DnsUpdate]
     relay: RelayInstance
@@ -80,12 +89,17 @@ def load(path: str) -> Config:
         raise s.wrong("methods", list(named), f"name some of {', '.join(Method)}") from None
     if not methods:
         raise s.wrong("methods", [], f"name some of {', '.join(Method)}")
-    identities, recipients = {}, {}
+    identities, recipients, endings = {}, {}, {}
+    all_endings, sites = Endings(s), {key: str(value) for key, value in s.values("sites", {}).items()}
     for name, one in s.sections("identities"):
-        identities[name] = identity(name, one)
+        endings[name] = Endings(one, all_endings)
+        found = identity(name, one)
+        order = ranked(found, endings[name].placement, sites, s.text("host"))
+        identities[name] = dataclasses.replace(found, candidates=order)
         recipients[name] = one.text("probe_recipient")
         one.done()
     probe, relay = s.section("probe", {}), s.section("relay", {})
+    devices = Devices(s)
     config = Config(
         host=s.text("host"),
         interval=interval,
@@ -95,9 +109,13 @@ def load(path: str) -> Config:
         hourly_limit=s.whole("hourly_limit", 2),
         routes=_routes(s),
         identities=identities,
+        endings=endings,
         recipients=recipients,
         coordinator=coordinator(s.section("coordinator")),
-        switches=switches(s),
+        invoker=devices.invoker,
+        fence_plan=fences.plan(s, devices),
+        lock=devices.lock,
+        switches=devices.switches,
         names=_names(s.section("dns")),
         relay=RelayInstance(
             relay.path("config_dir", "/etc/postfix"),
@@ -135,30 +153,6 @@ def _routes(s: Section) -> tuple[Route, ...]:
     return tuple(found)
 
 
-def switches(s: Section) -> Callable[[], dict[str, list[PowerSwitch]]]:
-    """Host to the devices that can fence it, in the order of the file."""
-    devices = []
-    for name, d in s.sections("fence_devices"):
-        file, hosts = d.path("client_key_file"), d.texts("hosts")
-        words = (d.text("address"), d.whole("port", 22), d.text("user"), d.text("host_key"))
-        devices.append((d, name, hosts, file, words, d.number("timeout", 20.0, least=1)))
-        d.done()
-
-    def make() -> dict[str, list[PowerSwitch]]:
-        found: dict[str, list[PowerSwitch]] = {}
-        for d, name, hosts, file, (address, port, user, host_key), timeout in devices:
-            try:
-                key = Path(file).read_text()
-                switch = SshPowerSwitch(name, address, port, user, host_key, key, timeout)
-            except (OSError, ValueError) as why:
-                raise d.wrong("client_key_file", file, f"{why}; deploy the role monitor") from None
-            for host in hosts:
-                found.setdefault(host, []).append(switch)
-        return found
-
-    return make
-
-
 def _names(d: Section) -> Callable[[], DnsUpdate]:
     server, port, zones = d.text("server"), d.whole("port", 53), d.texts("zones")
     key_name, file, algorithm = d.text("key_name"), d.path("secret_file"), d.text("algorithm", "hmac-sha256")
@@ -187,6 +181,7 @@ class Parts:
     takeover: Takeover
     clock: Clock
     log: Log
+    returns: OrderFiles
 
 
 def new_run_id() -> str:
@@ -222,11 +217,28 @@ def build(config: Config, name: str, log: Log | None = None) -> Parts:
         timeouts=config.probe_timeouts,
     )
     settings = Settings(
-        config.host, config.interval, config.methods, config.threshold, config.routes, config.reset_after
+        config.host,
+        config.interval,
+        config.methods,
+        config.threshold,
+        config.routes,
+        config.reset_after,
+        config.endings[name].archive_after,
     )
-    ports = Ports(client, config.switches(), attempts, config.names(), queue, clock, log, new_run_id)
-    takeover = Takeover(one, config.host, config.routes, ports, hourly_limit=config.hourly_limit)
-    return Parts(one, settings, client, attempts, queue, takeover, clock, log)
+    topology = Topology(clock)
+    ports = Ports(client, config.switches(), attempts, config.names(), queue, clock, log, new_run_id, topology)
+    takeover = Takeover(
+        one,
+        config.host,
+        config.routes,
+        ports,
+        Timeouts(lock=config.lock),
+        config.hourly_limit,
+        config.fence_plan,
+        config.endings[name].promote,
+    )
+    orders = OrderFiles(Path(config.relay.transport).with_name("return"))
+    return Parts(one, settings, client, attempts, queue, takeover, clock, log, orders)
 
 
 __all__ = ["Config", "ConfigError", "Parts", "build", "load"]

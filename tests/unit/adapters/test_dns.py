@@ -70,6 +70,16 @@ def test_relays_are_asked_in_their_order() -> None:
     assert said == {"10 mx.alpha.example.", "20 relay2.alpha.example.", "30 relay1.alpha.example."}
 
 
+def test_records_while_the_relays_carry_the_mail() -> None:
+    def exchanges(names: dict[str, str]) -> list[str]:
+        found = records(IDENTITY, "mail2", 4, names, primary=False)
+        return sorted(r.to_text() for (_, kind), values in found.items() if kind.name == "MX" for r in values)
+
+    assert exchanges(NAMES) == ["20 relay2.alpha.example."] * len(DOMAINS)
+    assert exchanges({}) == ["10 mx.alpha.example."] * len(DOMAINS), "mail must go somewhere"
+    assert len(records(IDENTITY, "mail2", 4, NAMES, primary=False)) == len(records(IDENTITY, "mail2", 4, NAMES))
+
+
 @pytest.mark.parametrize(("secret", "algorithm"), [("no base64!", "hmac-sha256"), (SECRET, "rot13")])
 def test_a_key_that_is_none(secret: str, algorithm: str) -> None:
     with pytest.raises(ValueError, match="dns"):

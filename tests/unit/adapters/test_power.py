@@ -63,6 +63,18 @@ def test_off_and_status() -> None:
     assert server.commands == ["status mail1", "off mail1", "status mail1", "status mail1"]
 
 
+def test_on() -> None:
+    server = switch(rack("off"))
+    with serve(server) as port:
+        assert client(port).on("mail1") == "mail1 on"  # type: ignore[attr-defined]
+        assert client(port).status("mail1") is Power.ON
+    with (
+        serve(switch(lambda command: ("mail1 off\n", 0))) as port,
+        pytest.raises(Unavailable, match="'mail1 off' to on"),
+    ):
+        client(port).on("mail1")  # type: ignore[attr-defined]
+
+
 def test_key_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text(CLIENT_TEXT)

@@ -6,7 +6,21 @@ from collections.abc import Callable
 
 import pytest
 from holdfast.core import keys, ownership, stores
-from holdfast.core.model import Attempt, Identity, Method, Owner, Phase, Readiness, Report, Result, Route, Run, RunState
+from holdfast.core.fencing import ConfirmedOff, FencePlan, Level, LevelName, Watchdog, Withdrawal
+from holdfast.core.model import (
+    Access,
+    Attempt,
+    Identity,
+    Method,
+    Owner,
+    Phase,
+    Readiness,
+    Report,
+    Result,
+    Route,
+    Run,
+    RunState,
+)
 from holdfast.core.ownership import Action
 from holdfast.core.pairing import Pairing
 from holdfast.core.ports import Unavailable
@@ -182,13 +196,13 @@ class Pair:
         self._runs += 1
         return f"run-{self._runs}"
 
-    def takeover(self, host: str = "b") -> Takeover:
+    def takeover(self, host: str = "b", plan: FencePlan | None = None) -> Takeover:
         switches = {"a": [self.switch], "b": [self.switch]}
         nothing: object = object()  # a run that asked for names or a queue would fail
         ports = Ports(
             self.coordinator, switches, self, nothing, nothing, self.clock, self.log, self.new_id  # type: ignore[arg-type]
         )  # fmt: skip
-        return Takeover(S, host, (ROUTE,), ports, Timeouts(start=20, verify=5))
+        return Takeover(S, host, (ROUTE,), ports, Timeouts(start=20, verify=5), plan=plan)
 
     def pairing(self, host: str = "b") -> Pairing:
         watched = Settings(host, 2.0, (Method.PROBE,), Threshold(None, 5), (ROUTE,), reset_after=1, retry=15)
@@ -304,6 +318,80 @@ def test_a_fence_that_is_not_confirmed_changes_nothing() -> None:
     pair.clock.sleep(20)
     assert pair.takeover().execute("test", 1).state is RunState.HELD
     assert pair.owner == owner()
+
+
+SHUT_OUT = Level(LevelName.STORE_REVOCATION, timeout=5, address_withdrawal=Withdrawal.AGENT)
+OUTWAITED = Level(LevelName.WATCHDOG, timeout=60, margin=1)
+
+
+def provable(pair: Pair, level: Level) -> None:
+    """All that would prove `level` against the owner of an identity."""
+    if level is SHUT_OUT:
+        record = Access(1, "", None, 0.0, ("a",), ("a",))
+        pair._put(keys.access("store1", "store1"), record.to_json())
+        pair._put(keys.report("a", "store1"), Report("a", 1, Phase.STOPPED, 0.0).to_json())
+    else:
+        pair._put(keys.watchdog("a"), Watchdog("boot", True, "iTCO_wdt", 10.0, 0.0, True).to_json())
+        pair.up.discard("a")
+        pair.clock.sleep(20)
+
+
+@pytest.mark.parametrize("level", [SHUT_OUT, OUTWAITED], ids=lambda level: str(level.level))
+def test_a_store_is_not_fenced_by_revocation_or_watchdog(level: Level) -> None:
+    pair = Pair()
+    provable(pair, level)
+    run = pair.takeover(plan=FencePlan((level,))).execute("test", 1)
+    assert run.state is RunState.HELD and pair.owner == owner() and run.proof is None
+    assert "only power and operator count" in run.steps[-1].detail
+    assert run.revoke_epoch == 0, "nor is anything of it tried"
+
+
+def test_the_next_level_of_a_stores_plan_is_tried() -> None:
+    pair = Pair()
+    provable(pair, OUTWAITED)
+    run = pair.takeover(plan=FencePlan((SHUT_OUT, OUTWAITED, Level(LevelName.POWER)))).execute("test", 1)
+    assert run.state is RunState.DONE and run.proof is not None and run.proof.level == "power"
+    assert [s.result for s in run.steps if s.name == "fence"] == ["unknown", "unknown", "off"]
+
+
+def test_an_operators_word_fences_a_store() -> None:
+    pair = Pair()
+    pair.up.discard("a")
+    pair.switch.answer = "refuse"
+    pair.clock.sleep(20)
+    assert pair.takeover().execute("test", 1).state is RunState.HELD
+    pair._put(keys.confirmed_off("a"), ConfirmedOff("anna", "both plugs", 0.0, "", {"store1": 1}).to_json())
+    run = pair.takeover().execute("test", 1)
+    assert run.state is RunState.DONE and run.proof is not None and run.proof.level == "operator"
+    assert pair.owner.host == "b"
+
+
+def test_a_fenced_member_that_is_back_watches_the_new_owner() -> None:
+    """There is no queue to flush after the partner's run, and the run itself is nobody's to end."""
+    pair = Pair()
+    pair.up.discard("a")
+    pair.clock.sleep(20)
+    assert pair.takeover().execute("test", 1).state is RunState.DONE
+    pair.up.add("a")
+    pair.run(pair.pairing("a"), 30)
+    assert pair.owner.host == "b" and pair.said("attempt")
+
+
+def test_silence_counts_though_each_call_takes_longer_than_three_rounds() -> None:
+    """A member of the coordinator dies with the owner: every call waits for it first."""
+    pair = Pair()
+    pairing = pair.pairing()
+    pair.run(pairing, 5)
+    pair.up.discard("a")
+    probe = pair.probe
+
+    def slow(identity: Identity, route: Route) -> Attempt:
+        pair.clock.sleep(8.0)
+        return probe(identity, route)
+
+    pair.probe = slow  # type: ignore[method-assign]
+    pair.run(pairing, 60, lambda: pair.owner.host == "b")
+    assert pair.owner.host == "b"
 
 
 def test_the_new_owner_ends_a_run_whose_invoker_it_was() -> None:

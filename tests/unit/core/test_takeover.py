@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from holdfast.core import keys
 from holdfast.core.model import Access, Owner, Phase, Readiness, Report, RunState
-from holdfast.core.ports import LockLost, Unavailable
+from holdfast.core.ports import Lock, LockLost, Unavailable
 from holdfast.core.takeover import HOUR, Refused, Timeouts, abandoned, read_state, unfinished
 from world import MX, FakeSwitch, World
 
@@ -133,6 +135,22 @@ def test_an_invoker_that_slept_through_its_lock_fences_nobody() -> None:
     world.coordinator.before_call = sleeps
     with pytest.raises(LockLost):
         takeover.execute("test", 1)
+    assert "mail1" in world.up and world.owner.epoch == 1
+
+
+def test_an_invoker_that_stands_still_while_it_gives_the_order_fences_nobody() -> None:
+    world = World()
+    write = world.coordinator.write
+
+    def stands_still(lock: Lock, puts: Mapping[str, Mapping[str, Any]], unchanged: Mapping[str, int]) -> bool:
+        done = write(lock, puts, unchanged)
+        if keys.fence("mail1", MX.name) in puts:
+            world.clock.time += 100.0  # the answer is there, and so old that the lock is gone
+        return done
+
+    world.coordinator.write = stands_still  # type: ignore[method-assign]
+    with pytest.raises(LockLost):
+        world.takeover().execute("test", 1)
     assert "mail1" in world.up and world.owner.epoch == 1
 
 
@@ -301,3 +319,30 @@ def test_a_run_keeps_its_lock_while_it_waits() -> None:
     world = World(start_fails=True)
     run = world.takeover(Timeouts(lock=8, start=40)).execute("test", 1)
     assert run.state is RunState.HELD and "did not start it within 40 s" in run.steps[-1].detail
+
+
+def test_an_owner_that_changed_although_nobody_answered_is_finished_at_its_epoch() -> None:
+    world = World()
+    write = world.coordinator.write
+
+    def loses_the_answer(*arguments: object) -> bool:
+        before = world.owner.epoch
+        done = write(*arguments)  # type: ignore[arg-type]
+        if world.owner.epoch != before:
+            raise Unavailable("no answer from any member")
+        return done
+
+    world.coordinator.write = loses_the_answer  # type: ignore[method-assign,assignment]
+    assert world.takeover().execute("test", 1).state is RunState.HELD
+    assert world.owner.epoch == 2
+    run = world.takeover().finish()
+    assert (run.state, run.epoch, run.to_host) == (RunState.DONE, 2, "mail2")
+
+
+def test_only_what_is_left_behind_is_given_up() -> None:
+    world = World()
+    with pytest.raises(Refused, match="no run to be given up"):
+        world.takeover().give_up()
+    world.takeover().execute("test", 1)
+    with pytest.raises(Refused, match="no run to be given up"):
+        world.takeover().give_up()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 from holdfast.core import keys
 from holdfast.core.model import Attempt, Identity, Method, Owner, Result, Route, RunState
-from holdfast.core.takeover import Takeover
+from holdfast.core.ports import Unavailable
+from holdfast.core.takeover import Takeover, Timeouts
 from holdfast.core.threshold import Threshold
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -360,6 +362,29 @@ def test_old_evidence_of_a_relay_whose_clock_is_ahead_is_no_second_evidence() ->
     assert world.owner.epoch == 1 and "mail1" in world.up
 
 
+def test_an_owner_that_is_back_gets_the_access_again_that_a_held_run_has_withdrawn() -> None:
+    world = World(store_up=False)
+    fail(world, "mail1")
+    assert world.takeover(Timeouts(revoke=5)).execute("test", 1).state is RunState.HELD
+    world.store_up = True
+    world.up.add("mail1")
+    world.running.clear()
+    watch = world.watch(DEFAULT)
+    world.let_run(watch, 80)
+    assert world.access is not None and world.access.admitted is None, "it was withdrawn as it was ordered"
+    world.let_run(watch, 60)
+    assert (world.owner.epoch, world.access.admitted, "mail1" in world.up) == (1, "mail1", True)
+    assert world.record.state is RunState.HELD and world.record.steps[-1].name == "given_up"
+
+
+def test_a_run_that_was_cut_off_before_the_fence_does_not_run_for_ever() -> None:
+    world = World()
+    crash_when(world, lambda: bool(record(world).get("steps")))
+    assert world.record.state is RunState.RUNNING and "mail1" in world.up
+    world.let_run(world.watch(DEFAULT), 10)
+    assert world.record.state is RunState.HELD and world.owner.epoch == 1 and "mail1" in world.up
+
+
 def test_a_relay_sends_what_it_holds_when_another_one_has_taken_over() -> None:
     world = World()
     watch = world.watch(DEFAULT, (Method.PROBE,))
@@ -373,3 +398,20 @@ def test_a_relay_sends_what_it_holds_when_another_one_has_taken_over() -> None:
     world.waiting = 3
     world.let_run(watch, 20)
     assert world.waiting == 3, "once for a takeover; what comes later goes its usual way"
+
+
+def test_a_round_whose_evidence_could_not_be_shared_counts_once() -> None:
+    world = World()
+    watch = world.watch(DEFAULT, (Method.PROBE,))
+    world.let_run(watch, 29)
+    fail(world, "mail1")
+    put = world.coordinator.put
+
+    def cut_off(key: str, value: Mapping[str, Any], lease: int | None = None) -> None:
+        raise Unavailable("no answer from any member")
+
+    world.coordinator.put = cut_off  # type: ignore[method-assign]
+    world.clock.sleep(1.0)
+    watch.tick()
+    world.coordinator.put = put  # type: ignore[method-assign]
+    assert watch.evidence is not None and watch.evidence.downs == 1

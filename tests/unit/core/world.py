@@ -5,12 +5,14 @@ Fakes stand at the edges only; everything that decides is the product's own core
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from holdfast.core import access, keys
+from holdfast.core import access, dropping, keys
+from holdfast.core.fencing import FencePlan, HostView, Watchdog
 from holdfast.core.model import (
     Access,
     Attempt,
@@ -26,6 +28,7 @@ from holdfast.core.model import (
     Step,
 )
 from holdfast.core.ports import Entry, Lock, LockLost, Power, Unavailable
+from holdfast.core.promotion import Promote
 from holdfast.core.takeover import Ports, Takeover, Timeouts
 from holdfast.core.threshold import Threshold
 from holdfast.core.watching import Settings, Watch
@@ -190,6 +193,10 @@ class World:
     clock: FakeClock = field(default_factory=FakeClock)
     up: set[str] = field(default_factory=lambda: {"mail1", "mail2"})
     cut: set[str] = field(default_factory=set)  # hosts whose mail routes are gone while they live
+    alone: set[str] = field(default_factory=set)  # hosts that run and do not reach the coordinator
+    watchdogs: dict[str, Watchdog] = field(default_factory=dict)
+    deaf: bool = False  # agents do not stop what they run
+    announced: set[str] | None = None  # hosts that the routers have a path to; None: as they run
     routes_down: set[str] = field(default_factory=set)
     waiting: int = 0
     flushed: int = 0
@@ -197,6 +204,7 @@ class World:
     store_up: bool = True
     events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     published: list[tuple[str, int]] = field(default_factory=list)
+    exchangers: list[bool] = field(default_factory=list)  # of each publication: was it the primary's
     attempts: list[Attempt] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -204,6 +212,8 @@ class World:
         self.switch = FakeSwitch(self)
         self.running: dict[str, int] = {}  # host -> epoch at which it runs the identity
         self.access: Access | None = None
+        self.boots: dict[str, int] = {}  # host -> number of its present boot
+        self._was_up: set[str] = set()
         self._ids = itertools.count(1)
         self._last_agents = 0.0
         self.coordinator._put(keys.owner(MX.name), Owner("mail1", 1, "deploy", self.clock.time).to_json())
@@ -215,22 +225,42 @@ class World:
         if not self.coordinator.reachable:
             return
         c = self.coordinator
-        for host in self.up:
+        for host in self.up - self._was_up:
+            self.boots[host] = self.boots.get(host, 0) + 1
+        self._was_up = set(self.up)
+        for host in self.up - self.alone:
             lease = self.clock.time + 15
             c.leases[hash(host)] = (lease, 15)
-            c._put(keys.lease(host), {"host": host}, hash(host))
+            boot = f"{host}-boot-{self.boots[host]}"
+            c._put(keys.lease(host), {"host": host, "boot_id": boot}, hash(host))
+            if host in self.watchdogs:
+                dog = dataclasses.replace(self.watchdogs[host], boot_id=boot)
+                if (c.data.get(keys.watchdog(host)) or [None])[0] != dog.to_json():
+                    c._put(keys.watchdog(host), dog.to_json())
             ready = Readiness(True, (), self.clock.time)
             c._put(keys.ready(host, MX.name), ready.to_json())
         owner = Owner.from_json(c.data[keys.owner(MX.name)][0])
         record = c.data.get(keys.takeover(MX.name))
-        wanted = access.decide(MX, owner, None if record is None else Run.from_json(record[0]))
+        run = None if record is None else Run.from_json(record[0])
+        wanted = access.decide(MX, owner, run)
+        entries = {k: Entry(v[0], v[2]) for k, v in c.data.items()}
+        views = {h: HostView.of(h, entries) for h in MX.candidates}
+        drop = dropping.to_drop([MX], {MX.name: owner}, {MX.name: run}, views, {wanted.admit} - {None})  # type: ignore[arg-type]
+        said = (wanted.epoch, wanted.admit, drop)
         if self.store_up and (
-            self.access is None or (self.access.epoch, self.access.admitted) != (wanted.epoch, wanted.admit)
+            self.access is None or (self.access.epoch, self.access.admitted, self.access.dropped) != said
         ):
-            self.access = Access(wanted.epoch, wanted.run, wanted.admit, self.clock.time, wanted.expire)
+            self.access = Access(wanted.epoch, wanted.run, wanted.admit, self.clock.time, wanted.expire, drop)
             c._put(keys.access(MX.store, MX.name), self.access.to_json())
-        self.running = {h: e for h, e in self.running.items() if h in self.up}
-        if owner.host in self.up and self.access is not None and self.access.admitted == owner.host:
+        gone = {h for h in self.running if h not in self.up}
+        for host, epoch in self.running.items():
+            revoked = self.access is not None and self.access.epoch == epoch and self.access.admitted is None
+            if host not in self.alone | gone and not self.deaf and (owner.host != host or revoked):
+                gone.add(host)
+                c._put(keys.report(host, MX.name), Report(host, epoch, Phase.STOPPED, self.clock.time).to_json())
+        self.running = {h: e for h, e in self.running.items() if h not in gone}
+        admitted = self.access is not None and self.access.admitted == owner.host
+        if owner.host in self.up - self.alone and admitted and self.access is not None:
             if not self.start_fails and self.access.epoch == owner.epoch:
                 self.running[owner.host] = owner.epoch
             phase = Phase.FAILED if self.start_fails else Phase.RUNNING
@@ -266,8 +296,9 @@ class World:
             self.waiting -= 1
         return made
 
-    def publish(self, identity: Identity, owner: str, epoch: int) -> str:
+    def publish(self, identity: Identity, owner: str, epoch: int, *, primary: bool = True) -> str:
         self.published.append((owner, epoch))
+        self.exchangers.append(primary)
         return f"{owner} {epoch}"
 
     def use_route(self, identities: Sequence[Identity], route: Route) -> None:
@@ -278,11 +309,24 @@ class World:
         self.flushed += count
         return count
 
+    def withdrawn(self, identity: Identity, routes: Iterable[Route]) -> str:
+        announced = set(self.running) if self.announced is None else self.announced
+        if announced:
+            raise Unavailable(f"a path to {', '.join(sorted(announced))} is announced")
+        return "no path over any route"
+
     def log(self, event: str, /, **fields: object) -> None:
         self.events.append((event, fields))
 
     # wiring
-    def takeover(self, timeouts: Timeouts | None = None) -> Takeover:
+    def takeover(
+        self,
+        timeouts: Timeouts | None = None,
+        plan: FencePlan | None = None,
+        promote: Promote = Promote.PRIMARY,
+        relay: str = "relay2",
+        identity: Identity = MX,
+    ) -> Takeover:
         ports = Ports(
             self.coordinator,
             {"mail1": [self.switch], "mail2": [self.switch]},
@@ -292,8 +336,9 @@ class World:
             self.clock,
             self.log,
             lambda: f"run-{next(self._ids)}",
+            self,
         )
-        return Takeover(MX, "relay2", ROUTES, ports, timeouts)
+        return Takeover(identity, relay, ROUTES, ports, timeouts, plan=plan, promote=promote)
 
     def watch(self, threshold: Threshold, methods: tuple[Method, ...] = tuple(Method), reset_after: int = 2) -> Watch:
         settings = Settings("relay2", 30.0, methods, threshold, ROUTES, reset_after)

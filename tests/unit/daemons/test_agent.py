@@ -65,6 +65,9 @@ class Works:
     def down(self) -> None:
         self._do("down")
 
+    def release(self) -> None:
+        self._do("release")
+
     def lost(self) -> str | None:
         return self.gone
 

@@ -222,13 +222,20 @@ def test_a_store_monitor(tmp_path: Path) -> None:
     (pair,) = made.pairs
     assert (pair.threshold.seconds, pair.threshold.attempts) == (5.0, None)
     assert (pair.route.bind_address, pair.partner_address) == ("10.1.3.21", "10.1.3.22")
-    assert (made.interval, made.retry, made.hourly_limit) == (2.0, 15.0, 2)
+    assert (made.interval, made.retry, made.hourly_limit, made.lock) == (2.0, 15.0, 2, 60)
+
+
+def test_a_store_monitors_lock_outlasts_two_calls_of_a_slow_fence_agent(tmp_path: Path) -> None:
+    data = store_monitor_file()
+    data["fence_devices"] = {"bmc": {"agent": "fence_ipmilan", "hosts": ["store1b"], "timeout": 50}}
+    assert store_monitor.load(written(tmp_path, data)).lock == 120
 
 
 @pytest.mark.parametrize(
     ("load", "data", "change", "words"),
     [
         (agent.load, store_host_file, lambda d: d.update(host="store9"), "is no candidate of store1"),
+        (store_monitor.load, store_monitor_file, lambda d: d.update(invoker="host"), "nobody but its partner takes"),
         (
             agent.load,
             store_host_file,

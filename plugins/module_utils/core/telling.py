@@ -1,0 +1,214 @@
+"""What stands in the coordinator as lines for people, and what of it needs an operator. Times are Unix seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from . import keys
+from .model import Access, Identity, Json, Owner, Phase, Readiness, Report, Run, RunState
+from .placement import READY_FOR
+from .ports import Coordinator
+from .takeover import read_state
+
+LEFT_BEHIND = 180.0  # seconds after which a run that nobody works on is no pause between two invokers any more
+SILENT_AFTER = 3  # intervals without a word of a monitor
+
+
+@dataclass(frozen=True)
+class Known:
+    """One identity as the coordinator has it. Hosts are its candidates; relays write their evidence as JSON."""
+
+    identity: Identity
+    owner: Owner | None
+    run: Run | None
+    locked_by: str | None
+    inoperable: bool
+    access: Access | None
+    reports: Mapping[str, Report]
+    ready: Mapping[str, Readiness]
+    leases: Mapping[str, bool]
+    evidence: Mapping[str, Json | None]
+    interval: float = 30.0
+    held: Mapping[str, int] = field(default_factory=dict)  # messages on each relay that was asked
+
+    @classmethod
+    def from_json(cls, identity: Identity, data: Json, interval: float, held: Mapping[str, int]) -> Known:
+        """From what `read_about` returns."""
+
+        def some[T](values: Json, make: type[T]) -> dict[str, T]:
+            return {h: make.from_json(v) for h, v in values.items() if v is not None}  # type: ignore[attr-defined]
+
+        owner, run, access = data["owner"], data["run"], data["access"]
+        return cls(
+            identity=identity,
+            owner=None if owner is None else Owner.from_json(owner),
+            run=None if run is None else Run.from_json(run),
+            locked_by=data["locked_by"],
+            inoperable=data["inoperable"],
+            access=None if access is None else Access.from_json(access),
+            reports=some(data["reports"], Report),
+            ready=some(data["ready"], Readiness),
+            leases=data["leases"],
+            evidence=data["evidence"],
+            interval=interval,
+            held=held,
+        )
+
+
+def read_about(coordinator: Coordinator, identity: Identity) -> Json:
+    """All of one identity that stands in the coordinator, as JSON. Raises Unavailable."""
+    state = read_state(coordinator, identity.name)
+    hosts = identity.candidates
+    return {
+        "owner": None if state.owner is None else state.owner.to_json(),
+        "inoperable": state.inoperable,
+        "locked_by": state.locked_by,
+        "run": None if state.run is None else state.run.to_json(),
+        "evidence": {r: coordinator.get(keys.evidence(identity.name, r)).value for r in identity.relays},
+        "access": coordinator.get(keys.access(identity.store, identity.name)).value,
+        "reports": {h: coordinator.get(keys.report(h, identity.name)).value for h in hosts},
+        "ready": {h: coordinator.get(keys.ready(h, identity.name)).value for h in hosts},
+        "leases": {h: coordinator.get(keys.lease(h)).value is not None for h in hosts},
+    }
+
+
+def steps(run: Run) -> list[str]:
+    """A run's steps, one line each, with the seconds that they took."""
+    return [f"{s.name:<10} {(s.end or s.start) - s.start:6.1f} s  {s.result} {s.detail}".rstrip() for s in run.steps]
+
+
+def phase(known: Known) -> str:
+    """What the owner says of the identity; a word about another epoch is none."""
+    report = None if known.owner is None else known.reports.get(known.owner.host)
+    if known.owner is None or report is None or report.epoch != known.owner.epoch:
+        return "unknown"
+    return str(report.phase)
+
+
+def why_not_ready(known: Known, host: str, now: float) -> str:
+    """Empty when it could take the identity over now."""
+    word = known.ready.get(host)
+    if not known.leases.get(host, False):
+        return "no live lease"
+    if word is None or now - word.time > READY_FOR:
+        return "its agent says nothing about being ready"
+    return "" if word.ready else ", ".join(word.reasons) or "not ready"
+
+
+def needs(known: Known, now: float) -> list[str]:
+    """What an operator should look at; empty when all is well, also while a planned run is under way."""
+    name, owner, run = known.identity.name, known.owner, known.run
+    if owner is None:
+        return [f"{name}: no owner is recorded; deploy it (playbooks/site.yml)"]
+    found = []
+    moving = run is not None and run.state is RunState.RUNNING and known.locked_by is not None
+    if run is not None and run.state is RunState.RUNNING and known.locked_by is None and now - run.time > LEFT_BEHIND:
+        found.append(f"{name}: run {run.run} is under way since {clock(run.time)}, and nobody works on it")
+    if run is not None and run.state is RunState.HELD:
+        detail = run.steps[-1].detail if run.steps else ""
+        if run.run == owner.run:
+            found.append(f"{name}: run {run.run} gave it to {owner.host} and is not finished: {detail}")
+        elif run.revoke_epoch == owner.epoch:
+            found.append(f"{name}: run {run.run} held behind the fence of {owner.host}: {detail}")
+    if not moving:
+        found += _service(known, owner)
+    if known.inoperable:
+        found.append(f"{name}: flagged as inoperable against {owner.host}")
+    others = [h for h in known.identity.candidates if h != owner.host]
+    reasons = {h: why_not_ready(known, h, now) for h in others}
+    if all(reasons.values()):
+        said = "; ".join(f"{h}: {why}" for h, why in reasons.items()) or "it has no other candidate"
+        found.append(f"{name}: nobody could take it over: {said}")
+    found += _relays(known, owner, now)
+    return found
+
+
+def _service(known: Known, owner: Owner) -> list[str]:
+    name, found = known.identity.name, []
+    if not known.leases.get(owner.host, False):
+        found.append(f"{name}: its owner {owner.host} has no live lease")
+    if phase(known) != Phase.RUNNING:
+        report = known.reports.get(owner.host)
+        error = f": {report.error}" if report is not None and report.error else ""
+        found.append(f"{name}: {owner.host} does not run it at epoch {owner.epoch} ({phase(known)}){error}")
+    access = known.access
+    if access is None or (access.epoch, access.admitted) != (owner.epoch, owner.host):
+        admits = "nobody" if access is None or access.admitted is None else access.admitted
+        epoch = 0 if access is None else access.epoch
+        found.append(f"{name}: store {known.identity.store} admits {admits} at epoch {epoch}, not {owner.host}")
+    return found
+
+
+def _relays(known: Known, owner: Owner, now: float) -> list[str]:
+    name, found = known.identity.name, []
+    for relay, word in known.evidence.items():
+        if word is None:
+            found.append(f"{name}: the monitor on {relay} has said nothing yet")
+        elif now - float(word["time"]) > SILENT_AFTER * known.interval:
+            found.append(f"{name}: the monitor on {relay} says nothing since {clock(float(word['time']))}")
+        elif word["passed"] and int(word["epoch"]) == owner.epoch:
+            found.append(f"{name}: {relay} is past its threshold: {word['reason']}")
+    return found
+
+
+# --- tables -----------------------------------------------------------------------------------------------------
+
+
+def clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of words as lines with aligned columns."""
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    return ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def last_run(known: Known) -> str:
+    run = known.run
+    if run is None:
+        return "none"
+    kind = "hand-over" if run.planned else "takeover"
+    way = f"{run.from_host} to {run.to_host or 'nobody'}"
+    why = f": {run.steps[-1].detail}" if run.state is RunState.HELD and run.steps else f" ({run.reason})"
+    return f"{clock(run.time)} {kind} {way} {run.state}{why}"
+
+
+def table(all_known: Iterable[Known], now: float) -> list[str]:
+    """Three tables in one list of lines: identities, hosts, relays. All times are UTC."""
+    some = list(all_known)
+    identities = [["IDENTITY", "OWNER", "EPOCH", "HOME", "PHASE", "LAST RUN"]]
+    hosts = [["HOST", "LEASE", "DRAINING", "OWNS", "READY FOR", "NOT READY FOR"]]
+    relays = [["RELAY", "IDENTITY", "HELD", "DOWN", "LAST ATTEMPT"]]
+    for known in some:
+        owner = known.owner
+        home = "?" if owner is None else "yes" if owner.host == known.identity.home else f"no, {known.identity.home}"
+        who = ("none", "0") if owner is None else (owner.host, str(owner.epoch))
+        identities.append([known.identity.name, *who, home, phase(known), last_run(known)])
+        for relay, word in known.evidence.items():
+            held = str(known.held.get(relay, "?"))
+            downs, last = ("?", "never") if word is None else (str(word.get("downs", "?")), clock(float(word["time"])))
+            relays.append([relay, known.identity.name, held, downs, last])
+    names = dict.fromkeys(h for known in some for h in known.identity.candidates)
+    hosts += [_host(h, [known for known in some if h in known.identity.candidates], now) for h in names]
+    return [line for rows in (identities, hosts, relays) for line in (*columns(rows), "")][:-1]
+
+
+def _host(host: str, mine: Sequence[Known], now: float) -> list[str]:
+    reasons = {known.identity.name: why_not_ready(known, host, now) for known in mine}
+    lease = any(known.leases.get(host, False) for known in mine)
+    words = [known.ready[host] for known in mine if host in known.ready]
+    drained = [r.removeprefix("drained: ") for word in words for r in word.reasons if r.startswith("drained: ")]
+    owns = [known.identity.name for known in mine if known.owner is not None and known.owner.host == host]
+    ready = [name for name, why in reasons.items() if not why]
+    unready = [f"{name}: {why}" for name, why in reasons.items() if why]
+    return [
+        host,
+        "yes" if lease else "no",
+        drained[0] if lease and drained else "no",
+        ", ".join(owns) or "-",
+        ", ".join(ready) or "-",
+        "; ".join(unready) or "-",
+    ]

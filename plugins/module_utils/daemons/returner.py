@@ -1,0 +1,140 @@
+"""holdfast-return: archives held messages and has them returned, when a monitor has ordered it (R1.10).
+
+    python3 -m holdfast.daemons.returner [--check] [--list] [FILE]
+
+FILE is /etc/holdfast/return.yml; (o) marks what may be left out, with its default:
+
+    orders: /var/lib/holdfast/relay/return      # (o)
+    archive: /var/lib/holdfast/archive          # (o)
+    config_dir: /etc/postfix                    # (o)
+    identities: {mx.alpha.example: {domains: [alpha.example], archive_after: 86400}}
+
+Runs as root, once for each order, since only root may read and expire what lies in Postfix's queue. How old a message
+must be stands here and not in the order. `--list` tells what is in the archive.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..adapters.clock import SystemClock
+from ..adapters.held_mail import Archive, HeldMail, OrderFiles
+from ..adapters.log import LineLog
+from ..core.ports import Clock, Log, Unavailable
+from ..core.returning import Held, Order, due
+from . import config
+
+FILE = "/etc/holdfast/return.yml"
+AT_ONCE = 100  # messages that are archived before Postfix is told
+
+
+@dataclass(frozen=True)
+class Config:
+    """Checked. `domains`: domain to identity; `archive_after`: identity to seconds."""
+
+    orders: Path
+    archive: Path
+    config_dir: str
+    domains: Mapping[str, str]
+    archive_after: Mapping[str, float]
+
+
+def load(file: str) -> Config:
+    top = config.Section.load(file)
+    domains: dict[str, str] = {}
+    after = {}
+    for name, one in top.sections("identities"):
+        domains.update(dict.fromkeys(one.texts("domains"), name))
+        after[name] = one.number("archive_after", least=60)
+        one.done()
+    made = Config(
+        Path(top.path("orders", "/var/lib/holdfast/relay/return")),
+        Path(top.path("archive", "/var/lib/holdfast/archive")),
+        top.path("config_dir", "/etc/postfix"),
+        domains,
+        after,
+    )
+    top.done()
+    return made
+
+
+class Returner:
+    """One pass over the queue. What fails is told, and ordered again by the monitor while it holds."""
+
+    def __init__(
+        self, settings: Config, orders: OrderFiles, mail: HeldMail, archive: Archive, clock: Clock, log: Log
+    ) -> None:
+        self._settings = settings
+        self._orders = orders
+        self._mail = mail
+        self._archive = archive
+        self._clock = clock
+        self._log = log
+
+    def run(self) -> int:
+        """How many messages were returned. Safe to repeat after an end at any point."""
+        orders, now = [], self._clock.now()
+        for identity, reason in self._orders.waiting().items():
+            after = self._settings.archive_after.get(identity)
+            if after is None:
+                self._log("order_refused", identity=identity, why="no archive_after is set for it", level="error")
+                self._orders.done(identity)
+            else:
+                orders.append(Order(identity, now - after, reason))
+        count = 0
+        try:
+            found = due(self._mail.waiting(), orders, self._settings.domains)
+            # What Postfix has been told about already it is about to return.
+            new = ((m, o) for m, o in found if not self._archive.is_returned(o.identity, m.queue_id))
+            for some in itertools.batched(new, AT_ONCE, strict=False):
+                self._give_back(some, now)
+                count += len(some)
+        except Unavailable as why:
+            self._log("return_failed", detail=str(why), level="alert")
+        for order in orders:
+            self._orders.done(order.identity)
+        return count
+
+    def _give_back(self, some: Sequence[tuple[Held, Order]], now: float) -> None:
+        for message, order in some:
+            self._archive.keep(order.identity, message, order.reason, self._mail.copy)
+        self._mail.give_back([message.queue_id for message, _ in some])
+        for message, order in some:
+            self._archive.returned(order.identity, message.queue_id)
+            self._log(
+                "archived_and_returned",
+                identity=order.identity,
+                message=message.queue_id,
+                sender=message.sender or "<>",
+                recipients=message.recipients,
+                hours=round((now - message.arrival) / 3600, 1),
+                reason=order.reason,
+                level="alert",
+            )
+
+
+def prepare(file: str) -> Callable[[], None]:
+    settings, clock = load(file), SystemClock()
+    archive = Archive(settings.archive, clock)
+    returner = Returner(settings, OrderFiles(settings.orders), HeldMail(settings.config_dir), archive, clock, LineLog())
+    return lambda: print(f"{returner.run()} messages returned")
+
+
+def show(file: str) -> Callable[[], None]:
+    archive = Archive(load(file).archive, SystemClock())
+
+    def tell() -> None:
+        for entry in archive.listed():
+            to, state = ", ".join(entry["recipients"]), "returned" if "returned" in entry else "archived"
+            print(f"{entry['identity']}\t{entry['queue_id']}\t{state}\t<{entry['sender']}>\t{to}")
+
+    return tell
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    sys.exit(config.main(arguments, FILE, show if "--list" in arguments else prepare))

@@ -1,0 +1,93 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: status
+short_description: Who owns what, who could take it over, what relays hold, and what needs an operator
+description:
+  - Reads the coordinator and this relay's queue and tells it as a table. Changes nothing. Runs on a relay.
+options:
+  held:
+    description: What other relays have returned as C(held), by relay.
+    type: dict
+    default: {}
+  config:
+    description: The monitor's configuration on this host.
+    type: path
+    default: /etc/holdfast/monitor.yml
+attributes:
+  check_mode:
+    support: full
+author: Holdfast
+"""
+
+EXAMPLES = r"""
+- name: How is it?
+  holdfast.mail.status:
+  register: found
+"""
+
+RETURN = r"""
+table:
+  description: Lines for people; times in UTC.
+  type: list
+  elements: str
+  returned: always
+needs:
+  description: What needs an operator; empty when all is well.
+  type: list
+  elements: str
+  returned: always
+held:
+  description: Messages that wait on this relay, by identity.
+  type: dict
+  returned: always
+identities:
+  description: As M(holdfast.mail.identity_info) returns them.
+  type: dict
+  returned: always
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.holdfast.mail.plugins.module_utils.core import telling
+from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
+from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, build, load
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "held": {"type": "dict", "default": {}},
+            "config": {"type": "path", "default": "/etc/holdfast/monitor.yml"},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    try:
+        config = load(p["config"])
+        parts = {name: build(config, name) for name in config.identities}
+        waiting = {name: one.queue.waiting(one.identity) for name, one in parts.items()}
+        found = {name: telling.read_about(one.coordinator, one.identity) for name, one in parts.items()}
+    except (Unavailable, ConfigError) as why:
+        module.fail_json(msg=str(why))
+    by_relay = {**p["held"], config.host: waiting}
+    known = []
+    for name, data in found.items():
+        held = {relay: int(counts[name]) for relay, counts in by_relay.items() if name in counts}
+        known.append(telling.Known.from_json(config.identities[name], data, config.interval, held))
+    now = time.time()
+    module.exit_json(
+        changed=False,
+        table=telling.table(known, now),
+        needs=[line for one in known for line in telling.needs(one, now)],
+        held=waiting,
+        identities=found,
+    )
+
+
+if __name__ == "__main__":
+    main()

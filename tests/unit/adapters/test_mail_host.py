@@ -1,0 +1,47 @@
+"""What programs and files of a mail host say, read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from holdfast.adapters.mail_host import mount_traces, parse_versions, tree_hash, unit_traces
+
+UNITS = """\
+holdfast-dovecot@mx.alpha.example.service loaded active   running Dovecot of the identity mx.alpha.example
+holdfast-postfix@mx.alpha.example.service loaded inactive dead    Postfix of the identity mx.alpha.example
+holdfast-postfix@im.alpha.example.service loaded deactivating stop-sigterm Postfix of the identity im.alpha.example
+"""
+MOUNTS = """\
+25 1 98:0 / / rw,relatime shared:1 - ext4 /dev/root rw
+61 25 0:45 / /srv/holdfast/mx.alpha.example rw,nosuid,nodev - nfs4 10.1.3.21:/srv/store/mx.alpha.example rw,vers=4.2
+"""
+
+
+def test_units_with_something_left() -> None:
+    assert unit_traces(UNITS) == [
+        ("mx.alpha.example", "holdfast-dovecot@mx.alpha.example.service"),
+        ("im.alpha.example", "holdfast-postfix@im.alpha.example.service"),
+    ]
+    assert unit_traces("") == []
+
+
+def test_mounts_of_identities() -> None:
+    assert mount_traces(MOUNTS) == [
+        ("mx.alpha.example", "10.1.3.21:/srv/store/mx.alpha.example at /srv/holdfast/mx.alpha.example")
+    ]
+
+
+def test_versions_of_what_is_installed() -> None:
+    assert parse_versions("postfix 3.10.5-1+deb13u1\npostfix-lmdb \n\n") == {"postfix": "3.10.5-1+deb13u1"}
+
+
+def test_the_hash_tells_another_core(tmp_path: Path) -> None:
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core/a.py").write_text("x = 1\n")
+    before = tree_hash(tmp_path)
+    (tmp_path / "core/a.pyc").write_text("compiled")
+    assert tree_hash(tmp_path) == before
+    (tmp_path / "core/a.py").write_text("x = 2\n")
+    changed = tree_hash(tmp_path)
+    (tmp_path / "core/a.py").rename(tmp_path / "core/b.py")
+    assert len({before, changed, tree_hash(tmp_path)}) == 3

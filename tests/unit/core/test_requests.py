@@ -1,0 +1,156 @@
+"""A relay without the right to fence asks another host's monitor (R1.11); a request alone moves nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+from holdfast.core import keys
+from holdfast.core.model import Attempt, Method, Result, Route, RunState
+from holdfast.core.ports import Unavailable
+from holdfast.core.requests import Request, granted
+from holdfast.core.threshold import Threshold
+from holdfast.core.watching import Settings, Watch
+from test_two_monitors import BOTH, Pair
+from world import MX, ROUTES, World
+
+REQUEST = Request("relay1", "4 of 4 attempts down; lease lost", 3, 1000.0)
+EVIDENCE = {"epoch": 3, "time": 1000.0, "passed": True}
+
+
+def test_a_request_that_is_borne_out() -> None:
+    reason = granted(REQUEST, EVIDENCE, ("relay1", "relay2"), 3, False, 1010.0, 60.0)
+    assert reason == "asked by relay1: 4 of 4 attempts down; lease lost; lease lost"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"relays": ("relay2",)},
+        {"epoch": 4},
+        {"lease": True},
+        {"now": 1061.0},
+        {"evidence": None},
+        {"evidence": {**EVIDENCE, "epoch": 2}},
+        {"evidence": {**EVIDENCE, "passed": False}},
+        {"evidence": {**EVIDENCE, "time": 900.0}},
+        {"request": dataclasses.replace(REQUEST, epoch=2)},
+        {"request": dataclasses.replace(REQUEST, time=900.0)},
+    ],
+)
+def test_a_request_alone_moves_nothing(wrong: dict[str, object]) -> None:
+    right: dict[str, object] = {
+        "request": REQUEST,
+        "evidence": EVIDENCE,
+        "relays": ("relay1", "relay2"),
+        "epoch": 3,
+        "lease": False,
+        "now": 1010.0,
+        "fresh": 60.0,
+    }
+    assert granted(**right) is not None  # type: ignore[arg-type]
+    assert granted(**{**right, **wrong}) is None  # type: ignore[arg-type]
+
+
+def answered(world: World) -> Callable[[Method, Route], Attempt]:
+    def attempt(method: Method, route: Route) -> Attempt:
+        return Attempt(method, route.name, Result.OK, world.clock.time, world.clock.time)
+
+    return attempt
+
+
+class Unarmed(Pair):
+    """relay1 has no right to fence; relay2 has, and sees nothing of the mail host by itself."""
+
+    def watch(self, relay: str) -> Watch:
+        made = super().watch(relay)
+        if relay == "relay1":
+            made.takeover = None
+        return made
+
+
+def test_another_host_executes_what_a_relay_without_fence_rights_asks_for() -> None:
+    world = World(waiting=6)
+    pair = Unarmed(world)
+    pair.run(5)
+    # relay2 counts nothing itself: its own attempts are all answered (say it looks at the topology of its site only).
+    pair.lines["relay2"]._attempt = answered(world)  # type: ignore[method-assign]
+    world.up.discard("mail1")
+    pair.run(300)
+    assert (world.owner.host, world.owner.epoch) == ("mail2", 2)
+    assert world.record.invoker == "relay2" and world.record.reason.startswith("asked by relay1: 4 of 4 attempts")
+    assert world.record.state is RunState.DONE
+
+
+def test_a_relay_without_fence_rights_fences_nobody() -> None:
+    world = World()
+    pair = Unarmed(world)
+    pair.lines["relay2"].quorum = False
+    world.up.discard("mail1")
+    pair.run(600)
+    assert world.owner.epoch == 1 and keys.takeover(MX.name) not in world.coordinator.data
+    request = Request.from_json(world.coordinator.data[keys.request(MX.name)][0])
+    assert request.relay == "relay1" and request.epoch == 1 and "lease lost" in request.reason
+    assert keys.fence("mail1", MX.name) not in world.coordinator.data
+
+
+def test_a_request_against_a_living_owner_is_not_carried_out() -> None:
+    world = World()
+    pair = Unarmed(world)
+    pair.run(5)
+    pair.lines["relay1"].mail = False
+    world.clock.on_sleep.append(
+        lambda: world.coordinator._put(
+            keys.request(MX.name), Request("relay1", "I say so", 1, world.clock.time).to_json()
+        )
+    )
+    pair.run(600)
+    assert world.owner.epoch == 1 and "mail1" in world.up
+
+
+def test_the_other_relay_tries_what_it_holds_as_soon_as_a_takeover_has_ended() -> None:
+    world = World()
+    pair = Pair(world)
+    pair.run(5)
+    world.up.discard("mail1")
+    while world.owner.epoch == 1 or world.record.state is not RunState.DONE:
+        pair.run(1)
+    by = world.record.invoker
+    pair.run(5)
+    told = world.said("flush")
+    assert len(told) == 1 and told[0]["epoch"] == 2
+    assert by in BOTH.relays
+    pair.run(120)
+    assert len(world.said("flush")) == 1
+
+
+def test_a_queue_that_cannot_be_tried_holds_up_no_judgement() -> None:
+    world = World()
+    watch = Watch(
+        BOTH,
+        Settings("relay1", 30.0, (Method.PROBE,), Threshold(4, 120), ROUTES),
+        world.coordinator,
+        world,
+        Broken(),  # type: ignore[arg-type]
+        world.takeover(relay="relay1", identity=BOTH),
+        world.clock,
+        world.log,
+    )
+    world.takeover(relay="relay2").execute("test", 1)
+    world.up.add("mail1")
+    world.clock.sleep(1)
+    world.up.discard("mail2")
+    world.let_run(watch, 200)
+    assert world.owner.epoch == 3 and world.said("relay_queue_failed")
+
+
+class Broken(World):
+    def __init__(self) -> None:
+        pass
+
+    def use_route(self, identities: object, route: object) -> None:
+        pass
+
+    def flush(self, identity: object) -> int:
+        raise Unavailable("postqueue: no queue")

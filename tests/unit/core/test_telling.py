@@ -1,0 +1,125 @@
+"""What people are told: a table, and what needs an operator."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from holdfast.core import telling
+from holdfast.core.handover import Handover
+from holdfast.core.model import Access, Owner, Phase, Readiness, Report, Run, RunState, Step
+from holdfast.core.telling import Known, needs, read_about, table
+from world import MX, World
+
+NOW = 1_000_000.0
+OWNER = Owner("mail1", 4, "r4", NOW - 900)
+
+
+def known(**changes: Any) -> Known:
+    values: dict[str, Any] = {
+        "identity": MX,
+        "owner": OWNER,
+        "run": None,
+        "locked_by": None,
+        "inoperable": False,
+        "access": Access(4, "r4", "mail1", NOW),
+        "reports": {"mail1": Report("mail1", 4, Phase.RUNNING, NOW)},
+        "ready": {h: Readiness(True, (), NOW) for h in MX.candidates},
+        "leases": dict.fromkeys(MX.candidates, True),
+        "evidence": {"relay2": {"time": NOW, "passed": False, "epoch": 4, "downs": 0, "reason": None}},
+        "held": {"relay2": 0},
+    }
+    return Known(**{**values, **changes})
+
+
+def run(**changes: Any) -> Run:
+    values: dict[str, Any] = {"run": "r5", "identity": MX.name, "invoker": "relay2", "reason": "way home"}
+    values |= {"state": RunState.HELD, "from_host": "mail1", "to_host": "mail2", "time": NOW - 600}
+    values["steps"] = (Step("hold", NOW, NOW, "held", "the fence is silent"),)
+    return Run(**{**values, **changes})
+
+
+def test_nothing_when_all_is_well() -> None:
+    assert needs(known(), NOW) == []
+
+
+NOT_READY = Readiness(False, ("drained: new disk",), NOW)
+PAST = {"time": NOW, "passed": True, "epoch": 4, "downs": 4, "reason": "4 of 4 attempts down"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"owner": None}, "no owner is recorded"),
+        ({"leases": {"mail1": False, "mail2": True}}, "owner mail1 has no live lease"),
+        ({"reports": {"mail1": Report("mail1", 4, Phase.FAILED, NOW, (), "start: no")}}, "(failed): start: no"),
+        ({"reports": {"mail1": Report("mail1", 3, Phase.RUNNING, NOW)}}, "(unknown)"),
+        ({"reports": {}}, "does not run it at epoch 4"),
+        ({"access": Access(4, "r4", None, NOW)}, "store1 admits nobody at epoch 4, not mail1"),
+        ({"access": None}, "store1 admits nobody at epoch 0"),
+        ({"ready": {"mail2": NOT_READY}}, "nobody could take it over: mail2: drained: new disk"),
+        ({"ready": {"mail2": Readiness(True, (), NOW - 61)}}, "mail2: its agent says nothing"),
+        ({"inoperable": True}, "flagged as inoperable"),
+        ({"evidence": {"relay2": None}}, "monitor on relay2 has said nothing"),
+        ({"evidence": {"relay2": {**PAST, "time": NOW - 100}}}, "monitor on relay2 says nothing since"),
+        ({"evidence": {"relay2": PAST}}, "relay2 is past its threshold: 4 of 4"),
+        ({"run": run(run="r4")}, "gave it to mail1 and is not finished: the fence is silent"),
+        ({"run": run(revoke_epoch=4)}, "held behind the fence of mail1"),
+        ({"run": run(state=RunState.RUNNING)}, "nobody works on it"),
+    ],
+)
+def test_what_needs_an_operator(changes: dict[str, Any], said: str) -> None:
+    found = needs(known(**changes), NOW)
+    assert len(found) == 1 and said in found[0] and MX.name in found[0], found
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"run": run(planned=True)},  # the old owner went on
+        {"run": run(state=RunState.DONE)},
+        {"run": run(state=RunState.RUNNING, time=NOW - 20)},  # a pause between two invokers
+        {"evidence": {"relay2": {**PAST, "epoch": 3}}},  # against the owner before
+        # under way: the owner is down because it is told to be
+        {"run": run(state=RunState.RUNNING, planned=True), "locked_by": "relay2", "reports": {}, "access": None},
+    ],
+)
+def test_what_does_not(changes: dict[str, Any]) -> None:
+    assert needs(known(**changes), NOW) == []
+
+
+def test_the_table() -> None:
+    two = dataclasses.replace(MX, name="mx.beta.example", home="mail2")
+    lines = table(
+        [known(run=run(), ready={**known().ready, "mail2": NOT_READY}), known(identity=two, held={}, owner=None)], NOW
+    )
+    assert lines[0].split() == ["IDENTITY", "OWNER", "EPOCH", "HOME", "PHASE", "LAST", "RUN"]
+    assert lines[1].split()[:5] == ["mx.alpha.example", "mail1", "4", "yes", "running"]
+    assert "takeover mail1 to mail2 held: the fence is silent" in lines[1]
+    assert lines[2].split()[:3] == ["mx.beta.example", "none", "0"]
+    hosts = {line.split()[0]: line for line in lines if line.startswith("mail")}
+    assert "new disk" in hosts["mail2"] and "mx.alpha.example: drained: new disk" in hosts["mail2"]
+    assert hosts["mail1"].split()[:4] == ["mail1", "yes", "no", "mx.alpha.example"]
+    relays = [line.split() for line in lines if line.startswith("relay2")]
+    assert [r[2] for r in relays] == ["0", "?"]
+    assert len({line.index("EPOCH") for line in lines if "EPOCH" in line}) == 1
+
+
+def test_a_dead_hosts_old_word_about_draining_is_not_told() -> None:
+    lines = table([known(ready={"mail2": NOT_READY}, leases={"mail1": True, "mail2": False})], NOW)
+    assert next(line for line in lines if line.startswith("mail2")).split()[1:3] == ["no", "no"]
+
+
+def test_read_back_from_the_coordinator_after_a_run() -> None:
+    world = World()
+    Handover.beside(world.takeover())
+    run = world.takeover().execute("mail1 burns", 1)
+    found = Known.from_json(MX, read_about(world.coordinator, MX), 30.0, {"relay2": 3})
+    assert found.run == run and found.owner == world.owner
+    assert telling.phase(found) == "running"
+    assert "takeover mail1 to mail2 done (mail1 burns)" in telling.last_run(found)
+    assert [line.split()[0] for line in telling.steps(run)] == [s.name for s in run.steps]
+    world.clock.sleep(20)
+    found = Known.from_json(MX, read_about(world.coordinator, MX), 30.0, {})
+    assert any("nobody could take it over: mail1: no live lease" in line for line in needs(found, world.clock.time))

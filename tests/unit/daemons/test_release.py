@@ -1,0 +1,190 @@
+"""The agent and a planned run's order: stop, say so for this very run, and go on when the order is withdrawn."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from edges import MX, Clock
+from holdfast.adapters import machine
+from holdfast.core import keys
+from holdfast.core.model import Phase, Run, RunState
+from holdfast.daemons.agent import BACK_OFF, then_awake
+from holdfast.daemons.instance import Found, Instance
+from test_agent import STEPS, Host, place
+
+
+@pytest.fixture
+def host() -> Host:
+    made = Host()
+    made.begin()
+    made.own()
+    made.tick()
+    return made
+
+
+def order(host: Host, epoch: int, run: str = "run-1", state: RunState = RunState.RUNNING) -> None:
+    """`epoch` 0: the order is withdrawn."""
+    record = Run(run, MX.name, "relay2", "test", state, "mail1", host.clock.time, "mail2")
+    data = {**record.to_json(), "planned": True, "release_epoch": epoch}
+    host.coordinator.data[keys.takeover(MX.name)] = data
+
+
+def told(host: Host) -> tuple[Phase, int, str]:
+    report = host.report()
+    return report.phase, report.epoch, report.run
+
+
+def test_stops_once_and_says_for_which_run(host: Host) -> None:
+    order(host, 1)
+    assert host.tick(5) == ["release"]
+    assert told(host) == (Phase.STOPPED, 1, "run-1")
+
+
+def test_says_nothing_before_all_is_down(host: Host) -> None:
+    order(host, 1)
+    host.later = []
+    host.tick(3)
+    assert told(host) == (Phase.RUNNING, 1, "")
+    for work in host.later:
+        work()
+    host.tick()
+    assert told(host) == (Phase.STOPPED, 1, "run-1")
+
+
+def test_a_stop_that_fails_is_no_stop(host: Host) -> None:
+    order(host, 1)
+    host.mx.fails = {"release": "it hangs"}
+    host.tick(3)
+    assert told(host) == (Phase.FAILED, 1, "") and "it hangs" in host.report().error
+    host.mx.fails = {}
+    assert host.tick(6) == ["release"]
+    assert told(host) == (Phase.STOPPED, 1, "run-1")
+
+
+def test_goes_on_when_the_order_is_withdrawn(host: Host) -> None:
+    order(host, 1)
+    host.tick(3)
+    order(host, 0, state=RunState.HELD)
+    assert host.tick(3) == [*STEPS, "mark 1"]
+    assert told(host) == (Phase.RUNNING, 1, "")
+
+
+def test_every_run_gets_a_word_of_its_own(host: Host) -> None:
+    order(host, 1)
+    host.tick(3)
+    order(host, 1, run="run-2")
+    assert host.tick(3) == ["release"]
+    assert told(host) == (Phase.STOPPED, 1, "run-2")
+
+
+def test_an_order_to_an_earlier_owner_is_none(host: Host) -> None:
+    host.own(2)
+    host.tick(3)
+    order(host, 1)
+    assert host.tick(3) == []
+    assert told(host) == (Phase.RUNNING, 2, "")
+
+
+def test_a_start_under_way_is_broken_off(host: Host) -> None:
+    host.own(2)
+    host.later = []
+    host.tick(2)  # stops the older epoch
+    host.later.pop()()
+    host.tick()
+    start = host.later.pop()
+    order(host, 2)
+
+    def next_tick(name: str) -> None:
+        if name == "queue":
+            host.agent.tick()
+
+    host.mx.did.clear()
+    host.mx.on_step = next_tick
+    start()
+    assert host.mx.did == ["store", "queue", "down"]
+    host.later = None
+    host.tick(2)
+    assert told(host) == (Phase.STOPPED, 2, "run-1")
+
+
+def test_an_owner_that_could_not_start_it_hands_it_over_without_waiting(host: Host) -> None:
+    host.mx.fails = {"verify": "no"}
+    host.mx.gone = "it is not mounted"
+    host.tick(200)  # by now it waits for BACK_OFF[1]
+    assert host.report().phase is Phase.FAILED
+    order(host, 1)
+    assert host.tick(2)[-1] == "release"
+    assert told(host) == (Phase.STOPPED, 1, "run-1")
+    assert BACK_OFF[1] > 2
+
+
+def test_a_restarted_agent_does_not_begin_anew(host: Host) -> None:
+    order(host, 1)
+    host.tick(3)
+    host.mx.left = Found(None, ())
+    host.begin()
+    assert [d for d in host.tick(3) if d in STEPS] == []
+    assert told(host) == (Phase.STOPPED, 1, "run-1")
+
+
+def test_the_outcome_of_a_piece_of_work_wakes_the_agent() -> None:
+    wake, over = threading.Event(), threading.Event()
+    then_awake(wake)(lambda: assert_waits(over))
+    assert not wake.is_set()
+    over.set()
+    assert wake.wait(10)
+
+
+def assert_waits(over: threading.Event) -> None:
+    assert over.wait(10)
+
+
+class Recorder:
+    """Units, mount and track file of an identity: what is done to them, in order."""
+
+    def __init__(self, busy: int) -> None:
+        self.did: list[str] = []
+        self.busy = busy  # looks for which a delivery goes on
+
+    def stop(self, units: tuple[str, ...]) -> None:
+        self.did += [u.split("@")[0] for u in units]
+
+    def write(self, owner: bool) -> None:
+        self.did.append(f"address {owner}")
+
+    def unmount(self) -> None:
+        self.did.append("unmount")
+
+    def connections(self, path: str) -> int:
+        assert path == f"/run/dovecot-{MX.name}/lmtp"
+        self.did.append("look")
+        self.busy -= 1
+        return max(0, self.busy + 1)
+
+
+@pytest.mark.parametrize(("busy", "looks"), [(0, 1), (2, 3), (1000, 21)])
+def test_released_in_an_order_that_leaves_nobody_waiting(
+    busy: int, looks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edges = Recorder(busy)
+    monkeypatch.setattr(machine, "connections", edges.connections)
+    made: Any = Instance(place(MX), edges, edges, edges, Clock(), tmp_path)  # type: ignore[arg-type]
+    made.release()
+    assert edges.did[: looks + 2] == ["holdfast-postfix", *["look"] * looks, "holdfast-dovecot"]
+    last = ["address False", "holdfast-dovecot", "holdfast-postfix", "holdfast-queue", "unmount"]
+    assert edges.did[looks + 2 :] == last
+
+
+def test_connections_to_a_socket(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/unix").write_text(
+        "Num       RefCount Protocol Flags    Type St Inode Path\n"
+        "000000: 00000002 00000000 00010000 0001 01 111 /run/dovecot-mx/lmtp\n"
+        "000000: 00000003 00000000 00000000 0001 03 112 /run/dovecot-mx/lmtp\n"
+        "000000: 00000003 00000000 00000000 0001 03 113 /run/dovecot-im/lmtp\n"
+        "000000: 00000003 00000000 00000000 0001 03 114\n"
+    )
+    assert machine.connections("/run/dovecot-mx/lmtp", tmp_path) == 1

@@ -1,0 +1,228 @@
+"""Archive and return (R1.10): durable before it goes back, once each, whatever the moment of a crash."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+from edges import MX, Clock, Lines
+from holdfast.adapters import command
+from holdfast.adapters.held_mail import Archive, HeldMail, OrderFiles, copy_to, parse_queue
+from holdfast.core.ports import Unavailable
+from holdfast.daemons import config, returner
+from holdfast.daemons.returner import Returner
+
+BODY = b"Subject: hello\n\n8 bit: \xe4\xf6\xfc\nlast line without end"
+
+
+class Crash(BaseException):
+    pass
+
+
+class Postfix:
+    """A queue, and the programs that speak of it. `expired` messages are returned with the next flush."""
+
+    def __init__(self) -> None:
+        self.queue: dict[str, float] = {"4A1": 100.0, "4B2": 200.0, "4C3": 9_000_000.0}
+        self.expired: set[str] = set()
+        self.returned: list[str] = []
+        self.archived_then: dict[str, bool] = {}
+        self.before: Callable[[str], None] = lambda what: None
+        self.archive: Path | None = None
+
+    def run(self, argv: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
+        self.before(argv[0] + argv[3])
+        if argv[:4] == ["postqueue", "-c", "/etc/postfix", "-j"]:
+            return "".join(json.dumps(self.entry(i)) + "\n" for i in self.queue)
+        if argv == ["postsuper", "-c", "/etc/postfix", "-e", "-"]:
+            assert stdin is not None and self.archive is not None
+            for queue_id in stdin.split():
+                self.expired.add(queue_id)
+                self.archived_then[queue_id] = (self.archive / MX.name / f"{queue_id}.json").exists()
+            return ""
+        assert argv == ["postqueue", "-c", "/etc/postfix", "-f"]
+        for queue_id in sorted(self.expired & set(self.queue)):
+            self.returned.append(queue_id)
+            del self.queue[queue_id]
+        return ""
+
+    def entry(self, queue_id: str) -> dict[str, object]:
+        return {
+            "queue_name": "deferred",
+            "queue_id": queue_id,
+            "arrival_time": self.queue[queue_id],
+            "sender": "MAILER-DAEMON" if queue_id == "4B2" else "s@out.example",
+            "recipients": [{"address": "a@alpha.example", "delay_reason": "connect"}],
+        }
+
+    def copy(self, argv: Sequence[str], path: Path) -> None:
+        self.before("postcat")
+        assert argv[:-1] == ["postcat", "-c", "/etc/postfix", "-h", "-b", "-q"]
+        with path.open("xb") as file:
+            file.write(BODY)
+
+
+class Relay:
+    def __init__(self, folder: Path, after: float = 3600.0) -> None:
+        self.folder = folder
+        (folder / "orders").mkdir()
+        self.postfix, self.log, self.clock = Postfix(), Lines(), Clock()
+        self.postfix.archive = folder / "archive"
+        self.clock.time = 1_000_000.0
+        self.orders = OrderFiles(folder / "orders")
+        self.settings = returner.Config(
+            folder / "orders", folder / "archive", "/etc/postfix", {"alpha.example": MX.name}, {MX.name: after}
+        )
+        self.archive = Archive(self.settings.archive, self.clock)
+
+    def run(self) -> int:
+        mail = HeldMail(run=self.postfix.run, copy=self.postfix.copy)
+        return Returner(self.settings, self.orders, mail, self.archive, self.clock, self.log).run()
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Relay:
+    return Relay(tmp_path)
+
+
+def test_the_old_ones_are_archived_and_then_returned(relay: Relay) -> None:
+    relay.orders.order(MX, "no candidate")
+    assert relay.run() == 2
+    assert relay.postfix.returned == ["4A1", "4B2"] and list(relay.postfix.queue) == ["4C3"]
+    assert relay.postfix.archived_then == {"4A1": True, "4B2": True}
+    assert (relay.settings.archive / MX.name / "4A1.eml").read_bytes() == BODY
+    first, second = relay.archive.listed()
+    assert (first["sender"], first["recipients"], first["reason"]) == (
+        "s@out.example",
+        ["a@alpha.example"],
+        "no candidate",
+    )
+    assert second["sender"] == "" and first["returned"] == relay.clock.time
+    assert [e["message"] for e in relay.log.said("archived_and_returned")] == ["4A1", "4B2"]
+    assert relay.orders.waiting() == {}
+
+
+def test_without_an_order_nothing_happens(relay: Relay) -> None:
+    assert relay.run() == 0 and relay.postfix.returned == []
+
+
+def test_how_old_is_not_for_the_order_to_say(relay: Relay) -> None:
+    (relay.settings.orders / "mx.beta.example.json").write_text('{"reason": "x", "archive_after": 0}')
+    (relay.settings.orders / f"{MX.name}.json").write_text('{"reason": "x", "archive_after": 0}')
+    assert relay.run() == 2 and "4C3" in relay.postfix.queue
+    assert relay.log.said("order_refused")[0]["identity"] == "mx.beta.example"
+    assert relay.orders.waiting() == {}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "7", '{"why": 1}', "\xff"])
+def test_what_is_no_order_is_removed(relay: Relay, text: str) -> None:
+    (relay.settings.orders / f"{MX.name}.json").write_text(text)
+    assert relay.run() == 0 and not list(relay.settings.orders.iterdir())
+
+
+CALLS = ["postqueue-j", "postcat", "postcat", "postsuper-e", "postqueue-f"]
+
+
+@pytest.mark.parametrize("call", range(1, len(CALLS) + 1))
+@pytest.mark.parametrize("kind", [Crash, Unavailable])
+def test_an_end_at_any_call_is_made_good_by_the_next_pass(relay: Relay, call: int, kind: type[BaseException]) -> None:
+    count = itertools.count(1)
+
+    def before(what: str) -> None:
+        if next(count) == call:
+            raise kind(f"at {what}")
+
+    relay.postfix.before = before
+    relay.orders.order(MX, "no candidate")
+    if kind is Crash:
+        with pytest.raises(Crash):
+            relay.run()
+    else:
+        assert relay.run() == 0 and relay.log.said("return_failed")
+    relay.postfix.before = lambda what: None
+    relay.orders.order(MX, "no candidate")
+    relay.run()
+    assert relay.postfix.returned == ["4A1", "4B2"], "each once"
+    assert all(relay.postfix.archived_then.values())
+    assert [e["queue_id"] for e in relay.archive.listed()] == ["4A1", "4B2"]
+    assert all("returned" in e for e in relay.archive.listed())
+    assert {p.name for p in (relay.settings.archive / MX.name).iterdir() if not p.name.startswith(".")} == {
+        "4A1.eml",
+        "4A1.json",
+        "4B2.eml",
+        "4B2.json",
+    }
+
+
+def test_half_a_copy_is_made_anew(relay: Relay) -> None:
+    folder = relay.settings.archive / MX.name
+    folder.mkdir(parents=True)
+    (folder / ".4A1.eml").write_bytes(b"Subj")
+    relay.orders.order(MX, "no candidate")
+    relay.run()
+    assert (folder / "4A1.eml").read_bytes() == BODY
+
+
+def test_a_full_disk_returns_nothing(relay: Relay) -> None:
+    relay.settings.archive.write_text("in the way")
+    relay.orders.order(MX, "no candidate")
+    assert relay.run() == 0 and relay.postfix.expired == set()
+    assert relay.log.said("return_failed")
+
+
+def test_copies_are_exact_and_failures_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "copy"
+    program = f"import sys; sys.stdout.buffer.write({BODY!r})"
+    copy_to([sys.executable, "-c", program], path)
+    assert path.read_bytes() == BODY
+    with pytest.raises(Unavailable, match="exists"):
+        copy_to(["true"], path)
+    with pytest.raises(Unavailable, match=r"status 3: .*gone"):
+        copy_to(["sh", "-c", "echo gone >&2; exit 3"], tmp_path / "other")
+    with pytest.raises(Unavailable, match="No such file"):
+        copy_to([str(tmp_path / "nowhere")], tmp_path / "third")
+
+
+def test_a_queue_that_cannot_be_read() -> None:
+    def broken(argv: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
+        return shlex.join(argv)
+
+    with pytest.raises(Unavailable, match="postqueue -j"):
+        HeldMail(run=broken).waiting()
+    assert list(parse_queue("\n")) == []
+    with pytest.raises(command.CommandError):
+        HeldMail(config_dir="/nowhere", run=lambda *a, **k: command.run(["false"], timeout=5)).waiting()
+
+
+def test_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "return.yml"
+    data = {
+        "archive": str(tmp_path / "a"),
+        "identities": {MX.name: {"domains": ["alpha.example"], "archive_after": 60}},
+    }
+    file.write_text(yaml.safe_dump(data))
+    assert config.main(["--check", str(file)], "/x", returner.prepare) == 0
+    made = returner.load(str(file))
+    assert made.domains == {"alpha.example": MX.name} and made.archive_after == {MX.name: 60.0}
+    folder = tmp_path / "a" / MX.name
+    folder.mkdir(parents=True)
+    entry = {"identity": MX.name, "queue_id": "4A1", "sender": "s@x", "recipients": ["a@y"], "archived": 1.0}
+    (folder / "4A1.json").write_text(json.dumps(entry))
+    assert config.main(["--list", str(file)], "/x", returner.show) == 0
+    assert capsys.readouterr().out == f"{MX.name}\t4A1\tarchived\t<s@x>\ta@y\n"
+    data["identities"][MX.name]["archive_after"] = 5  # type: ignore[index]
+    file.write_text(yaml.safe_dump(data))
+    assert config.main(["--check", str(file)], "/x", returner.prepare) == 78
+    assert "archive_after is 5: give a number, 60 or more" in capsys.readouterr().err
+
+
+def test_an_order_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="No such file"):
+        OrderFiles(tmp_path / "none").order(MX, "x")
+    assert not list(tmp_path.iterdir())
