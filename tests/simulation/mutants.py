@@ -118,10 +118,10 @@ MUTANTS = (
     ),
     Mutant(
         "old_word_of_the_store",
-        "a store's word counts only at the present epoch (invoker)",
+        "a store's word counts only for this run and the present epoch (invoker)",
         TAKEOVER,
         "_Course._revoke",
-        (("access.epoch == owner.epoch and ", ""),),
+        (("and access.run == self.run.run", ""), ("and access.epoch == owner.epoch", "")),
         test="tests/unit/core/test_takeover.py",
     ),
     Mutant(

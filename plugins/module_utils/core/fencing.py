@@ -223,9 +223,9 @@ def fenced_by(view: HostView) -> Mark | None:
     return next((m for m in view.marks if m.state is MarkState.PROVED and stands(m, view.boot_id)), None)
 
 
-def revoked_words(access: Access | None, owner: Owner) -> str:
-    """The store's confirmation that it has shut out the owner of this epoch. Raises NotProved for anything less."""
-    if access is None or access.epoch != owner.epoch or access.admitted is not None:
+def revoked_words(access: Access | None, owner: Owner, run: str) -> str:
+    """The store's confirmation that it has shut out this owner for this run. Raises NotProved for anything less."""
+    if access is None or access.run != run or access.epoch != owner.epoch or access.admitted is not None:
         raise NotProved("the store has not withdrawn the export")
     if owner.host not in access.expired:
         raise NotProved(f"the store keeps NFS state of {owner.host}, which another identity uses too")

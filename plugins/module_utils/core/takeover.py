@@ -420,7 +420,7 @@ class _Course:
         def done() -> tuple[str, str] | None:
             value = self.ports.coordinator.get(keys.access(self.identity.store, self.identity.name)).value
             try:
-                words = fencing.revoked_words(None if value is None else Access.from_json(value), owner)
+                words = fencing.revoked_words(None if value is None else Access.from_json(value), owner, self.run.run)
                 if level.address_withdrawal is Withdrawal.ROUTES:
                     address = self._routes_withdrawn()
                 else:
@@ -502,7 +502,13 @@ class _Course:
         def withdrawn() -> str | None:
             value = self.ports.coordinator.get(keys.access(self.identity.store, self.identity.name)).value
             access = None if value is None else Access.from_json(value)
-            if access is not None and access.epoch == owner.epoch and access.admitted is None:
+            # Of this very run: an earlier one's withdrawal may be being taken back at this moment (`give_up`).
+            if (
+                access is not None
+                and access.run == self.run.run
+                and access.epoch == owner.epoch
+                and access.admitted is None
+            ):
                 return f"expired {', '.join(access.expired) or 'none'}"
             return None
 

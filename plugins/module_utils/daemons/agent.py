@@ -303,6 +303,11 @@ class Keeper:
         def whole() -> None:
             try:
                 work()
+                if self._stop_due:
+                    # At once: the next decision may be as far away as a coordinator takes that does not answer.
+                    self._stop_due = False
+                    self._busy = Action.STOP
+                    self._stop()
             finally:
                 self._busy = None
 

@@ -346,3 +346,15 @@ def test_only_what_is_left_behind_is_given_up() -> None:
     world.takeover().execute("test", 1)
     with pytest.raises(Refused, match="no run to be given up"):
         world.takeover().give_up()
+
+
+def test_a_withdrawal_for_an_earlier_run_is_no_word_for_this_one() -> None:
+    """Found by the simulation: an earlier run was given up, and the store was about to let the old owner in again."""
+    world = World(store_up=False)
+    world.up.discard("mail1")
+    old = Access(1, "an earlier run", None, world.clock.time, ("mail1",))
+    world.coordinator._put(keys.access(MX.store, MX.name), old.to_json())
+    run = world.takeover(Timeouts(revoke=5)).execute("test", 1)
+    assert run.state is RunState.HELD and world.owner.epoch == 1
+    world.store_up = True
+    assert world.takeover().execute("test", 1).state is RunState.DONE

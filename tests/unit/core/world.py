@@ -246,9 +246,10 @@ class World:
         entries = {k: Entry(v[0], v[2]) for k, v in c.data.items()}
         views = {h: HostView.of(h, entries) for h in MX.candidates}
         drop = dropping.to_drop([MX], {MX.name: owner}, {MX.name: run}, views, {wanted.admit} - {None})  # type: ignore[arg-type]
-        said = (wanted.epoch, wanted.admit, drop)
+        said = (wanted.epoch, wanted.run, wanted.admit, drop)
         if self.store_up and (
-            self.access is None or (self.access.epoch, self.access.admitted, self.access.dropped) != said
+            self.access is None
+            or (self.access.epoch, self.access.run, self.access.admitted, self.access.dropped) != said
         ):
             self.access = Access(wanted.epoch, wanted.run, wanted.admit, self.clock.time, wanted.expire, drop)
             c._put(keys.access(MX.store, MX.name), self.access.to_json())

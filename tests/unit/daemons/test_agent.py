@@ -289,8 +289,9 @@ class TestStop:
         host.tick()
         looks, host.later = host.later, None
         assert len(looks) == 1
+        host.mx.did.clear()
         looks[0]()
-        assert "down" in host.tick() and host.mx.did[0] == "down"
+        assert host.mx.did[-1] == "down" and not set(host.mx.did) & set(STEPS), "at once, and nothing is begun anew"
 
     def test_a_short_standstill_is_none(self, host: Host) -> None:
         host.own()
