@@ -327,7 +327,7 @@ OUTWAITED = Level(LevelName.WATCHDOG, timeout=60, margin=1)
 def provable(pair: Pair, level: Level) -> None:
     """All that would prove `level` against the owner of an identity."""
     if level is SHUT_OUT:
-        record = Access(1, "", None, 0.0, ("a",), ("a",))
+        record = Access(1, "run-1", None, 0.0, ("a",), ("a",))
         pair._put(keys.access("store1", "store1"), record.to_json())
         pair._put(keys.report("a", "store1"), Report("a", 1, Phase.STOPPED, 0.0).to_json())
     else:
