@@ -108,7 +108,8 @@ def test_a_fenced_home_host_is_refused_then_rejoins_then_gets_it_back(stage: Sta
     assert before.host != HOME
     wait_for("the end of the lease", lambda: not stage.ready(HOME), 60)
     said = hand_over(stage, check=False)
-    assert f"{HOME}: no live lease" in said and "Nothing was changed" in said and stage.owner() == before
+    assert f"{HOME}: fenced for {IDENTITY} by power" in said and "Nothing was changed" in said
+    assert stage.owner() == before
     said = stage.playbook("status.yml", "-e", "strict=true", check=False)
     assert f"nobody could take it over: {HOME}: no live lease" in said and "failed=1" in said
     said = stage.playbook("rejoin.yml", "-e", f"host={HOME}", "--check")
