@@ -58,7 +58,7 @@ from ansible_collections.holdfast.mail.plugins.module_utils.core.model import Me
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
 from ansible_collections.holdfast.mail.plugins.module_utils.core.threshold import verdict
 from ansible_collections.holdfast.mail.plugins.module_utils.core.watching import make_round
-from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, build, load
+from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, build, load, require
 
 
 def main():
@@ -80,9 +80,7 @@ def main():
     methods = [Method(m) for m in p["methods"] if not (module.check_mode and m == "delivery")]
     try:
         config = load(p["config"])
-        if p["identity"] not in config.identities:
-            known = ", ".join(config.identities)
-            module.fail_json(msg=f"{p['identity']} is no identity of {p['config']}; known: {known}")
+        require(config, p["identity"], p["config"])
         parts = build(config, p["identity"])
         routes = {r.name: r for r in config.routes}
         wanted = p["route"] or config.routes[0].name

@@ -72,7 +72,7 @@ from ansible_collections.holdfast.mail.plugins.module_utils.core.handover import
 from ansible_collections.holdfast.mail.plugins.module_utils.core.model import RunState
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import LockLost, Unavailable
 from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import Refused
-from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, build, load
+from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, build, load, require
 
 
 def main():
@@ -88,9 +88,7 @@ def main():
     p = module.params
     try:
         config = load(p["config"])
-        if p["identity"] not in config.identities:
-            known = ", ".join(config.identities)
-            module.fail_json(msg=f"{p['identity']} is no identity of {p['config']}; known: {known}")
+        require(config, p["identity"], p["config"])
         parts = build(config, p["identity"])
         plan = read_plan(parts.coordinator, parts.identity, time.time(), p["to"])
         result = {"plan": str(plan), "possible": plan.possible, "changed": plan.changes}

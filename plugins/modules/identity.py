@@ -67,7 +67,7 @@ from ansible_collections.holdfast.mail.plugins.module_utils.core import keys
 from ansible_collections.holdfast.mail.plugins.module_utils.core.model import Owner
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
 from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import read_state
-from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, load
+from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, load, require
 
 
 def main():
@@ -86,9 +86,7 @@ def main():
     p = module.params
     try:
         config = load(p["config"])
-        if p["name"] not in config.identities:
-            known = ", ".join(config.identities)
-            module.fail_json(msg=f"{p['name']} is no identity of {p['config']}; known: {known}")
+        require(config, p["name"], p["config"])
         client = config.coordinator
         changed = False
         if p["owner"] is not None:

@@ -40,7 +40,7 @@ identities:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.mail.plugins.module_utils.core import telling
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
-from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, load
+from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, load, require
 
 
 def main():
@@ -55,9 +55,8 @@ def main():
     try:
         config = load(p["config"])
         names = [p["name"]] if p["name"] else list(config.identities)
-        if any(n not in config.identities for n in names):
-            known = ", ".join(config.identities)
-            module.fail_json(msg=f"{p['name']} is no identity of {p['config']}; known: {known}")
+        for name in names:
+            require(config, name, p["config"])
         client = config.coordinator
         found = {name: telling.read_about(client, config.identities[name]) for name in names}
     except (Unavailable, ConfigError) as why:

@@ -63,7 +63,7 @@ from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import
     unfinished,
 )
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.fences import Invoker
-from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, build, load
+from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, build, load, require
 
 
 def main():
@@ -79,9 +79,7 @@ def main():
     p = module.params
     try:
         config = load(p["config"])
-        if p["identity"] not in config.identities:
-            known = ", ".join(config.identities)
-            module.fail_json(msg=f"{p['identity']} is no identity of {p['config']}; known: {known}")
+        require(config, p["identity"], p["config"])
         if config.invoker is not Invoker.SELF:
             module.fail_json(msg=f"{config.host} has no right to fence (invoker: host); run this on another relay")
         parts = build(config, p["identity"])

@@ -121,18 +121,8 @@ def test_a_user_writes_to_somebody_outside(lab: Lab, post: Post, journal: Journa
     journal.append(("mail1", f"holdfast-postfix@{IDENTITY}"))
     ident = f"out-{int(time.time())}"
     said = swaks(
-        *(
-            lab,
-            "--server",
-            MX,
-            "--port",
-            "587",
-            "--tls",
-            "--from",
-            "alice@alpha.example",
-            "--to",
-            "reader@outside.example",
-        ),
+        lab,
+        *("--server", MX, "--port", "587", "--tls", "--from", "alice@alpha.example", "--to", "reader@outside.example"),
         *("--auth", "PLAIN", "--auth-user", "alice@alpha.example"),
         *("--auth-password", post.passwords["alice@alpha.example"], "--header", f"Subject: {ident}"),
     )

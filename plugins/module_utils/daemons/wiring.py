@@ -75,6 +75,12 @@ class Config:
     probe_timeouts: smtp.Timeouts
 
 
+def require(config: Config, name: str, file: str) -> None:
+    """Raises ConfigError unless the configuration, read from `file`, has an identity of that name."""
+    if name not in config.identities:
+        raise ConfigError(f"{name} is no identity of {file}; known: {', '.join(config.identities)}")
+
+
 def load(path: str) -> Config:
     """Read and check the file. Raises ConfigError."""
     s = Section.load(path)
@@ -242,4 +248,4 @@ def build(config: Config, name: str, log: Log | None = None) -> Parts:
     return Parts(one, settings, client, attempts, queue, takeover, clock, log, orders)
 
 
-__all__ = ["Config", "ConfigError", "Parts", "build", "load"]
+__all__ = ["Config", "ConfigError", "Parts", "build", "load", "require"]
