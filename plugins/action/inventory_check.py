@@ -15,6 +15,10 @@ SETTINGS = (
     "sites",
     "segments",
     "service_prefix",
+    "store_prefix",
+    "stores",
+    "store_lease_ttl",
+    "drbd_secret",
     "mail_routes",
     "identities",
     "mail_users",
@@ -32,7 +36,7 @@ SETTINGS = (
     "tsig_secret",
     "probe_password",
 )
-HOST_VALUES = ("site", "legs")
+HOST_VALUES = ("site", "legs", "store_device")
 
 
 class _AnyTag(yaml.SafeLoader):
@@ -51,7 +55,7 @@ def files_of(directory: Path) -> dict[str, str]:
             found[key] = str(path.relative_to(directory))
     if (directory / "users.yml").exists():
         found["mail_users"] = "users.yml"
-    for secret in ("tsig_secret", "probe_password"):
+    for secret in ("tsig_secret", "probe_password", "drbd_secret"):
         found.setdefault(secret, "group_vars/all/secrets.yml")
     return found
 
@@ -78,7 +82,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             except AnsibleError as why:
                 cause = str(why.orig_exc or why.message).splitlines()[0]
                 mistakes.append(Mistake(files.get(key, "group_vars/all"), key, "(not resolvable)", cause))
-                settings[key] = None if key in ("tsig_secret", "probe_password") else {}
+                settings[key] = None if key in ("tsig_secret", "probe_password", "drbd_secret") else {}
         hosts: dict[str, dict[str, Any]] = {}
         groups: dict[str, list[str]] = variables["groups"]
         for host in groups["all"]:

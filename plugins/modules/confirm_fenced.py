@@ -82,12 +82,16 @@ def main():
         config = load(p["config"])
         client, host = config.coordinator, p["host"]
         view = HostView.of(host, client.list(keys.host(host)))
-        owners = {name: client.get(keys.owner(name)).value for name in config.identities}
+        # A store that nobody here owns (an NFS service from elsewhere) has no owner record.
+        names = [*config.identities, *dict.fromkeys(i.store for i in config.identities.values())]
+        owners = {name: client.get(keys.owner(name)).value for name in names}
         epochs = {n: Owner.from_json(o).epoch for n, o in owners.items() if o is not None and o["host"] == host}
         if view.lease is not None:
             module.fail_json(msg=f"{host} has a live lease, so it is not off; switch it off and wait until that ends")
         if not epochs:
-            module.fail_json(msg=f"{host} owns no identity of this relay; there is nothing to confirm")
+            module.fail_json(
+                msg=f"{host} owns no identity of this relay and no store of theirs; there is nothing to confirm"
+            )
         word = ConfirmedOff(p["by"], p["reason"], time.time(), view.boot_id, epochs)
         if not module.check_mode:
             client.put(keys.confirmed_off(host), word.to_json())

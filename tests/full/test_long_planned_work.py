@@ -18,6 +18,7 @@ from tests.story.coordinator import Records
 from tests.story.machines import ROOT, Lab, wait_for
 from tests.story.messages import letters
 from tests.story.outage import IDENTITY, Post, users
+from tests.story.pair import Pair
 from tests.story.stage import Stage
 
 INVENTORY = ROOT / "inventories" / "compact"
@@ -66,7 +67,9 @@ def test_an_invoker_that_dies_behind_the_owners_stop_is_undone(stage: Stage) -> 
     """Its relay loses power while it waits for the store; after the boot the monitor there withdraws the orders."""
     before, standby = stage.owner(), stage.standby()
     start = time.time() - 1
-    stage.lab.shell("store1", "systemctl stop holdfast-store")
+    # Halted, not stopped: the agent starts a unit again that has ended.
+    server = Pair(stage.lab, stage.records).owner().host
+    stage.lab.shell(server, "systemctl kill --signal=STOP holdfast-store")
     try:
         command = stage.lab.command(
             *("run", "--", "ansible-playbook", "-i", str(stage.inventory), "playbooks/failback.yml"),
@@ -86,7 +89,7 @@ def test_an_invoker_that_dies_behind_the_owners_stop_is_undone(stage: Stage) -> 
         playbook.communicate(timeout=60)
         assert not stage.runs_here(before.host) and not stage.runs_here(standby)
     finally:
-        stage.lab.shell("store1", "systemctl start holdfast-store")
+        stage.lab.shell(server, "systemctl kill --signal=CONT holdfast-store")
     stage.lab.word("start", "relay2")
     run = stage.wait_run(start, RunState.HELD, 120)
     assert "did not go on with it" in run.steps[-1].detail and stage.owner() == before

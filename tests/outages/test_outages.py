@@ -121,7 +121,7 @@ def test_a_takeover_by_hand_says_what_it_would_do_and_then_does_it(stage: Stage)
 
 def test_without_the_coordinator_the_relay_holds(stage: Stage) -> None:
     before = stage.owner()
-    for host in ("store1", "witness1"):
+    for host in ("store1a", "witness1"):
         stage.lab.shell(host, "systemctl stop etcd")
     try:
         written = stage.send_to_relay(2, "etcd")
@@ -139,7 +139,7 @@ def test_without_the_coordinator_the_relay_holds(stage: Stage) -> None:
         held = stage.send_to_relay(2, "etcd-held")
         assert stage.held() == len(held)
     finally:
-        for host in ("store1", "witness1"):
+        for host in ("store1a", "witness1"):
             stage.lab.shell(host, "systemctl start etcd")
     assert stage.owner() == before
     stage.lab.word("start", before.host)

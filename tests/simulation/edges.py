@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.model import Attempt, Identity, Method, Route
 from holdfast.core.ports import Power, Unavailable
+from holdfast.daemons.agent import Located
 from holdfast.daemons.instance import ADDRESS_WITHIN, MOUNT_WITHIN, VERIFY_WITHIN, Cancel, Cancelled, Found, Place
 
 from .hosts import Host
@@ -370,10 +371,10 @@ class Clients:
         return 0
 
 
-def reasons(world: World, host: Host) -> Callable[[Place], tuple[str, ...]]:
+def reasons(world: World, host: Host) -> Callable[[Located], tuple[str, ...]]:
     """As daemons.readiness.Checks.reasons."""
 
-    def ask(place: Place) -> tuple[str, ...]:
+    def ask(place: Located) -> tuple[str, ...]:
         if host.name in world.drained:
             return ("drained",)
         store = world.hosts[place.identity.store]

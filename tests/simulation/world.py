@@ -166,7 +166,7 @@ class World:
         host = self.hosts[name]
         host.daemons[kind] = Daemon(host, kind, lambda group: body(host, group))
 
-    def _loop(self, host: Host, interval: float, tick: Callable[[], None]) -> None:
+    def _loop(self, host: Host, interval: float, tick: Callable[[], object]) -> None:
         """As daemons.service.run. CLOCK_MONOTONIC stands still in a pause, which changes nothing here."""
         clock = host.clock
         while True:

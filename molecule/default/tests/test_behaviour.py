@@ -48,7 +48,7 @@ def test_the_distributions_own_services_are_masked(hosts: Hosts, name: str) -> N
     ("name", "uid"), [("postfix", 2001), ("dovecot", 2003), ("dovenull", 2004), ("vmail", 2005), ("holdfast", 2006)]
 )
 def test_accounts_have_the_same_ids_everywhere(hosts: Hosts, name: str, uid: int) -> None:
-    for host in ("mail1", "mail2", "store1", "relay2"):
+    for host in ("mail1", "mail2", "store1a", "store1b", "relay2"):
         assert hosts[host].user(name).uid == uid
 
 
@@ -170,7 +170,7 @@ def test_only_the_owner_may_mount_the_identity(lab: Lab, hosts: Hosts, records: 
     assert owner is not None
     standby = "mail2" if owner.host == "mail1" else "mail1"
     tried = hosts[standby].run(
-        f"mkdir -p /mnt/t && timeout 20 mount -t nfs4 -o retry=0 10.1.3.21:/srv/store/{IDENTITY} /mnt/t"
+        f"mkdir -p /mnt/t && timeout 20 mount -t nfs4 -o retry=0 10.255.3.1:/srv/store/{IDENTITY} /mnt/t"
     )
     assert tried.rc != 0, "the store let a host in that does not own the identity"
     assert hosts[owner.host].mount_point(f"/srv/holdfast/{IDENTITY}").filesystem == "nfs4"

@@ -129,6 +129,15 @@ def txn_create(key: str, value: Mapping[str, Any], lease: int = 0) -> Json:
     }
 
 
+def txn_replace(key: str, value: Mapping[str, Any], unchanged: Mapping[str, int]) -> Json:
+    """Put `value` if every key of `unchanged` is at that revision (0: not there)."""
+    return {
+        "compare": [_compare(k, "MOD", "mod_revision", revision) for k, revision in unchanged.items()],
+        "success": [_put(key, value), _get(key)],
+        "failure": [_get(key)],
+    }
+
+
 def txn_write(
     lock: Lock,
     version: int,
@@ -246,6 +255,15 @@ class EtcdCoordinator:
     def put(self, key: str, value: Mapping[str, Any], lease: int | None = None) -> None:
         """Raises Unavailable also when `lease` is gone: grant a new one."""
         self._post("/kv/put", {"key": encode(key), "value": encode_value(value), "lease": lease or 0})
+
+    def replace(self, key: str, value: Mapping[str, Any], unchanged: Mapping[str, int]) -> bool:
+        """One transaction: put `value` if every key of `unchanged`, `key` among them, is at that revision.
+
+        Two writers must never write the same value: after a lost answer the value tells whose write was carried out.
+        """
+        succeeded, found, doubt = self._txn(txn_replace(key, value, unchanged))
+        record = found.get(key)
+        return succeeded or (doubt and record is not None and record.value == dict(value))
 
     def delete(self, key: str) -> bool:
         return int(self._post("/kv/deleterange", {"key": encode(key)}).get("deleted", 0)) > 0

@@ -49,7 +49,18 @@ class Inventory:
 def check(inventory: Inventory) -> list[Mistake]:
     """Every mistake in the inventory, in the order of the checks."""
     found: list[Mistake] = []
-    for part in (_segments, _hosts, _addresses, _identities, _monitor, _users, _secrets, _fencing, _coordinator):
+    for part in (
+        _segments,
+        _hosts,
+        _addresses,
+        _identities,
+        _stores,
+        _monitor,
+        _users,
+        _secrets,
+        _fencing,
+        _coordinator,
+    ):
         found.extend(part(inventory))
     return found
 
@@ -94,6 +105,8 @@ def _segments(inventory: Inventory) -> Iterator[Mistake]:
             "give a network of its own for the identities' addresses",
         )
     named = [*prefixes.items(), *([("service_prefix", service)] if service is not None else [])]
+    for_stores = _network(inventory.settings.get("store_prefix"))
+    named += [("store_prefix", for_stores)] if for_stores is not None else []
     for i, (one, a) in enumerate(named):
         for other, b in named[i + 1 :]:
             if a.version == b.version and a.overlaps(b):
@@ -129,6 +142,8 @@ def _addresses(inventory: Inventory) -> Iterator[Mistake]:
         uses += [(inventory.hosts_file, f"{host}.legs.{s}", a) for s, a in (values.get("legs") or {}).items()]
     for name, identity in inventory.settings.get("identities", {}).items():
         uses.append((inventory.file("identities"), f"identities.{name}.address", identity.get("address")))
+    for name, store in (inventory.settings.get("stores") or {}).items():
+        uses.append((inventory.file("stores"), f"stores.{name}.address", store.get("address")))
     switch = inventory.settings.get("lab_switch")
     if switch:
         uses.append((inventory.file("lab_switch"), "lab_switch.address", switch.get("address")))
@@ -195,7 +210,10 @@ def _places(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iter
     yield from wrong("home", identity.get("home"), "mail")
     if identity.get("home") not in candidates:
         yield Mistake(file, f"{key}.home", identity.get("home"), f"name one of its candidates: {candidates}")
-    yield from wrong("store", identity.get("store"), "store")
+    stores = inventory.settings.get("stores") or {}
+    if identity.get("store") not in stores:
+        remedy = f"name one of the stores: {', '.join(stores) or 'none is defined; add `stores`'}"
+        yield Mistake(file, f"{key}.store", identity.get("store"), remedy)
     relays = list(identity.get("relays") or [])
     if not relays:
         yield Mistake(file, f"{key}.relays", relays, "name at least one relay that holds its mail")
@@ -209,6 +227,70 @@ def _places(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iter
         if not bad and len(over) < 2:
             remedy = f"a relay needs legs in two networks of mail_routes ({', '.join(sorted(routes))}); add one"
             yield Mistake(inventory.hosts_file, f"{host}.legs", list(legs), remedy)
+
+
+def _stores(inventory: Inventory) -> Iterator[Mistake]:
+    """Pairs of store servers, each served by one of them."""
+    file = inventory.file("stores")
+    stores = inventory.settings.get("stores") or {}
+    if stores:
+        yield from _of_all_stores(inventory)
+    prefix = _network(inventory.settings.get("store_prefix"))
+    known, member_of = inventory.group("store"), dict[object, str]()
+    for name, store in stores.items():
+        key = f"stores.{name}"
+        if name in inventory.settings.get("identities", {}):
+            yield Mistake(file, key, name, "is also an identity; give each a name of its own")
+        if (address := _address(store.get("address"))) is None or (prefix is not None and address not in prefix):
+            yield Mistake(file, f"{key}.address", store.get("address"), f"take one from store_prefix ({prefix})")
+        members = list(store.get("members") or [])
+        if len(set(members)) != 2 or len(members) != 2:
+            yield Mistake(file, f"{key}.members", members, "name the two hosts of the pair")
+        for host in members:
+            values = inventory.hosts.get(host)
+            if values is None or host not in known:
+                why = "is no host of the inventory" if values is None else "is no host of group store"
+                yield Mistake(file, f"{key}.members", host, f"{why}; hosts of store: {', '.join(known) or 'none'}")
+            elif values.get("site") != store.get("site"):
+                remedy = (
+                    f"stands in site {values.get('site')}; a pair shares the site of its store ({store.get('site')})"
+                )
+                yield Mistake(file, f"{key}.members", host, remedy)
+            if values is not None and not values.get("store_device"):
+                remedy = "is missing; name the block device below the replicated disk"
+                yield Mistake(inventory.hosts_file, f"{host}.store_device", values.get("store_device"), remedy)
+            if values is not None and not _has_leg(inventory, host, "storage"):
+                remedy = "a member of a store needs a leg in a segment of the network storage; add one"
+                yield Mistake(inventory.hosts_file, f"{host}.legs", list(values.get("legs") or {}), remedy)
+            if host in member_of:
+                yield Mistake(file, f"{key}.members", host, f"is also a member of {member_of[host]}; one store a host")
+            member_of.setdefault(host, name)
+        if store.get("home") not in members:
+            yield Mistake(file, f"{key}.home", store.get("home"), f"name one of its members: {members}")
+        seconds = store.get("threshold_seconds")
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or seconds < 1:
+            yield Mistake(file, f"{key}.threshold_seconds", seconds, "give seconds, 1 or more")
+    for host in known:
+        if host not in member_of:
+            yield Mistake(inventory.hosts_file, "store", host, "is a member of no store; name it in one, or drop it")
+
+
+def _of_all_stores(inventory: Inventory) -> Iterator[Mistake]:
+    settings = inventory.settings
+    if _network(settings.get("store_prefix")) is None:
+        remedy = "give a network of its own for the stores' addresses"
+        yield Mistake(inventory.file("store_prefix"), "store_prefix", settings.get("store_prefix"), remedy)
+    ttl = settings.get("store_lease_ttl")
+    if not isinstance(ttl, int) or isinstance(ttl, bool) or ttl < 3:
+        yield Mistake(inventory.file("store_lease_ttl"), "store_lease_ttl", ttl, "give whole seconds, 3 or more")
+    if not settings.get("drbd_secret"):
+        remedy = "is missing; set it in group_vars/all/secrets.yml (ansible-vault in production)"
+        yield Mistake(inventory.file("drbd_secret"), "drbd_secret", settings.get("drbd_secret"), remedy)
+
+
+def _has_leg(inventory: Inventory, host: str, network: str) -> bool:
+    segments = inventory.settings.get("segments", {})
+    return any(segments.get(s, {}).get("network") == network for s in inventory.hosts[host].get("legs") or {})
 
 
 def _monitor(inventory: Inventory) -> Iterator[Mistake]:
@@ -281,6 +363,11 @@ def _fencing(inventory: Inventory) -> Iterator[Mistake]:
                 yield Mistake(file, f"{key}.hosts", host, "is no host of the inventory")
     for name, identity in inventory.settings.get("identities", {}).items():
         for host in identity.get("candidates") or []:
+            if host in inventory.hosts and host not in covered:
+                remedy = f"add it to a device, else {name} can never be taken over from it"
+                yield Mistake(file, "fence_devices.*.hosts", host, remedy)
+    for name, store in (inventory.settings.get("stores") or {}).items():
+        for host in store.get("members") or []:
             if host in inventory.hosts and host not in covered:
                 remedy = f"add it to a device, else {name} can never be taken over from it"
                 yield Mistake(file, "fence_devices.*.hosts", host, remedy)

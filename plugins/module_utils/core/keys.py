@@ -52,6 +52,11 @@ def access(store: str, identity: str) -> str:
     return f"{ROOT}store/{store}/access/{identity}"
 
 
+def insync(store: str) -> str:
+    """Members of the store whose disks hold all that was acknowledged (core/stores.py)."""
+    return f"{ROOT}store/{store}/insync"
+
+
 def host(host: str) -> str:
     """Prefix of all that is known of a host."""
     return f"{ROOT}host/{host}/"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import fencing, keys
+from . import fencing, keys, stores
 from .fencing import AddressView, FencePlan, HostView, Level, LevelName, Mark, MarkState, NotProved, Withdrawal
 from .model import Access, Identity, Json, Owner, Phase, Proof, Readiness, Report, Result, Route, Run, RunState, Step
 from .placement import Choice, choose
@@ -107,9 +107,13 @@ def read_state(coordinator: Coordinator, identity: str) -> State:
 
 def read_choice(coordinator: Coordinator, identity: Identity, owner: Owner, now: float, to: str | None) -> Choice:
     """Whom a run would choose now, by the candidates' leases and words; only `to` if given. Raises Unavailable."""
+    if identity.kind != stores.KIND and (why := stores.not_serving(coordinator, identity.store)) is not None:
+        return Choice(None, dict.fromkeys(identity.candidates, why))
     alive = {h for h in identity.candidates if coordinator.get(keys.lease(h)).value is not None}
     words = {h: coordinator.get(keys.ready(h, identity.name)).value for h in identity.candidates}
     readiness = {h: Readiness.from_json(w) for h, w in words.items() if w is not None}
+    if identity.kind == stores.KIND:
+        readiness = stores.only_members(coordinator, identity, readiness, now)
     fenced = {h: why for h in identity.candidates if h != owner.host and (why := _fenced(coordinator, h)) is not None}
     return choose(identity, owner.host, alive, readiness, now, to, fenced)
 
@@ -316,8 +320,9 @@ class _Course:
         try:
             self._started()
             route = self._verify()
-            self._publish()
-            self._flush(route)
+            if self.identity.kind != stores.KIND:
+                self._publish()
+                self._flush(route)
         except (Held, Unavailable) as why:
             return self._hold(why)
         self._write(state=RunState.DONE)
@@ -343,6 +348,11 @@ class _Course:
         levels = self.plan.levels(host)
         for level in levels:
             start = self.ports.clock.now()
+            if self.identity.kind == stores.KIND and level.level not in stores.FENCED_BY:
+                # Not even ordered: a run that dies here must not leave an order that nobody may carry out.
+                tried.append(f"{level.level}: {stores.ONLY_FENCED_BY}")
+                self._step("fence", start, "unknown", tried[-1])
+                continue
             self._order(level, owner, owner_revision)
             try:
                 proof = self._prove(level, owner, owner_revision)
@@ -483,6 +493,9 @@ class _Course:
         return {keys.fence(owner.host, self.identity.name): mark.to_json()}
 
     def _revoke(self, owner: Owner) -> None:
+        if self.identity.kind == stores.KIND:
+            self._outlive(owner)
+            return
         start = self.ports.clock.now()
         self._write(revoke_epoch=owner.epoch)
 
@@ -506,6 +519,28 @@ class _Course:
             raise Held(why)
         self._step("revoke", start, "ok", said)
 
+    def _outlive(self, owner: Owner) -> None:
+        """Only a fence withdraws a store from its owner. While its lease is over it has not come back."""
+        start = self.ports.clock.now()
+
+        def over() -> bool | None:
+            return self.ports.coordinator.get(keys.lease(owner.host)).value is None or None
+
+        if self._wait(over, self.timeouts.revoke) is None:
+            why = f"{owner.host} was fenced, but keeps its lease after {self.timeouts.revoke:.0f} s"
+            self._step("revoke", start, "unknown", why)
+            raise Held(why)
+        self._step("revoke", start, "ok", "by the fence; the lease is over")
+
+    def _while_in_sync(self) -> dict[str, int]:
+        """Keys that must not change before a store's owner does: the in-sync set, and the lease that is not there."""
+        assert self.run.to_host is not None
+        entry = self.ports.coordinator.get(keys.insync(self.identity.name))
+        why = stores.outside(stores.parse(entry.value), self.identity.name, self.run.to_host)
+        if why is not None:
+            raise Held(f"{self.run.to_host} is {why}")
+        return {keys.insync(self.identity.name): entry.revision, keys.lease(self.run.from_host): 0}
+
     def _own(self, owner: Owner, owner_revision: int) -> None:
         """The owner changes here, in one transaction on the lock and on the owner record as it was read."""
         assert self.run.to_host is not None and self.run.proof is not None
@@ -513,8 +548,11 @@ class _Course:
         new = Owner(self.run.to_host, epoch, self.run.run, now)
         step = Step("own", now, now, new.host, f"epoch {epoch}")
         key = keys.owner(self.identity.name)
-        if not self._write({key: new.to_json()}, {key: owner_revision}, epoch=epoch, steps=(*self.run.steps, step)):
-            raise Held("the owner record changed meanwhile")
+        unchanged = {key: owner_revision}
+        if self.identity.kind == stores.KIND:
+            unchanged |= self._while_in_sync()
+        if not self._write({key: new.to_json()}, unchanged, epoch=epoch, steps=(*self.run.steps, step)):
+            raise Held(f"changed meanwhile: one of {', '.join(unchanged)}")
         self._say(step)
 
     # --- safe to repeat -----------------------------------------------------------------------------------------

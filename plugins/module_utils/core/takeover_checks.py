@@ -63,6 +63,11 @@ def _plan(inventory: Inventory) -> Iterator[Mistake]:
         key = f"fence_plan.{name}"
         if name != "default" and name not in inventory.hosts:
             yield Mistake(file, key, name, "is no host of the inventory; name one, or default")
+        if name in inventory.group("store"):
+            yield Mistake(
+                file, key, levels, "a store server is fenced by power, then an operator's word; remove this plan"
+            )
+            continue
         if not isinstance(levels, list) or not levels:
             remedy = f"name at least one level: {', '.join(LevelName)}"
             yield Mistake(file, key, levels, remedy)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import keys
+from . import keys, stores
 from .handover import Handover, interrupted
 from .model import Attempt, Identity, Method, Result, Route, Run, RunState
 from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavailable
@@ -18,6 +18,9 @@ from .threshold import Evidence, Threshold, observe, passed
 
 LOOK = 2.0  # seconds between looks at the coordinator (flag, lease, runs) in between rounds
 UNSEEN = 3  # intervals without a round after which what was seen before says nothing any more
+# Seconds; at the least that. A store's partner makes a round every other second, and while a member of the coordinator
+# is dying a single call may outlast three of them.
+UNSEEN_LEAST = 30.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,16 @@ class Settings:
     routes: tuple[Route, ...]
     reset_after: int = 2
     archive_after: float | None = None
+    retry: float | None = None  # seconds before a held run is tried again; `interval` if not given
+
+    @property
+    def unseen(self) -> float:
+        """Seconds without a round after which what was seen before says nothing any more."""
+        return max(UNSEEN * self.interval, UNSEEN_LEAST)
+
+    @property
+    def pause(self) -> float:
+        return self.interval if self.retry is None else self.retry
 
 
 def make_round(prober: Prober, identity: Identity, route: Route, methods: Sequence[Method]) -> list[Attempt]:
@@ -149,7 +162,7 @@ class Watch:
 
     def _observe(self, evidence: Evidence, attempts: Sequence[Attempt], begin: float) -> None:
         """Count a round. Times are compared by CLOCK_BOOTTIME: a wall clock may be stepped, a relay may stand still."""
-        longest = UNSEEN * self.settings.interval
+        longest = self.settings.unseen
         if self.clock.boottime() - begin > longest:
             return  # this relay stood still in the middle of it
         if self._observed is not None and begin - self._observed > longest:
@@ -167,7 +180,7 @@ class Watch:
         now = self.clock.boottime()
         if self._observed is None or self._down_since is None or evidence.first_down != self._down_since[0]:
             return None
-        if now - self._observed > UNSEEN * self.settings.interval:
+        if now - self._observed > self.settings.unseen:
             return None
         return passed(evidence, self.settings.threshold, self._down_since[0] + now - self._down_since[1])
 
@@ -185,7 +198,7 @@ class Watch:
         """What this relay wrote before a restart, if that was not too long ago by its own wall clock."""
         evidence, now = Evidence.from_json(value), self.clock.now()
         age = now - float(value["time"])
-        if not 0 <= age <= UNSEEN * self.settings.interval:
+        if not 0 <= age <= self.settings.unseen:
             return Evidence(evidence.epoch)
         boottime = self.clock.boottime()
         self._observed = boottime - age
@@ -281,6 +294,8 @@ class Watch:
     def _follow(self, state: State) -> None:
         """Another monitor's takeover has ended: what this relay holds goes to the new owner at once, too."""
         run, owner = state.run, state.owner
+        if self.identity.kind == stores.KIND:
+            return  # nobody holds anything for a store
         if run is None or owner is None or run.state is not RunState.DONE or run.run != owner.run:
             return
         if run.invoker != self.settings.relay and self._flushed != owner.epoch:
@@ -293,7 +308,7 @@ class Watch:
 
     def _request(self, reason: str, epoch: int, automatic: bool = True) -> None:
         # Held runs are tried again once a round, not at every look.
-        self._retry_takeover = self.clock.boottime() + self.settings.interval
+        self._retry_takeover = self.clock.boottime() + self.settings.pause
         self.log("takeover_asked", identity=self.identity.name, reason=reason, epoch=epoch)
         if self.takeover is None:
             request = Request(self.settings.relay, reason, epoch, self.clock.now())
@@ -302,12 +317,12 @@ class Watch:
         self._ended(self.takeover.execute(reason, epoch, automatic))
 
     def _finish(self) -> None:
-        self._retry_takeover = self.clock.boottime() + self.settings.interval
+        self._retry_takeover = self.clock.boottime() + self.settings.pause
         if self.takeover is not None:
             self._ended(self.takeover.finish())
 
     def _give_up(self) -> None:
-        self._retry_takeover = self.clock.boottime() + self.settings.interval
+        self._retry_takeover = self.clock.boottime() + self.settings.pause
         if self.takeover is not None:
             self._ended(self.takeover.give_up())
 

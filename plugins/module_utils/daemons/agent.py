@@ -18,6 +18,8 @@ FILE is /etc/holdfast/agent.yml; (o) marks what may be left out, with its defaul
         dovecot_conf: /etc/holdfast/identity/mx.alpha.example/dovecot/dovecot.conf   # (o)
         tls_ca: /etc/holdfast/tls/ca.pem
         probe: {user: probe@alpha.example, password_file: …, recipient: postmaster@alpha.example}
+    stores:                           # (o) those of which this host is a member, looked after in the same way
+      store1: {address, members, home, device: /dev/drbd0 (o), minor: 0 (o), root: /srv/store (o)}
     ready: {memory_mb: 24, disk_mb: 100}    # (o) least of both for being a candidate
     drain_file: /etc/holdfast/drain   # (o) while it exists this host takes nothing over
     watchdog: {device: /dev/watchdog, timeout: 30}   # (o) where the fence plan has that level: this host then stops
@@ -36,24 +38,29 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from ..adapters import machine
 from ..adapters.clock import SystemClock
+from ..adapters.disk import DiskMount
+from ..adapters.drbd import Drbd
 from ..adapters.etcd import EtcdCoordinator
 from ..adapters.etcd_watch import ChangeWatch
 from ..adapters.log import LineLog
 from ..adapters.mount import NfsMount
+from ..adapters.nfsd import Clients
 from ..adapters.track import TrackFile
 from ..adapters.units import Units
 from ..adapters.watchdog import Guard, Watchdog
-from ..core import fencing, keys, ownership
-from ..core.model import Access, Json, Owner, Phase, Readiness, Report, Run, Step
+from ..core import fencing, keys, ownership, stores
+from ..core.model import Access, Identity, Json, Owner, Phase, Readiness, Report, Run, Step
 from ..core.ownership import Action
 from ..core.ports import Clock, Entry, Log, Unavailable
 from . import config, service
 from .instance import Cancel, Cancelled, Found, Instance, Place
 from .readiness import Checks, Limits
+from .store_instance import StoreChecks, StoreInstance, StorePlace
+from .store_instance import place as store_place
 
 FILE = "/etc/holdfast/agent.yml"
 
@@ -72,6 +79,8 @@ class Config:
     coordinator: EtcdCoordinator
     places: tuple[Place, ...]
     limits: Limits
+    stores: tuple[StorePlace, ...] = ()
+    records: EtcdCoordinator | None = None  # a second connection, for the threads that bring stores up
     watchdog: WatchdogPlan | None = None
 
 
@@ -89,6 +98,10 @@ def load(file: str) -> Config:
     for name, section in top.sections("identities"):
         places.append(_place(name, section))
         section.done()
+    owned = []
+    for name, section in top.sections("stores", {}):
+        owned.append(store_place(name, section))
+        section.done()
     ready = top.section("ready", {})
     limits = Limits(
         memory_mb=ready.whole("memory_mb", 24),
@@ -103,12 +116,14 @@ def load(file: str) -> Config:
         coordinator=config.coordinator(top.section("coordinator")),
         places=tuple(places),
         limits=limits,
+        stores=tuple(owned),
+        records=config.coordinator(top.section("coordinator")) if owned else None,
         watchdog=_watchdog(top),
     )
     top.done()
-    for place in places:
-        if made.host not in place.identity.candidates:
-            remedy = f"is no candidate of {place.identity.name}; remove that identity here"
+    for identity in (*(p.identity for p in places), *(p.identity for p in owned)):
+        if made.host not in identity.candidates:
+            remedy = f"is no candidate of {identity.name}; remove that identity here"
             raise top.wrong("host", made.host, remedy)
     return made
 
@@ -159,10 +174,18 @@ class Dog(Protocol):
     timeout: float
 
 
-class Works(Protocol):
-    """An identity's machinery on this host (instance.Instance)."""
+class Located(Protocol):
+    """Where an identity or a store is on this host (instance.Place, store_instance.StorePlace)."""
 
-    place: Place
+    @property
+    def identity(self) -> Identity: ...
+
+
+class Works(Protocol):
+    """The machinery of an identity (instance.Instance) or of a store (store_instance.StoreInstance) on this host."""
+
+    @property
+    def place(self) -> Located: ...
 
     def steps(self, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]: ...
 
@@ -407,9 +430,9 @@ class Agent:
         self,
         host: str,
         lease_ttl: int,
-        keepers: Sequence[tuple[Keeper, Place]],
+        keepers: Sequence[tuple[Keeper, Located]],
         coordinator: Coordinator,
-        reasons: Callable[[Place], tuple[str, ...]],
+        reasons: Callable[[Located], tuple[str, ...]],
         gap: Callable[[], float],
         boot_id: str,
         clock: Clock,
@@ -491,17 +514,23 @@ class Agent:
         self._lease, self._lease_end = lease, sent + self._ttl
         self._log("lease_taken", host=self._host, seconds=self._ttl)
 
-    def _access_key(self, place: Place) -> str:
+    def _access_key(self, place: Located) -> str:
+        """What admits this host: a store by its export, a disk by the in-sync set."""
+        if place.identity.kind == stores.KIND:
+            return keys.insync(place.identity.name)
         return keys.access(place.identity.store, place.identity.name)
 
-    def _decide(self, keeper: Keeper, place: Place, entries: Mapping[str, Entry] | None, gap: float) -> None:
+    def _decide(self, keeper: Keeper, place: Located, entries: Mapping[str, Entry] | None, gap: float) -> None:
         owner = access = run = None
         if entries is not None:
             run = _run(entries, keeper)
             owner_value = entries[keys.owner(keeper.name)].value
             access_value = entries[self._access_key(place)].value
             owner = None if owner_value is None else Owner.from_json(owner_value)
-            access = None if access_value is None else Access.from_json(access_value)
+            if place.identity.kind == stores.KIND:
+                access = stores.as_access(owner, stores.parse(access_value))
+            else:
+                access = None if access_value is None else Access.from_json(access_value)
         left = self._lease_end - self._clock.boottime() if self._stops_alone else None
         action = ownership.decide(
             self._host, owner, access, keeper.epoch, entries is not None, gap, self._ttl, left, run=run
@@ -558,22 +587,35 @@ def start(file: str, settings: Config) -> None:
             raise config.ConfigError(f"{file}: {key} is {place.probe_password_file!r}: no such file; write it")
     clock, log = SystemClock(), LineLog()
     units, wake = Units(), threading.Event()
-    keepers = []
+    machinery: list[Works] = []
     for place in settings.places:
         mount = NfsMount(place.source, place.mount)
-        works = Instance(place, mount, units, TrackFile(place.identity.name), clock)
+        machinery.append(Instance(place, mount, units, TrackFile(place.identity.name), clock))
+    drbd = {}
+    for owned in settings.stores:
+        assert settings.records is not None
+        name = owned.identity.name
+        drbd[name] = Drbd(name, owned.minor)
+        parts = (settings.records, drbd[name], DiskMount(owned.device, owned.root), units, Clients(clock))
+        machinery.append(StoreInstance(settings.host, owned, *parts, TrackFile(name), clock, log))
+    keepers = []
+    for works in machinery:
         keeper = Keeper(settings.host, works, clock, log, then_awake(wake))
         keeper.find()
-        keepers.append((keeper, place))
+        keepers.append((keeper, works.place))
     pulse = machine.Pulse()
     pulse.start()
-    checks = Checks(settings.limits)
+    checks, store_checks = Checks(settings.limits), StoreChecks(settings.limits.drain_file, drbd)
+
+    def reasons(place: Located) -> tuple[str, ...]:
+        return store_checks.reasons(place) if isinstance(place, StorePlace) else checks.reasons(cast(Place, place))
+
     agent = Agent(
         settings.host,
         settings.lease_ttl,
         keepers,
         settings.coordinator,
-        checks.reasons,
+        reasons,
         pulse.take,
         machine.boot_id(),
         clock,

@@ -95,9 +95,9 @@ class Section:
     def section(self, name: str, default: object = _MISSING) -> Section:
         return Section(self.file, self._path(name), self._take(name, default))
 
-    def sections(self, name: str) -> Iterator[tuple[str, Section]]:
+    def sections(self, name: str, default: object = _MISSING) -> Iterator[tuple[str, Section]]:
         """Each value of a mapping that holds mappings. The mapping may be empty."""
-        whole = self.section(name)
+        whole = self.section(name, default)
         for key, value in whole._data.items():
             yield key, Section(self.file, whole._path(key), value)
 

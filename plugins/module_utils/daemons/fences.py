@@ -19,6 +19,7 @@ from ..core.fencing import DEFAULT_LEVELS, FencePlan, Level, LevelName, Withdraw
 from ..core.placement import Placement
 from ..core.ports import PowerSwitch
 from ..core.promotion import Promote
+from ..core.takeover import Timeouts
 from .config import Section
 
 
@@ -48,6 +49,11 @@ class Devices:
             self._made.append((hosts, make))
         if self._made and self.invoker is Invoker.HOST:
             raise s.wrong("invoker", str(self.invoker), "this relay has no right to fence; remove its fence_devices")
+
+    @property
+    def lock(self) -> int:
+        """Seconds of a run's lock: a fence device is asked twice before the lock is kept alive again."""
+        return max(Timeouts.lock, int(2 * self.longest) + 20)
 
     def switches(self) -> dict[str, list[PowerSwitch]]:
         """Host to the devices that can fence it, in the order of the file. Raises ConfigError."""

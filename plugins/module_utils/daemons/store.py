@@ -4,7 +4,7 @@
 
 FILE is /etc/holdfast/store.yml:
 
-    store: store1
+    store: store1                 # the store's name, whichever member this is
     root: /srv/store              # (o) a mount point; one folder an identity
     tick: 1                       # (o) seconds between looks at the coordinator; a change there makes one at once
     coordinator: {endpoints: [https://10.1.3.21:2379], ca: …, cert: …, key: …, timeout: 3 (o)}
@@ -132,31 +132,35 @@ class Store:
         self._settled: set[str] = set()  # identities of which this process has made sure once
         self._said: dict[str, str] = {}
 
-    def tick(self) -> None:
+    def tick(self) -> bool:
+        """Whether the coordinator was read and the firewall is as that asks for; then the rest was tried, too."""
         try:
             states = self._read()
         except Unavailable as why:
             # An owner goes on: whoever wants to take over needs this very store's word first.
             self._tell("coordinator", "coordinator_unreachable", str(why))
-            return
+            return False
         self._tell("coordinator", "coordinator_reached", "")
         identities = self._settings.identities
         wanted = {n: access.decide(identities[n], s.owner, s.run) for n, s in states.items()}
         # Dropped before unexported: what is on its way meets a closed door, not a half-open one.
-        self._attempt("firewall", "firewall_set", functools.partial(self._drop, states, wanted))
+        closed = self._attempt("firewall", "firewall_set", functools.partial(self._drop, states, wanted))
         self._attempt("exports", "strangers_removed", self._remove_strangers)
         for name, state in states.items():
             self._attempt(name, "settled", functools.partial(self._settle, name, state, wanted))
+        return closed
 
-    def _attempt(self, name: str, event: str, act: Callable[[], None]) -> None:
-        """What fails is told once and tried again with the next tick."""
+    def _attempt(self, name: str, event: str, act: Callable[[], None]) -> bool:
+        """Whether it was done. What fails is told once and tried again with the next tick."""
         try:
             act()
             self._tell(name, event, "")
+            return True
         except (Unavailable, NotYet) as why:
             self._tell(name, f"not_{event}", str(why))
         except OSError as why:
             self._tell(name, f"not_{event}", f"{why.filename}: {why.strerror}")
+        return False
 
     def _read(self) -> dict[str, State]:
         names = {n: self._keys(n) for n in self._settings.identities}
@@ -303,10 +307,18 @@ class Store:
 def start(settings: Config) -> None:
     clock = SystemClock()
     store = Store(settings, settings.coordinator, Exports(), Clients(clock), clock, LineLog(), Firewall(clock))
+    # The agent puts the store's address on once this daemon says that it is up: then exports and firewall are what they
+    # must be.
+    while not store.tick():
+        clock.sleep(settings.tick)
+
+    def tick() -> None:
+        store.tick()
+
     wake = threading.Event()
     etcd = settings.coordinator
     ChangeWatch(etcd.endpoints, etcd.tls, (keys.IDENTITIES,), wake).start()
-    service.run(store.tick, settings.tick, etcd.close, wake=wake)
+    service.run(tick, settings.tick, etcd.close, wake=wake)
 
 
 def prepare(file: str) -> Callable[[], None]:

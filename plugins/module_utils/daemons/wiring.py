@@ -120,8 +120,7 @@ def load(path: str) -> Config:
         coordinator=coordinator(s.section("coordinator")),
         invoker=devices.invoker,
         fence_plan=fences.plan(s, devices),
-        # A fence device is asked twice before the lock is kept alive again.
-        lock=max(Timeouts.lock, int(2 * devices.longest) + 20),
+        lock=devices.lock,
         switches=devices.switches,
         names=_names(s.section("dns")),
         relay=RelayInstance(

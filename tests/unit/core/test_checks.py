@@ -17,7 +17,13 @@ def right() -> Data:
     hosts = {
         "mail1": {"site": "dc1", "legs": {"dmz1": "10.1.1.11", "iso1": "10.1.2.11"}, "groups": ["mail"]},
         "mail2": {"site": "dc2", "legs": {"dmz2": "10.2.1.11", "iso2": "10.2.2.11"}, "groups": ["mail"]},
-        "store1": {"site": "dc1", "legs": {"dmz1": "10.1.1.21"}, "groups": ["store", "coordinator"]},
+        "store1a": {
+            "site": "dc1",
+            "legs": {"storage1": "10.1.3.21"},
+            "groups": ["store", "coordinator"],
+            "store_device": "/dev/sdb",
+        },
+        "store1b": {"site": "dc1", "legs": {"storage1": "10.1.3.22"}, "groups": ["store"], "store_device": "/dev/sdb"},
         "relay2": {
             "site": "dc2",
             "legs": {"dmz2": "10.2.1.31", "iso2": "10.2.2.31"},
@@ -32,8 +38,21 @@ def right() -> Data:
             "iso1": {"network": "isolated", "prefix": "10.1.2.0/24"},
             "dmz2": {"network": "internet", "prefix": "10.2.1.0/24"},
             "iso2": {"network": "isolated", "prefix": "10.2.2.0/24"},
+            "storage1": {"network": "storage", "prefix": "10.1.3.0/24"},
         },
         "service_prefix": "203.0.113.0/24",
+        "store_prefix": "10.255.3.0/24",
+        "stores": {
+            "store1": {
+                "address": "10.255.3.1",
+                "site": "dc1",
+                "members": ["store1a", "store1b"],
+                "home": "store1a",
+                "threshold_seconds": 5,
+            }
+        },
+        "store_lease_ttl": 10,
+        "drbd_secret": "x",
         "mail_routes": ["internet", "isolated"],
         "identities": {
             "mx.alpha.example": {
@@ -53,7 +72,13 @@ def right() -> Data:
         "threshold_seconds": 120,
         "lease_ttl": 15,
         "fence_devices": {
-            "pdu": {"address": "10.0.0.9", "user": "u", "host_key": "k", "client_key": "k", "hosts": ["mail1", "mail2"]}
+            "pdu": {
+                "address": "10.0.0.9",
+                "user": "u",
+                "host_key": "k",
+                "client_key": "k",
+                "hosts": ["mail1", "mail2", "store1a", "store1b"],
+            }
         },
         "tsig_secret": "x",
         "probe_password": "x",
@@ -78,6 +103,15 @@ def identity(data: Data) -> Data:
     return found
 
 
+def store(data: Data) -> Data:
+    found: Data = data["settings"]["stores"]["store1"]
+    return found
+
+
+def other_store(data: Data) -> None:
+    data["settings"]["stores"]["store2"] = {**store(data), "address": "10.255.3.2"}
+
+
 def second(data: Data, **changes: Any) -> None:
     other = {**copy.deepcopy(identity(data)), "address": "203.0.113.11", "domains": ["beta.example"], **changes}
     data["settings"]["identities"]["mx.beta.example"] = other
@@ -86,16 +120,33 @@ def second(data: Data, **changes: Any) -> None:
 CASES: list[tuple[str, Callable[[Data], Any], str, str]] = [
     ("site", lambda d: d["hosts"]["mail1"].update(site="dc9"), "mail1.site", "'dc9'"),
     ("candidate", lambda d: identity(d).update(candidates=["mail1", "mail9"]), ".candidates", "no host of the inv"),
-    ("group", lambda d: identity(d).update(candidates=["mail1", "store1"]), ".candidates", "no host of group mail"),
+    ("group", lambda d: identity(d).update(candidates=["mail1", "store1a"]), ".candidates", "no host of group mail"),
     ("home", lambda d: identity(d).update(home="mail9"), ".home", "'mail9'"),
-    ("store", lambda d: identity(d).update(store="mail1"), ".store", "no host of group store"),
+    ("store", lambda d: identity(d).update(store="store1a"), ".store", "name one of the stores: store1"),
+    ("member", lambda d: store(d).update(members=["store1a", "mail1"]), "store1.members", "no host of group store"),
+    ("no member", lambda d: store(d).update(members=["store1a", "store9"]), "store1.members", "no host of the inv"),
+    ("one member", lambda d: store(d).update(members=["store1a"]), "store1.members", "the two hosts of the pair"),
+    ("one twice", lambda d: store(d).update(members=["store1a"] * 2), "store1.members", "the two hosts of the pair"),
+    ("member site", lambda d: d["hosts"]["store1b"].update(site="dc2"), "store1.members", "stands in site dc2"),
+    ("member disk", lambda d: d["hosts"]["store1b"].pop("store_device"), "store1b.store_device", "is missing"),
+    ("member leg", lambda d: d["hosts"]["store1b"].update(legs={"dmz1": "10.1.1.22"}), "store1b.legs", "storage"),
+    ("member of two", other_store, "store2.members", "is also a member of store1"),
+    ("store home", lambda d: store(d).update(home="store1c"), "store1.home", "name one of its members"),
+    ("store address", lambda d: store(d).update(address="10.1.3.9"), "store1.address", "take one from store_prefix"),
+    ("store seconds", lambda d: store(d).update(threshold_seconds=0), "store1.threshold_seconds", "1 or more"),
+    ("store fence", lambda d: d["settings"]["fence_devices"]["pdu"]["hosts"].pop(), "hosts", "'store1b'"),
+    ("idle store", lambda d: d["hosts"].update(store9={**d["hosts"]["store1b"], "legs": {}}), "store", "no store"),
+    ("store name", lambda d: d["settings"]["stores"].update({MX: store(d)}), f"stores.{MX}", "also an identity"),
+    ("store lease", lambda d: d["settings"].update(store_lease_ttl=None), "store_lease_ttl", "3 or more"),
+    ("store secret", lambda d: d["settings"].update(drbd_secret=None), "drbd_secret", "is missing"),
+    ("store prefix", lambda d: d["settings"].update(store_prefix="10.1.3.0/24"), "storage1", "overlaps store_prefix"),
     ("relays", lambda d: identity(d).update(relays=[]), ".relays", "at least one relay"),
     ("outside", lambda d: d["hosts"]["mail1"]["legs"].update(dmz1="10.9.1.11"), "legs.dmz1", "inside 10.1.1.0/24"),
     ("segment", lambda d: d["hosts"]["mail1"]["legs"].update(dmz9="10.9.1.1"), "legs.dmz9", "no such segment"),
     ("no address", lambda d: d["hosts"]["mail1"]["legs"].update(dmz1="ten"), "legs.dmz1", "not an IP"),
     ("inside", lambda d: identity(d).update(address="10.1.1.77"), f"{MX}.address", "inside segment dmz1"),
     ("prefix", lambda d: identity(d).update(address="192.0.2.1"), f"{MX}.address", "take one from 203.0.113.0/24"),
-    ("twice", lambda d: d["hosts"]["mail1"]["legs"].update(dmz1="10.1.1.21"), "legs.dmz1", "is also mail1.legs.dmz1"),
+    ("twice", lambda d: d["hosts"]["mail1"]["legs"].update(dmz1="10.1.1.41"), "legs.dmz1", "is also mail1.legs.dmz1"),
     ("identity twice", lambda d: second(d, address="203.0.113.10"), "mx.beta.example.address", "is also identities."),
     ("one candidate", lambda d: identity(d).update(candidates=["mail1"]), ".candidates", "at least two"),
     ("same candidate", lambda d: identity(d).update(candidates=["mail1", "mail1"]), ".candidates", "at least two"),
@@ -115,7 +166,7 @@ CASES: list[tuple[str, Callable[[Data], Any], str, str]] = [
         "domain",
     ),
     ("user twice", lambda d: d["settings"]["mail_users"].extend(d["settings"]["mail_users"][:]), "[1]", "stands twice"),
-    ("fence", lambda d: d["settings"]["fence_devices"]["pdu"].update(hosts=["mail1"]), "hosts", "'mail2'"),
+    ("fence", lambda d: d["settings"]["fence_devices"]["pdu"]["hosts"].remove("mail2"), "hosts", "'mail2'"),
     ("fence key", lambda d: d["settings"]["fence_devices"]["pdu"].pop("client_key"), "client_key", "is missing"),
     ("members", lambda d: d["hosts"]["witness1"].update(groups=[]), "coordinator", "odd number"),
     ("places", lambda d: d["hosts"]["witness1"].update(site="dc1"), "coordinator", "spread them"),

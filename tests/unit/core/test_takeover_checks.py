@@ -44,6 +44,12 @@ def test_right_ones_have_none() -> None:
     assert check_all(Inventory(data["hosts"], data["settings"], FILES)) == []
 
 
+def test_a_plan_for_a_store_server_is_a_mistake() -> None:
+    data = planned()
+    data["settings"]["fence_plan"]["store1b"] = [{"level": "watchdog"}]
+    assert [m for m in mistakes(data) if "fence_plan.store1b" in m and "a store server is fenced by power" in m]
+
+
 def level(data: Data, n: int = 0) -> Data:
     found: Data = data["settings"]["fence_plan"]["mail1"][n]
     return found

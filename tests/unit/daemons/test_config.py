@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from holdfast.daemons import agent, config, service, store
+from holdfast.daemons import agent, config, service, store, store_monitor
 from holdfast.daemons.config import ConfigError
 
 COORDINATOR = {"endpoints": ["https://10.1.3.21:2379"], "ca": "/ca.pem", "cert": "/c.pem", "key": "/k.key"}
@@ -173,3 +173,95 @@ class TestMain:
         assert config.main(["--check", file], "/x", agent.prepare) == 0
         assert config.main([file], "/x", agent.prepare) == service.EX_CONFIG
         assert "password_file" in capsys.readouterr().err
+
+
+# --- store hosts ------------------------------------------------------------------------------------------------
+
+STORE = {"address": "10.255.3.1", "members": ["store1a", "store1b"], "home": "store1a"}
+
+
+def store_host_file() -> dict[str, Any]:
+    return {
+        "host": "store1a",
+        "lease_ttl": 10,
+        "coordinator": dict(COORDINATOR),
+        "identities": {},
+        "stores": {"store1": dict(STORE)},
+    }
+
+
+def store_monitor_file() -> dict[str, Any]:
+    watched = {
+        "threshold_seconds": 5,
+        "bind_address": "10.1.3.21",
+        "gateway": "10.1.3.1",
+        "partner_address": "10.1.3.22",
+    }
+    return {
+        "host": "store1a",
+        "coordinator": dict(COORDINATOR),
+        "stores": {"store1": {**STORE, **watched}},
+        "fence_devices": {},
+    }
+
+
+def test_an_agent_of_a_store_host(tmp_path: Path) -> None:
+    made = agent.load(written(tmp_path, store_host_file()))
+    (place,) = made.stores
+    assert (place.identity.name, place.identity.kind, place.identity.candidates) == (
+        "store1",
+        "store",
+        ("store1a", "store1b"),
+    )
+    assert (place.device, place.root) == ("/dev/drbd0", "/srv/store")
+    assert made.records is not None and made.records is not made.coordinator, "threads share no connection"
+
+
+def test_a_store_monitor(tmp_path: Path) -> None:
+    made = store_monitor.load(written(tmp_path, store_monitor_file()))
+    (pair,) = made.pairs
+    assert (pair.threshold.seconds, pair.threshold.attempts) == (5.0, None)
+    assert (pair.route.bind_address, pair.partner_address) == ("10.1.3.21", "10.1.3.22")
+    assert (made.interval, made.retry, made.hourly_limit, made.lock) == (2.0, 15.0, 2, 60)
+
+
+def test_a_store_monitors_lock_outlasts_two_calls_of_a_slow_fence_agent(tmp_path: Path) -> None:
+    data = store_monitor_file()
+    data["fence_devices"] = {"bmc": {"agent": "fence_ipmilan", "hosts": ["store1b"], "timeout": 50}}
+    assert store_monitor.load(written(tmp_path, data)).lock == 120
+
+
+@pytest.mark.parametrize(
+    ("load", "data", "change", "words"),
+    [
+        (agent.load, store_host_file, lambda d: d.update(host="store9"), "is no candidate of store1"),
+        (store_monitor.load, store_monitor_file, lambda d: d.update(invoker="host"), "nobody but its partner takes"),
+        (
+            agent.load,
+            store_host_file,
+            lambda d: d["stores"]["store1"].update(members=["store1a"]),
+            "two hosts of the pair",
+        ),
+        (agent.load, store_host_file, lambda d: d["stores"]["store1"].update(disk="x"), "store1.disk is unknown"),
+        (store_monitor.load, store_monitor_file, lambda d: d.update(host="store9"), "is no member of store1"),
+        (store_monitor.load, store_monitor_file, lambda d: d.pop("fence_devices"), "fence_devices is missing"),
+        (
+            store_monitor.load,
+            store_monitor_file,
+            lambda d: d["stores"]["store1"].update(threshold_seconds=0),
+            "threshold_seconds is 0",
+        ),
+    ],
+)
+def test_a_wrong_file_of_a_store_host_gets_one_line(
+    tmp_path: Path,
+    load: Callable[[str], object],
+    data: Callable[[], dict[str, Any]],
+    change: Callable[[dict[str, Any]], object],
+    words: str,
+) -> None:
+    spoiled = data()
+    change(spoiled)
+    with pytest.raises(ConfigError, match=r"x\.yml") as caught:
+        load(written(tmp_path, spoiled))
+    assert words in str(caught.value) and "\n" not in str(caught.value)

@@ -153,6 +153,17 @@ def test_a_firewall_that_fails_holds_back_the_word_but_not_the_withdrawal(tmp_pa
     assert access is not None and access.dropped == ("mail1",)
 
 
+def test_a_store_is_not_ready_before_its_firewall_is_set(tmp_path: Path) -> None:
+    """Its address follows that: a host that was shut out from the partner must not reach this one."""
+    site = guarded(tmp_path)
+    site.order()
+    site.begin()
+    site.wall.broken = True
+    assert not site.store.tick()
+    site.wall.broken = False
+    assert site.store.tick() and site.wall.held
+
+
 def test_what_the_firewall_holds_is_looked_at_now_and_then(tmp_path: Path) -> None:
     site = guarded(tmp_path)
     site.order()

@@ -16,7 +16,7 @@ import holdfast
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from holdfast.core import keys
-from holdfast.core.model import Readiness
+from holdfast.core.model import Owner, Readiness
 from holdfast.core.ports import Power, Unavailable
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
@@ -180,6 +180,20 @@ class TestStatus:
 
     def test_identity_info_says_the_same(self, modules: Modules) -> None:
         assert modules("identity_info")["identities"] == modules("status")["identities"]
+
+
+class TestConfirmFenced:
+    WORDS = {"by": "anna", "reason": "both plugs"}  # noqa: RUF012
+
+    def test_a_store_that_the_host_owns_is_meant_too(self, modules: Modules) -> None:
+        modules.site.coordinator._put(keys.owner(MX.store), Owner("store1a", 3, "deploy", 0.0).to_json())
+        said = modules("confirm_fenced", host="store1a", **self.WORDS)
+        assert said["word"]["epochs"] == {MX.store: 3}
+        assert keys.confirmed_off("store1a") in modules.site.coordinator.data
+
+    def test_a_host_that_owns_nothing(self, modules: Modules) -> None:
+        said = modules("confirm_fenced", host="store1b", **self.WORDS)
+        assert "owns no identity of this relay and no store of theirs" in said["msg"]
 
 
 class TestRejoinCheck:

@@ -1,0 +1,51 @@
+"""What a member of a pair does about its store: watch the partner while that owns it, end its own runs otherwise."""
+
+from __future__ import annotations
+
+from . import keys
+from .model import Owner
+from .ports import LockLost, Unavailable
+from .takeover import Refused, read_state, unfinished
+from .watching import LOOK, Watch
+
+
+class Pairing:
+    """Call `tick` about once a second. `watch.settings.relay` is this member."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._host = watch.settings.relay
+        self._store = watch.identity.name
+        self._owner: str | None = None
+        self._next_look = 0.0
+        self._said = ""
+
+    def tick(self) -> None:
+        clock = self._watch.clock
+        if clock.boottime() >= self._next_look:
+            self._next_look = clock.boottime() + LOOK
+            try:
+                self._look()
+                self._tell("")
+            except (Unavailable, LockLost, Refused) as why:
+                self._tell(str(why))
+        # Without the coordinator the last known owner counts; nothing is asked for without it anyway.
+        if self._owner is not None and self._owner != self._host:
+            self._watch.tick()
+
+    def _look(self) -> None:
+        value = self._watch.coordinator.get(keys.owner(self._store)).value
+        self._owner = None if value is None else Owner.from_json(value).host
+        if self._owner != self._host:
+            return
+        # A run that made this host the owner may have lost its invoker, which was this host too.
+        state = read_state(self._watch.coordinator, self._store)
+        takeover = self._watch.takeover
+        if takeover is not None and state.locked_by is None and unfinished(state):
+            run = takeover.finish()
+            self._watch.log("takeover_ended", identity=run.identity, run=run.run, state=run.state, host=run.to_host)
+
+    def _tell(self, why: str) -> None:
+        if why and why != self._said:
+            self._watch.log("store_not_judged", identity=self._store, detail=why)
+        self._said = why

@@ -1,0 +1,344 @@
+"""A store on one of its two members: the steps by which it comes up and goes down, each of them safe to repeat.
+
+insync   this host owns the store and is in its in-sync set, by a read of this moment
+promote  DRBD's primary; without its partner only after the partner was taken out of the set (fence_peer.py)
+mount    the file system; its journal is replayed here after a power cut
+nfsd     the NFS server, with the clients of the server before it, whose records lie on the replicated disk
+exports  holdfast-store has admitted the owners of identities, and nobody else, by a read of its own
+address  keepalived has put the store's address on, told by the track file
+verify   the NFS server answers there
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..adapters import machine, nfs_probe
+from ..adapters.disk import DiskMount
+from ..adapters.drbd import Drbd
+from ..adapters.nfsd import Clients
+from ..adapters.track import TrackFile
+from ..adapters.units import Units
+from ..core import keys, stores
+from ..core.model import Identity, Owner
+from ..core.ports import Clock, Entry, Log, Unavailable
+from . import config
+from .instance import ADDRESS_WITHIN, DEAD, MARKS, POLL, VERIFY_WITHIN, Cancel, Cancelled, Found
+
+EPOCHS = Path("/run/holdfast/store")
+NFS_UNITS = ("nfsdcld.service", "nfs-server.service")
+EXPORTS_UNIT = "holdfast-store.service"
+# What DRBD says of a connected partner's disk that takes no writes.
+WITHOUT_DISK = {"Diskless", "Failed", "Detaching", "Inconsistent", "Outdated"}
+ALL_UNITS = (EXPORTS_UNIT, "nfs-server.service", "nfs-mountd.service", "nfs-idmapd.service", "nfsdcld.service")
+
+
+@dataclass(frozen=True)
+class StorePlace:
+    """Where a store's parts are on this host. `identity.name` is the store's name, its candidates are the members."""
+
+    identity: Identity
+    device: str
+    minor: int
+    root: str
+
+
+def place(name: str, section: config.Section) -> StorePlace:
+    """From `stores: {S: {address, members, home, device (o), root (o)}}`."""
+    members = section.texts("members")
+    made = StorePlace(
+        Identity(name, section.text("address"), stores.KIND, (), section.text("home"), members, name),
+        device=section.path("device", "/dev/drbd0"),
+        minor=section.whole("minor", 0),
+        root=section.path("root", "/srv/store"),
+    )
+    if len(members) != 2:
+        raise section.wrong("members", list(members), "name the two hosts of the pair")
+    return made
+
+
+class Records(Protocol):
+    """What a store's owner needs of the coordinator, besides what the agent does."""
+
+    def read(self, keys: Sequence[str]) -> dict[str, Entry]: ...
+
+    def replace(self, key: str, value: Mapping[str, object], unchanged: Mapping[str, int]) -> bool: ...
+
+
+def epoch_file(store: str, folder: Path = EPOCHS) -> Path:
+    """The epoch at which this host acts as the store's owner; missing: it does not."""
+    return folder / store
+
+
+def read_epoch(store: str, folder: Path = EPOCHS) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return int(epoch_file(store, folder).read_text())
+    return None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Owner and in-sync set as they were read, with the revisions that a write is bound to."""
+
+    owner: Owner | None
+    insync: stores.InSync | None
+    unchanged: Mapping[str, int]
+
+
+def judge(records: Records, store: str) -> Judged:
+    """Both at one revision. Raises Unavailable."""
+    owner_key, set_key = keys.owner(store), keys.insync(store)
+    entries = records.read([owner_key, set_key])
+    owner = entries[owner_key].value
+    return Judged(
+        None if owner is None else Owner.from_json(owner),
+        stores.parse(entries[set_key].value),
+        {key: entry.revision for key, entry in entries.items()},
+    )
+
+
+class StoreInstance:
+    """Does what it is told; whether is core/ownership.py's to say. Methods raise Unavailable or OSError."""
+
+    def __init__(
+        self,
+        host: str,
+        place: StorePlace,
+        records: Records,
+        drbd: Drbd,
+        disk: DiskMount,
+        units: Units,
+        clients: Clients,
+        track: TrackFile,
+        clock: Clock,
+        log: Log,
+        probe: Callable[[str], str | None] = nfs_probe.null,
+        has_address: Callable[[str], bool] = machine.has_address,
+        run_folder: Path = EPOCHS,
+        marks: Path = MARKS,
+    ) -> None:
+        self.place = place
+        self._host = host
+        self._name = place.identity.name
+        self._records = records
+        self._drbd = drbd
+        self._disk = disk
+        self._units = units
+        self._clients = clients
+        self._track = track
+        self._clock = clock
+        self._log = log
+        self._probe = probe
+        self._has_address = has_address
+        self._epochs = run_folder
+        self._mark = marks / place.identity.name
+
+    # --- going up ----------------------------------------------------------------------------------------------
+
+    def steps(self, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
+        """In their order. Each returns what is worth telling."""
+        return (
+            ("insync", self._confirm),
+            ("promote", self._promote),
+            ("mount", self._attach),
+            ("nfsd", self._serve),
+            ("exports", self._export),
+            ("address", lambda: self._raise_address(cancel)),
+            ("verify", lambda: self._verify(cancel)),
+        )
+
+    def _until(self, what: Callable[[], str | None], within: float, cancel: Cancel) -> str | None:
+        """Poll until `what` says something, None when it does not in time. Raises Cancelled."""
+        end = self._clock.boottime() + within
+        while True:
+            if cancel():
+                raise Cancelled
+            said = what()
+            if said is not None or self._clock.boottime() >= end:
+                return said
+            self._clock.sleep(POLL)
+
+    def _confirm(self) -> str:
+        judged = judge(self._records, self._name)
+        owner = judged.owner
+        why = stores.not_owner(self._host, None if owner is None else owner.epoch, owner)
+        why = why or stores.outside(judged.insync, self._name, self._host)
+        if why is not None or owner is None or judged.insync is None:
+            raise Unavailable(f"{self._host}: {why}")
+        # The fence-peer handler acts at this epoch; DRBD may call it as soon as the next step.
+        file = epoch_file(self._name, self._epochs)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_name(f".{file.name}.new")
+        new.write_text(f"{owner.epoch}\n")
+        new.replace(file)
+        return f"epoch {owner.epoch}, in sync: {', '.join(judged.insync.members)}"
+
+    def _promote(self) -> str:
+        self._drbd.up()
+        if not self._drbd.state().primary:
+            self._drbd.primary()
+        return str(self._drbd.state())
+
+    def _attach(self) -> str:
+        self._disk.mount()
+        return f"{self.place.device} at {self.place.root}"
+
+    def _serve(self) -> str:
+        self._units.start(NFS_UNITS)
+        if not self._clients.serving():
+            raise Unavailable("nfs-server.service is up, but the kernel has no nfsd threads; see its journal")
+        return ", ".join(NFS_UNITS)
+
+    def _export(self) -> str:
+        # It says that it is up when it has rendered the exports once.
+        self._units.start([EXPORTS_UNIT])
+        return EXPORTS_UNIT
+
+    def _raise_address(self, cancel: Cancel) -> str:
+        address = self.place.identity.address
+        self._track.write(True)
+        said = self._until(lambda: address if self._has_address(address) else None, ADDRESS_WITHIN, cancel)
+        if said is None:
+            raise Unavailable(f"keepalived did not put {address} on within {ADDRESS_WITHIN:g} s; see its journal")
+        return said
+
+    def _verify(self, cancel: Cancel) -> str:
+        address, why = self.place.identity.address, ""
+
+        def answers() -> str | None:
+            nonlocal why
+            why = self._probe(address) or ""
+            return None if why else f"{address} answers"
+
+        said = self._until(answers, VERIFY_WITHIN, cancel)
+        if said is None:
+            raise Unavailable(f"NFS at {address}: {why}")
+        return said
+
+    def mark(self, epoch: int) -> None:
+        """Remember, until the next boot, that it runs here and since which epoch."""
+        self._mark.parent.mkdir(parents=True, exist_ok=True)
+        new = self._mark.with_name(f".{self._mark.name}.new")
+        new.write_text(json.dumps({"epoch": epoch}))
+        new.replace(self._mark)
+
+    # --- going down --------------------------------------------------------------------------------------------
+
+    def down(self) -> None:
+        """Address first, so that nobody comes any more; then nobody is admitted, nothing served, mounted, written.
+
+        Everything is tried, even if something before it failed. The epoch goes last: as long as this host may be
+        primary, its fence-peer handler must know at which epoch it acts.
+        """
+        errors: list[str] = []
+
+        def attempt(act: Callable[[], None]) -> None:
+            try:
+                act()
+            except (Unavailable, OSError) as why:
+                errors.append(str(why))
+
+        attempt(lambda: self._track.write(False))
+        attempt(lambda: self._mark.unlink(missing_ok=True))
+        attempt(lambda: self._units.stop(ALL_UNITS))
+        attempt(self._disk.unmount)
+        attempt(self._demote)
+        if errors:
+            raise Unavailable("; ".join(errors))
+        epoch_file(self._name, self._epochs).unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Down for the partner to go on. NFS clients only wait, so there is nobody to see off."""
+        self.down()
+
+    def _demote(self) -> None:
+        if self._drbd.state().primary:
+            self._drbd.secondary()
+
+    # --- looking -----------------------------------------------------------------------------------------------
+
+    def lost(self) -> str | None:
+        """What of a running store is gone, as far as files tell it."""
+        if not self._disk.is_mounted():
+            return f"{self.place.root} is not mounted"
+        return None if self._clients.serving() else "the NFS server has no threads"
+
+    def dead(self) -> str | None:
+        """Units that do not run. A look at the pair goes with it: the partner joins when it has everything again."""
+        self._review()
+        states = self._units.states((*NFS_UNITS, EXPORTS_UNIT))
+        gone = [f"{unit} is {state}" for unit, state in states.items() if state in DEAD]
+        return ", ".join(gone) or None
+
+    def _review(self) -> None:
+        """Who has everything? Read owner and set, look at DRBD, write if nothing has changed: core/stores.py says why.
+
+        Besides the partner that has caught up there is one that lost its disk while the link holds: DRBD goes on
+        without it and calls no handler.
+        """
+        judged = judge(self._records, self._name)
+        peer = next(h for h in self.place.identity.candidates if h != self._host)
+        known = (self._host, read_epoch(self._name, self._epochs), judged.owner, judged.insync)
+        now = self._clock.now()
+        try:
+            new = stores.rejoined(*known, peer, self._name, now)
+            state = self._drbd.state()
+            if new is None and state.peer_disk in WITHOUT_DISK:
+                new = stores.alone(*known, self._name, now)
+            elif not state.mirrored:
+                return
+        except stores.NotAllowed as why:
+            self._log("insync_unchanged", store=self._name, peer=peer, why=str(why), level="warning")
+            return
+        if new is not None and self._records.replace(keys.insync(self._name), new.to_json(), judged.unchanged):
+            self._log("insync", store=self._name, members=new.members, drbd=str(state))
+
+    def address_missing(self) -> bool:
+        return not self._has_address(self.place.identity.address)
+
+    def found(self) -> Found:
+        """Does it run here already, from before a restart of the agent? Raises Unavailable."""
+        if not self._track.path.exists():
+            self._track.write(False)  # keepalived has something to read from the beginning
+        epoch = None
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            epoch = int(json.loads(self._mark.read_text())["epoch"])
+        states = self._units.states((*NFS_UNITS, EXPORTS_UNIT))
+        traces = [unit for unit, state in states.items() if state not in DEAD]
+        same = epoch is not None and read_epoch(self._name, self._epochs) == epoch
+        if same and self._disk.is_mounted() and len(traces) == len(states):
+            return Found(epoch, ())
+        there = {"mark": self._mark.exists(), "track file": self._track.read(), "mount": self._disk.is_mounted()}
+        try:
+            there["primary"] = self._drbd.state().primary
+        except Unavailable:
+            there["primary"] = False  # what is not up is not primary
+        return Found(None, (*traces, *(name for name, is_there in there.items() if is_there)))
+
+
+class StoreChecks:
+    """Could this host own the store now? Whether it is in the in-sync set is for the invoker to ask."""
+
+    def __init__(self, drain_file: str, drbd: Mapping[str, Drbd]) -> None:
+        self._drain = Path(drain_file)
+        self._drbd = drbd
+
+    def reasons(self, place: StorePlace) -> tuple[str, ...]:
+        """Why not; empty when it could."""
+        found = []
+        if self._drain.exists():
+            found.append(f"drained: {' '.join(self._drain.read_text().split()) or 'no reason given'}")
+        try:
+            state = self._drbd[place.identity.name].state()
+        except Unavailable as why:
+            found.append(str(why))
+        else:
+            # A member that came up without its partner is Consistent: the in-sync set knows whether that is enough.
+            if state.disk not in ("UpToDate", "Consistent"):
+                found.append(f"its disk is {state.disk}: {state}")
+        return tuple(found)

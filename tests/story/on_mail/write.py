@@ -1,0 +1,44 @@
+"""Writes numbered records as mail does, and tells how long each took: write.py FOLDER SECONDS.
+
+Runs on a mail host, in a folder of an identity's mount. Every record is a file of its own (written, fsynced, renamed,
+its folder fsynced) and a line of a journal (appended, fsynced). Prints a line "N END SECONDS" once record N is safe, by
+Unix time; nothing that is printed may ever be missing. Ends at the first error of any call with status 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> int:
+    folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
+    folder.mkdir()
+    directory = os.open(folder, os.O_RDONLY)
+    journal = os.open(folder / "journal", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    end = time.monotonic() + seconds
+    number = 0
+    while time.monotonic() < end:
+        number += 1
+        start = time.monotonic()
+        text = f"{number} {'x' * 2000}\n".encode()
+        try:
+            file = os.open(folder / "new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.write(file, text)
+            os.fsync(file)
+            os.close(file)
+            (folder / "new").rename(folder / f"{number:07d}")
+            os.fsync(directory)
+            os.write(journal, text)
+            os.fsync(journal)
+        except OSError as why:
+            print(f"record {number}: {why}", file=sys.stderr)
+            return 1
+        print(number, f"{time.time():.3f} {time.monotonic() - start:.3f}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

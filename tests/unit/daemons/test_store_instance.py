@@ -1,0 +1,343 @@
+"""A store on one member: its steps in their order, what stops them, and who is let in again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from edges import Clock, Coordinator, Lines
+from holdfast.adapters.drbd import State
+from holdfast.adapters.track import TrackFile
+from holdfast.core import keys, stores
+from holdfast.core.model import Identity, Phase, Report
+from holdfast.core.ports import Entry, Unavailable
+from holdfast.daemons import fence_peer
+from holdfast.daemons.agent import Agent, Keeper
+from holdfast.daemons.store_instance import StoreChecks, StoreInstance, StorePlace, read_epoch
+
+S = Identity("store1", "10.255.3.1", stores.KIND, (), "a", ("a", "b"), "store1")
+GOOD = State("Primary", "UpToDate", "Connected", "Secondary", "UpToDate")
+OWNER, SET = keys.owner("store1"), keys.insync("store1")
+
+
+class Records(Coordinator):
+    """With revisions, so that a write between a read and a write is seen."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.revisions: dict[str, int] = {}
+
+    def read(self, keys: Any) -> dict[str, Entry]:
+        return {k: Entry(e.value, self.revisions.get(k, e.revision)) for k, e in super().read(keys).items()}
+
+    def replace(self, key: str, value: Mapping[str, object], unchanged: Mapping[str, int]) -> bool:
+        now = self.read(list(unchanged))
+        if any(now[k].revision != revision for k, revision in unchanged.items()):
+            return False
+        self.data[key] = dict(value)
+        self.revisions[key] = self.revisions.get(key, 1) + 1
+        return True
+
+    def members(self, *hosts: str, epoch: int = 1) -> None:
+        serial = self.revisions.get(SET, 1) + 1
+        self.data[SET] = stores.InSync(hosts, epoch, serial, 0.0).to_json()
+        self.revisions[SET] = serial
+
+
+class Machine:
+    """DRBD, disk, units, NFS server and keepalived of one host; `fails` names what does not work."""
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+        self.fails: dict[str, str] = {}
+        self.state_now = State("Secondary", "UpToDate", "Connected", "Secondary", "UpToDate")
+        self.mounted = False
+        self.running: set[str] = set()
+
+    def _do(self, what: str) -> None:
+        self.did.append(what)
+        if what in self.fails:
+            raise Unavailable(self.fails[what])
+
+    def up(self) -> None:
+        self._do("up")
+
+    def state(self) -> State:
+        return self.state_now
+
+    def primary(self) -> None:
+        self._do("primary")
+        self.state_now = GOOD
+
+    def secondary(self) -> None:
+        self._do("secondary")
+        self.state_now = State("Secondary", "UpToDate", "Connected", "Secondary", "UpToDate")
+
+    def is_mounted(self) -> bool:
+        return self.mounted
+
+    def mount(self) -> None:
+        self._do("mount")
+        self.mounted = True
+
+    def unmount(self) -> None:
+        self._do("unmount")
+        self.mounted = False
+
+    def start(self, units: Any) -> None:
+        self._do(f"start {' '.join(units)}")
+        self.running |= set(units)
+
+    def stop(self, units: Any) -> None:
+        self._do("stop")
+        self.running -= set(units)
+
+    def states(self, units: Any) -> dict[str, str]:
+        return {u: "active" if u in self.running else "inactive" for u in units}
+
+    def serving(self) -> bool:
+        return "nfs-server.service" in self.running
+
+    def has_address(self, address: str) -> bool:
+        return self.track.read()
+
+    track: TrackFile
+
+
+class Member:
+    """Host a with its agent; work is done at once."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.tmp = tmp_path
+        self.clock = Clock()
+        self.records = Records(self.clock)
+        self.machine = Machine()
+        self.machine.track = TrackFile("store1", tmp_path / "track")
+        self.log = Lines()
+        self.place = StorePlace(S, "/dev/drbd0", 0, "/srv/store")
+        self.works: Any = self.instance()
+        self.gap = 0.0
+
+    def instance(self) -> StoreInstance:
+        m: Any = self.machine
+        return StoreInstance(
+            "a", self.place, self.records, m, m, m, m, m.track, self.clock, self.log,
+            lambda address: None, m.has_address, self.tmp / "epochs", self.tmp / "marks",
+        )  # fmt: skip
+
+    def agent(self) -> None:
+        self.keeper = Keeper("a", self.works, self.clock, self.log, lambda work: work())
+        self.keeper.find()
+        self._agent = Agent(
+            "a", 10, [(self.keeper, self.place)], self.records, lambda place: (), lambda: self.gap, "boot-1",
+            self.clock, self.log,
+        )  # fmt: skip
+
+    def tick(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.clock.sleep(1.0)
+            self._agent.tick()
+
+    def report(self) -> Report:
+        return Report.from_json(self.records.data[keys.report("a", "store1")])
+
+    @property
+    def epoch(self) -> int | None:
+        return read_epoch("store1", self.tmp / "epochs")
+
+
+@pytest.fixture
+def member(tmp_path: Path) -> Member:
+    made = Member(tmp_path)
+    made.records.own("a", 1, S)
+    made.records.members("a", "b")
+    made.agent()
+    return made
+
+
+def test_everything_comes_up_in_its_order(member: Member) -> None:
+    member.tick(2)
+    assert member.machine.did == [
+        "up", "primary", "mount", "start nfsdcld.service nfs-server.service", "start holdfast-store.service",
+    ]  # fmt: skip
+    report = member.report()
+    assert (report.phase, report.epoch) == (Phase.RUNNING, 1)
+    assert [s.name for s in report.steps] == ["insync", "promote", "mount", "nfsd", "exports", "address", "verify"]
+    assert member.machine.track.read() and member.epoch == 1
+
+
+def test_outside_the_set_nothing_is_touched(member: Member) -> None:
+    member.records.members("b")
+    member.tick(3)
+    assert member.machine.did == [] and member.epoch is None
+
+
+def test_a_set_that_changed_after_the_decision_is_seen_before_the_promotion(member: Member) -> None:
+    steps = member.works.steps(lambda: False)
+    member.records.members("b")
+    with pytest.raises(Unavailable, match="not in the in-sync set"):
+        steps[0][1]()
+    assert member.machine.did == [] and member.epoch is None
+
+
+def test_a_promotion_that_drbd_refuses_leaves_nothing_behind(member: Member) -> None:
+    member.machine.fails["primary"] = "Refusing to be Primary while peer is not outdated"
+    member.tick(2)
+    assert member.machine.did[-2:] == ["stop", "unmount"] and member.epoch is None
+    assert not member.machine.track.read() and "not outdated" in member.report().error
+
+
+def test_no_address_before_the_exports_are_rendered(member: Member) -> None:
+    member.machine.fails["start holdfast-store.service"] = "no answer from any member"
+    member.tick(2)
+    assert not member.machine.track.read()
+    assert member.report().phase is Phase.FAILED and "exports" in member.report().error
+
+
+def test_another_owner_takes_everything_down_in_the_opposite_order(member: Member) -> None:
+    member.tick(2)
+    member.machine.did.clear()
+    member.records.own("b", 2, S)
+    member.tick(1)
+    assert member.machine.did == ["stop", "unmount", "secondary"]
+    assert not member.machine.track.read() and member.epoch is None
+
+
+def test_a_standstill_stops_first(member: Member) -> None:
+    member.tick(2)
+    member.gap = 11.0
+    member.machine.did.clear()
+    member.tick(1)
+    assert member.machine.did[0] == "stop"
+
+
+def test_without_the_coordinator_it_goes_on_and_does_not_start(member: Member) -> None:
+    member.records.reachable = False
+    member.tick(2)
+    assert member.machine.did == []
+    member.records.reachable = True
+    member.tick(2)
+    member.records.reachable = False
+    member.machine.did.clear()
+    member.tick(30)
+    assert member.machine.did == [] and member.machine.track.read()
+
+
+def test_a_disk_that_can_not_be_unmounted_keeps_its_epoch(member: Member) -> None:
+    """It may still be primary, and its fence-peer handler must know at which epoch."""
+    member.tick(2)
+    member.machine.fails["unmount"] = "target is busy"
+    member.records.own("b", 2, S)
+    member.tick(1)
+    assert member.epoch == 1 and "busy" in member.report().error
+
+
+def test_a_restarted_agent_finds_what_runs_and_stops_nothing(member: Member) -> None:
+    member.tick(2)
+    member.machine.did.clear()
+    member.agent()
+    member.tick(3)
+    assert member.keeper.epoch == 1 and member.machine.did == []
+
+
+def test_leftovers_on_a_host_that_owns_nothing_are_cleared(member: Member) -> None:
+    member.tick(2)
+    member.records.own("b", 2, S)
+    (member.tmp / "marks" / "store1").unlink()
+    member.agent()
+    member.tick(1)
+    assert member.machine.did[-3:] == ["stop", "unmount", "secondary"]
+
+
+# --- let in and taken out ---------------------------------------------------------------------------------------
+
+
+def test_a_partner_that_has_everything_again_is_let_in(member: Member) -> None:
+    member.tick(2)
+    member.records.members("a")
+    member.machine.state_now = State("Primary", "UpToDate", "SyncSource", "Secondary", "Inconsistent", 50.0)
+    member.tick(30)
+    assert member.records.data[SET]["members"] == ["a"]
+    member.machine.state_now = GOOD
+    member.tick(30)
+    assert member.records.data[SET]["members"] == ["a", "b"]
+
+
+def test_a_partner_that_lost_its_disk_is_taken_out_though_the_link_holds(member: Member) -> None:
+    member.tick(2)
+    member.machine.state_now = State("Primary", "UpToDate", "Connected", "Secondary", "Diskless")
+    member.tick(30)
+    assert member.records.data[SET]["members"] == ["a"]
+
+
+def test_a_link_that_breaks_before_the_write_keeps_the_partner_out(member: Member) -> None:
+    member.tick(2)
+    member.records.members("a")
+
+    class Breaks(Machine):
+        def state(inner) -> State:  # noqa: N805
+            # What DRBD's handler does right after the look.
+            assert take_out(member) == fence_peer.GO_ON
+            return GOOD
+
+    member.works._drbd = Breaks()
+    member.works._review()
+    assert member.records.data[SET]["members"] == ["a"]
+
+
+def take_out(member: Member, host: str = "a") -> int:
+    return fence_peer.take_out(
+        host, "store1", member.records, member.log, lambda: 1.0, member.clock.sleep, member.tmp / "epochs"
+    )
+
+
+def test_the_handler_takes_the_partner_out_as_owner_at_its_epoch(member: Member) -> None:
+    member.tick(2)
+    assert take_out(member) == 4, "drbd.conf(5): the partner's disk counts as outdated, DRBD goes on"
+    assert member.records.data[SET]["members"] == ["a"]
+
+
+@pytest.mark.parametrize("how", ["another owner", "another epoch", "outside", "not acting"])
+def test_the_handler_leaves_writes_frozen(member: Member, how: str) -> None:
+    member.tick(2)
+    if how == "another owner":
+        member.records.own("b", 2, S)
+    elif how == "another epoch":
+        member.records.own("a", 3, S)
+    elif how == "outside":
+        member.records.members("b")
+    else:
+        (member.tmp / "epochs" / "store1").unlink()
+    before = dict(member.records.data[SET])
+    assert take_out(member) == 1, "none of the codes after which DRBD goes on"
+    assert member.records.data[SET] == before
+
+
+def test_the_handler_waits_for_the_coordinator(member: Member) -> None:
+    member.tick(2)
+    member.records.reachable = False
+    asleep: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        asleep.append(seconds)
+        member.records.reachable = len(asleep) >= 20
+
+    status = fence_peer.take_out("a", "store1", member.records, member.log, sleep=sleep, epochs=member.tmp / "epochs")
+    assert status == fence_peer.GO_ON and len(asleep) == 20
+    assert len(member.log.said("fence_peer_waits")) == 1
+
+
+# --- ready ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("disk", "ready"), [("UpToDate", True), ("Consistent", True), ("Outdated", False)])
+def test_a_member_with_an_outdated_disk_is_not_ready(tmp_path: Path, disk: str, ready: bool) -> None:
+    machine: Any = Machine()
+    machine.state_now = State("Secondary", disk, "Connecting", "Unknown", "DUnknown")
+    place = StorePlace(S, "/dev/drbd0", 0, "/srv/store")
+    reasons = StoreChecks(str(tmp_path / "drain"), {"store1": machine}).reasons(place)
+    assert (reasons == ()) is ready
+    (tmp_path / "drain").write_text("new disk\n")
+    assert "drained: new disk" in StoreChecks(str(tmp_path / "drain"), {"store1": machine}).reasons(place)
