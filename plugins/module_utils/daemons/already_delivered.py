@@ -1,11 +1,11 @@
 """Is the message that Dovecot is about to deliver in the mailbox already? Asked for each one from an adopted queue.
 
-    already-delivered IDENTITY RECEIVED        HOME and USER name the mailbox
+    already-delivered IDENTITY FOLDER RECEIVED        HOME and USER name the mailbox
 
-RECEIVED is the message's topmost Received field. Run by Sieve (vnd.dovecot.execute) as the owner of the mailboxes, for
-what was accepted before this Dovecot was started. A dead owner may have put such a message into the mailbox, and then
-neither into Dovecot's own record of deliveries nor out of the queue. The mailbox itself is never behind and never ahead
-of what is in it, so it is what is asked (I7).
+FOLDER is that of this Dovecot in /run, RECEIVED the message's topmost Received field. Run by Sieve (vnd.dovecot.execute)
+as the owner of the mailboxes, for what was accepted before this Dovecot was started. A dead owner may have put such a
+message into the mailbox, and then neither into Dovecot's own record of deliveries nor out of the queue. The mailbox itself
+is never behind and never ahead of what is in it, so it is what is asked (I7).
 
     exit 0   it is there: this delivery is to be dropped
     exit 1   it is not, or nobody can say: it is to be delivered, since a second copy is better than none
@@ -21,6 +21,7 @@ import json
 import os
 import sys
 import syslog
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +30,10 @@ from ..adapters import maildir
 from ..adapters.log import render
 from ..core import queue_ids
 
-RUN = "/run/dovecot-"
 STARTED = "started.conf"  # written when Dovecot starts; its time is that of the start
 FOUND = "found"  # a file for each mailbox looked into
 
+STACK = 256 * 1024  # octets a thread: a process of Dovecot's has 256 MB of addresses, and Python takes 8 MB for each
 MARGIN = 60  # seconds: clocks of two hosts, and a message that was on its way in
 
 
@@ -69,14 +70,15 @@ def look(box: Path, kept: Path, queue_id: str, arrival: float, started: float, i
     return found.entries.get(queue_id)
 
 
-def main(arguments: Sequence[str], environment: Mapping[str, str], run: str = RUN) -> int:
-    identity, received = arguments
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    threading.stack_size(STACK)
+    identity, folder, received = arguments
     user, home = environment["USER"], Path(environment["HOME"])
     queue_id = queue_ids.of_received(received, identity)
     arrival = None if queue_id is None else queue_ids.arrival(queue_id)
     if queue_id is None or arrival is None:
         return 1  # not from this identity's queue
-    place = Path(f"{run}{identity}")
+    place = Path(folder)
     try:
         started = (place / STARTED).stat().st_mtime
         # One file a mailbox, whatever its name: what is in one says nothing about another.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
+import subprocess
+import sys
 import syslog
 import time
 from dataclasses import dataclass, field
@@ -50,17 +53,21 @@ class Box:
     def __post_init__(self) -> None:
         for folder in ("new", "cur", "tmp"):
             (self.root / "home" / "Maildir" / folder).mkdir(parents=True)
-        (self.root / f"run-{MX}" / "found").mkdir(parents=True)
+        (self.place / "found").mkdir(parents=True)
         self.start(NOW)
 
     def start(self, when: float) -> None:
-        mark = self.root / f"run-{MX}" / "started.conf"
+        mark = self.place / "started.conf"
         mark.write_text("")
         os.utime(mark, (when, when))
 
     @property
+    def place(self) -> Path:
+        return self.root / "run"
+
+    @property
     def found(self) -> list[Path]:
-        return list((self.root / f"run-{MX}" / "found").iterdir())
+        return list((self.place / "found").iterdir())
 
     def put(self, entry: str, when: float, folder: str = "new", data: bytes | None = None) -> Path:
         flags = ":2,S" if folder == "cur" else ""
@@ -70,7 +77,7 @@ class Box:
 
     def ask(self, entry: str, by: str = MX, home: str = "home", user: str = ALICE) -> int:
         environment = {"USER": user, "HOME": str(self.root / home)}
-        return already_delivered.main([MX, received(entry, by)], environment, f"{self.root}/run-")
+        return already_delivered.main([MX, str(self.place), received(entry, by)], environment)
 
 
 @pytest.fixture
@@ -206,6 +213,22 @@ def test_who_cannot_look_delivers_and_says_so(box: Box, monkeypatch: pytest.Monk
     assert box.ask(entry) == 1
     [(priority, text)] = box.said
     assert priority == syslog.LOG_ERR and "Stale file handle" in text and entry in text
+
+
+def test_the_memory_that_dovecot_leaves_it_is_enough(box: Box) -> None:
+    """Its processes inherit a limit of 256 MB of address space (default_vsz_limit); 16 stacks of 8 MB are half of it."""
+    entry = queue_id(NOW - 100, 1)
+    for n in range(200):
+        box.put(queue_id(NOW - 100, 2) + queue_ids.DIGITS[n % 50], NOW - 98 + n // 50)
+    box.put(entry, NOW - 98)
+    limit = 256 * 1024 * 1024
+    done = subprocess.run(
+        [sys.executable, "-m", "holdfast.daemons.already_delivered", MX, str(box.place), received(entry)],
+        env={**os.environ, "USER": ALICE, "HOME": str(box.root / "home")},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        check=False,
+    )
+    assert done.returncode == 0
 
 
 def test_a_user_without_a_mailbox_gets_his_first_message(box: Box) -> None:
