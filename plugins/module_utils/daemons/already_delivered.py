@@ -2,10 +2,10 @@
 
     already-delivered IDENTITY FOLDER RECEIVED        HOME and USER name the mailbox
 
-FOLDER is that of this Dovecot in /run, RECEIVED the message's topmost Received field. Run by Sieve (vnd.dovecot.execute)
-as the owner of the mailboxes, for what was accepted before this Dovecot was started. A dead owner may have put such a
-message into the mailbox, and then neither into Dovecot's own record of deliveries nor out of the queue. The mailbox itself
-is never behind and never ahead of what is in it, so it is what is asked (I7).
+FOLDER is that of this Dovecot in /run, RECEIVED the message's topmost Received field. Run by Sieve
+(vnd.dovecot.execute) as the owner of the mailboxes, for what was accepted before this Dovecot was started. A dead owner
+may have put such a message into the mailbox, and then neither into Dovecot's own record of deliveries nor out of the
+queue. The mailbox itself is never behind and never ahead of what is in it, so it is what is asked (I7).
 
     exit 0   it is there: this delivery is to be dropped
     exit 1   it is not, or nobody can say: it is to be delivered, since a second copy is better than none

@@ -14,6 +14,7 @@ root, identity, ids, maildrop = Path(sys.argv[1]), sys.argv[2], json.loads(sys.a
 queue, mail = root / "queue", root / "mail" / "alpha.example"
 POSTFIX, VMAIL = 2001, 2005
 COMPLETE, UNFINISHED = 0o700, 0o600  # Postfix makes a queue file executable once it is whole
+READABLE = 0o044  # besides, in maildrop
 
 
 def put(file: Path, data: bytes, mode: int = UNFINISHED, owner: int = POSTFIX) -> None:
@@ -46,8 +47,8 @@ put(queue / "incoming" / f"{head}0001z1", half)
 put(queue / "incoming" / f"{head}0002z2", half, COMPLETE)
 put(queue / "active" / f"{head}0003z3", half, COMPLETE)
 put(queue / "deferred" / f"{head}0004z4", b"", COMPLETE)
-put(queue / "maildrop" / f"{head}0005z5", maildrop, COMPLETE, owner=0)
-put(queue / "maildrop" / f"{head}0006z6", maildrop[: len(maildrop) // 2], UNFINISHED, owner=0)
+put(queue / "maildrop" / f"{head}0005z5", maildrop, COMPLETE | READABLE, owner=0)
+put(queue / "maildrop" / f"{head}0006z6", maildrop[: len(maildrop) // 2], UNFINISHED | READABLE, owner=0)
 corrupt = queue / "corrupt" / "0" / f"{head}0007z7"
 put(corrupt, half, COMPLETE)
 corrupt.parent.chmod(COMPLETE)

@@ -216,7 +216,7 @@ def test_who_cannot_look_delivers_and_says_so(box: Box, monkeypatch: pytest.Monk
 
 
 def test_the_memory_that_dovecot_leaves_it_is_enough(box: Box) -> None:
-    """Its processes inherit a limit of 256 MB of address space (default_vsz_limit); 16 stacks of 8 MB are half of it."""
+    """Its processes have 256 MB of address space (default_vsz_limit); 16 stacks of 8 MB are half of it."""
     entry = queue_id(NOW - 100, 1)
     for n in range(200):
         box.put(queue_id(NOW - 100, 2) + queue_ids.DIGITS[n % 50], NOW - 98 + n // 50)

@@ -44,17 +44,14 @@ def test_two_copies_with_no_250_cut_off_have_none_either() -> None:
 
 
 def run(**steps: float) -> Run:
-    made = tuple(Step(name, end - 1, end) for name, end in steps.items())
+    made = tuple(Step(name.rstrip("_"), end - 1, end) for name, end in steps.items())
     return Run("r", "mx", "relay2", "test", RunState.DONE, "mail1", 100.0, "mail2", steps=made)
 
 
 def test_parts_are_counted_from_the_threshold() -> None:
     assert spans(One(1, 1.0, ends={"fence": 1.0, "own": 2.0, "start": 5.5})) == {"fence": 1.0, "own": 1.0, "start": 3.5}
-    assert ends(run(fence=101.0, own=102.0, start=105.5, flush=109.0), 100.0) == {
-        "fence": 1.0,
-        "own": 2.0,
-        "start": 5.5,
-    }
+    made = ends(run(own=102.0, fence=101.0, verify=106.0, started=106.5, verify_=107.5), 100.0)
+    assert list(made.items()) == [("fence", 1.0), ("own", 2.0), ("dialogue", 6.0), ("verify", 7.5)]
 
 
 @pytest.mark.parametrize(
