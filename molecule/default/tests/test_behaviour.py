@@ -219,3 +219,49 @@ def test_a_monitor_with_a_broken_configuration_says_why(lab: Lab, hosts: Hosts, 
     done = hosts["relay2"].run("PYTHONPATH=/usr/lib/holdfast python3 -m holdfast.daemons.monitor /run/broken.yml")
     assert done.rc == 78
     assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+# Each key with what became of putting it, by the daemon's own configuration and credentials on that host.
+PUT = """
+import sys
+from holdfast.core.ports import Unavailable
+from holdfast.daemons.agent import load
+etcd = load("/etc/holdfast/agent.yml").coordinator
+for key in sys.argv[1:]:
+    before = etcd.get(key)
+    try:
+        etcd.replace(key, before.value or {}, {key: before.revision})
+        print("written", key)
+    except Unavailable as why:
+        print("refused", key, why)
+"""
+
+
+def test_a_mail_hosts_credentials_write_its_own_keys_and_no_others(hosts: Hosts, lab: Lab) -> None:
+    """Nor another host's lease, nor an owner. What is written is what stands there already."""
+    own = ["/holdfast/host/mail1/watchdog"]
+    others = [
+        "/holdfast/host/mail2/lease",
+        f"/holdfast/host/mail2/report/{IDENTITY}",
+        "/holdfast/host/mail2/confirmed_off",
+        f"/holdfast/identity/{IDENTITY}/owner",
+        f"/holdfast/identity/{IDENTITY}/lock",
+        "/holdfast/identity/store1/owner",
+        "/holdfast/store/store1/insync",
+    ]
+    environment = ("env", "PYTHONPATH=/usr/lib/holdfast")
+    said = lab.run("mail1", *environment, "python3", "-c", PUT, *own, *others).splitlines()
+    assert [line for line in said if line.startswith("written")] == [f"written {key}" for key in own]
+    for key, line in zip(others, said[len(own) :], strict=True):
+        assert line.startswith(f"refused {key} coordinator: mail1 has no right to "), line
+
+
+def test_a_certificate_alone_gives_no_rights_and_the_members_port_takes_none_of_mail_hosts(lab: Lab) -> None:
+    tls = "--cacert /etc/holdfast/tls/ca.pem --cert /etc/holdfast/tls/mail1.pem --key /etc/holdfast/tls/mail1.key"
+    ask = f"curl -s -m 20 {tls} -d '{{}}' -o /dev/null -w '%{{http_code}}'"
+    assert lab.shell("mail1", f"{ask} https://10.1.3.21:2379/v3/kv/range || true") == "400"
+    assert lab.shell("mail1", f"{ask} -H Accept: https://10.1.3.21:2379/v3/kv/range || true") in ("400", "403")
+    assert lab.shell("mail1", f"{ask} https://10.1.3.21:2380/members || true") == "000"
+    member = tls.replace("/etc/holdfast/tls/mail1", "/etc/etcd/member")
+    said = lab.shell("store1a", f"curl -s -m 20 {member} https://10.1.3.21:2380/members")
+    assert "relay2" in said, "a member is let in"

@@ -7,7 +7,8 @@ FILE is /etc/holdfast/agent.yml; (o) marks what may be left out, with its defaul
     host: mail1
     lease_ttl: 15                     # seconds
     tick: 1                           # (o) seconds between decisions; a change in etcd makes one at once
-    coordinator: {endpoints: [https://10.1.3.21:2379], ca: …, cert: …, key: …, timeout: 3 (o)}
+    coordinator: {endpoints: [https://10.1.3.21:2379], ca: …, cert: …, key: …,
+                  user: (o), password_file: (o), timeout: 3 (o)}
     identities:                       # those of which this host is a candidate
       mx.alpha.example:
         address, kind, domains, home, candidates, store, relays
@@ -630,7 +631,7 @@ def start(file: str, settings: Config) -> None:
             guard.close(agent.idle)
         etcd.close()
 
-    ChangeWatch(etcd.endpoints, etcd.tls, (keys.IDENTITIES, keys.STORES), wake).start()
+    ChangeWatch(etcd.endpoints, etcd.tls, (keys.IDENTITIES, keys.STORES), wake, login=etcd.login).start()
     service.run(agent.tick, settings.tick, close, wake=wake)
 
 

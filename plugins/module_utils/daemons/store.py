@@ -7,7 +7,8 @@ FILE is /etc/holdfast/store.yml:
     store: store1                 # the store's name, whichever member this is
     root: /srv/store              # (o) a mount point; one folder an identity
     tick: 1                       # (o) seconds between looks at the coordinator; a change there makes one at once
-    coordinator: {endpoints: [https://10.1.3.21:2379], ca: …, cert: …, key: …, timeout: 3 (o)}
+    coordinator: {endpoints: [https://10.1.3.21:2379], ca: …, cert: …, key: …,
+                  user: (o), password_file: (o), timeout: 3 (o)}
     identities:
       mx.alpha.example: {address, kind, domains, home, candidates, store, relays}
     hosts: {mail1: [10.1.3.11]}   # every mail host's addresses as the NFS server sees them
@@ -317,7 +318,7 @@ def start(settings: Config) -> None:
 
     wake = threading.Event()
     etcd = settings.coordinator
-    ChangeWatch(etcd.endpoints, etcd.tls, (keys.IDENTITIES,), wake).start()
+    ChangeWatch(etcd.endpoints, etcd.tls, (keys.IDENTITIES,), wake, login=etcd.login).start()
     service.run(tick, settings.tick, etcd.close, wake=wake)
 
 

@@ -8,7 +8,8 @@ FILE is /etc/holdfast/store-monitor.yml:
     interval: 2                   # (o) seconds between probes of the partner
     retry: 15                     # (o) seconds before a held run is tried again
     hourly_limit: 2               # (o) automatic takeovers of one store within an hour
-    coordinator: {endpoints: …, ca: …, cert: …, key: …, timeout: 3 (o)}
+    coordinator: {endpoints: …, ca: …, cert: …, key: …,
+                  user: (o), password_file: (o), timeout: 3 (o)}
     stores:
       store1: {address, members, home, threshold_seconds, bind_address, gateway, partner_address}
     fence_devices: {NAME: {address, port, user, hosts, timeout, host_key, client_key_file}}
