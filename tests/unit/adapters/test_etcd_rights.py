@@ -403,22 +403,24 @@ class TestTokens:
             thread.join()
         assert said == [] and n > 20
 
-    def test_a_watch_begins_anew_with_a_new_token(self, secured: Secured) -> None:
-        wake, tls = threading.Event(), secured.tls("host")
-        operator = secured.user("operator")
-        watch = ChangeWatch(
-            secured.cluster.urls, tls, (keys.IDENTITIES,), wake, silence=TTL + 1.0, login=secured.login("mail1")
-        )
-        watch.start()
-        try:
-            for n in range(3):
-                wake.wait(5)
-                time.sleep(TTL + 0.5)  # longer than a token; the second and third watch begin behind it
-                wake.clear()
-                operator.put(keys.owner(MX), {"n": n})
-                assert wake.wait(5), f"change {n} woke nobody"
-        finally:
-            watch.stop()
+    def test_a_watch_outlives_its_token_and_the_next_begins_with_a_new_one(self, secured: Secured) -> None:
+        tls, operator = secured.tls("host"), secured.user("operator")
+        login = secured.login("mail1")
+        watch = ChangeWatch(secured.cluster.urls, tls, (keys.IDENTITIES,), threading.Event(), 10.0, login)
+        for n in range(2):
+            changes = watch._changes(watch._members[0])
+            next(changes)  # it has begun
+            time.sleep(TTL + 1.0)
+            operator.put(keys.owner(MX), {"n": n})
+            next(changes)  # raises when the watch was refused or ended
+            changes.close()
+
+    def test_a_watch_without_a_right_is_refused(self, secured: Secured) -> None:
+        watch = ChangeWatch(secured.cluster.urls, secured.tls("host"), ("/elsewhere/",), threading.Event(), 10.0)
+        changes = watch._changes(watch._members[0])
+        next(changes)
+        with pytest.raises(ValueError, match=r"canceled|empty|denied"):
+            next(changes)
 
     def test_passwords_change_without_an_error(self, fresh: Secured, capsys: pytest.CaptureFixture[str]) -> None:
         fresh.module(capsys, enabled=True)
