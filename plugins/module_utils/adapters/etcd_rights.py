@@ -1,4 +1,4 @@
-"""Users, roles and rights in etcd, through its HTTP gateway: what differs from the wanted ones is changed.
+"""What etcd's administrator does, through the HTTP gateway: users, roles, rights, and a member that is made anew.
 
 Source: etcd 3.5, api/etcdserverpb/rpc.proto (service Auth) and "Role-based access control". Each user has one role of
 its own name. etcd keeps all of it in its data, so a member that comes back or is made anew learns it from the others.
@@ -105,6 +105,7 @@ class Rights:
     ) -> None:
         self._members = [(url, member_client(url, tls, timeout)) for url in endpoints]
         self._plain = [(url, member_client(url, tls, timeout)) for url in endpoints]
+        self._tls = tls
         self._passwords = admin_passwords
 
     def on(self) -> bool:
@@ -139,6 +140,28 @@ class Rights:
         if not there or ADMIN not in self._roles(ADMIN):
             out.append(Step("/auth/user/grant", {"user": ADMIN, "role": ADMIN}, f"user {ADMIN} has role {ADMIN}"))
         return out
+
+    def anew(self, name: str, peer_url: str) -> list[Step]:
+        """What lets a member that has lost its data join again: etcd knows the old one and would not let it in."""
+        self.on()
+        members = self._ask("/cluster/member/list", {}).get("members", ())
+        there = [m for m in members if peer_url in m.get("peerURLs", ())]
+        if any(not m.get("name") for m in there):  # added, and not started yet
+            return []
+        for m in there:
+            for url in m.get("clientURLs", ()):
+                if self._runs(url):
+                    raise Unavailable(f"coordinator: {name} runs at {url} and has its data; stop it if it is to go")
+        out = [Step("/cluster/member/remove", {"ID": m["ID"]}, f"no member {name} ({m['ID']})") for m in there]
+        return [*out, Step("/cluster/member/add", {"peerURLs": [peer_url]}, f"a new member at {peer_url}")]
+
+    def _runs(self, url: str) -> bool:
+        client = member_client(url, self._tls, 3.0)
+        try:
+            answer: Json = client.post(client.get_url("/maintenance/status"), json={})
+        except (exceptions.Etcd3Exception, requests.RequestException, ValueError):
+            return False
+        return int(answer.get("raftIndex", 0)) > 0
 
     def take(self, step: Step) -> None:
         """Changed rights make the present token old."""

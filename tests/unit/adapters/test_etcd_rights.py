@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib
 import json
+import shutil
 import ssl
 import threading
 import time
@@ -201,12 +202,59 @@ class TestModule:
         while "msg" in (done := fresh.module(capsys, without_fence_rights=[])):
             assert time.monotonic() < deadline, done["msg"]
         assert any(line.startswith("relay1 may write") for line in done["done"])
-        # The member comes back with nothing, as one that was made anew with its old name: rights are the others' data.
         fresh.cluster.start(0)
         fresh.cluster.wait_healthy()
         files = fresh.tls("host")
         back = EtcdCoordinator(fresh.cluster.urls[:1], files.ca, files.cert, files.key, 5, login=fresh.login("relay1"))
         assert back.create(keys.owner(MX), {"epoch": 1})
+
+
+@real
+class TestMember:
+    def module(
+        self, secured: Secured, capsys: pytest.CaptureFixture[str], n: int, check: bool = False
+    ) -> dict[str, Any]:
+        module = importlib.import_module("ansible_collections.holdfast.mail.plugins.modules.coordinator_member")
+        files = secured.tls("host")
+        given = {
+            "coordinator": {"endpoints": secured.cluster.urls, "ca": files.ca, "cert": files.cert, "key": files.key},
+            "name": f"m{n}",
+            "peer_url": secured.cluster.peers[n],
+            "password": passwords()["root"],
+            "_ansible_check_mode": check,
+        }
+        capsys.readouterr()
+        with patch_module_args(given), pytest.raises(SystemExit):
+            module.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
+
+    def test_a_member_without_its_data_joins_and_has_the_rights(
+        self, fresh: Secured, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        fresh.module(capsys, enabled=True)
+        fresh.user("relay2").put(keys.owner(MX), {"epoch": 1})
+        assert "runs" in self.module(fresh, capsys, 0)["msg"], "a living member is left alone"
+        fresh.cluster.kill(0)
+        shutil.rmtree(fresh.folder / "0")
+        deadline = time.monotonic() + 20
+        while "msg" in (told := self.module(fresh, capsys, 0, check=True)):
+            assert time.monotonic() < deadline, told
+        assert [line.split(" (")[0] for line in told["done"]] == [
+            "no member m0",
+            f"a new member at {fresh.cluster.peers[0]}",
+        ]
+        while "msg" in (done := self.module(fresh, capsys, 0)):  # between losing a member and taking a new one
+            assert "unhealthy cluster" in done["msg"] and time.monotonic() < deadline, done
+        assert self.module(fresh, capsys, 0)["changed"] is False
+        fresh.cluster.options = (*fresh.cluster.options, "--initial-cluster-state=existing")
+        fresh.cluster.start(0)
+        fresh.cluster.wait_healthy()
+        files = fresh.tls("host")
+        back = EtcdCoordinator(fresh.cluster.urls[:1], files.ca, files.cert, files.key, 5, login=fresh.login("mail1"))
+        assert back.get(keys.owner(MX)).value == {"epoch": 1}
+        with pytest.raises(Denied):
+            back.put(keys.owner(MX), {"epoch": 2})
 
 
 @real
