@@ -11,8 +11,9 @@ from typing import Any
 
 from holdfast.adapters.machine import Pulse
 from holdfast.core import keys
+from holdfast.core.locked_run import Ports, Timeouts
 from holdfast.core.model import Identity, Method, Owner, Result, Route
-from holdfast.core.takeover import Ports, Takeover, Timeouts
+from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
 from holdfast.core.watching import Settings, Watch
 from holdfast.daemons.agent import Agent, Keeper
