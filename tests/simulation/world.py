@@ -16,8 +16,9 @@ from holdfast.core.model import Identity, Method, Owner, Result, Route
 from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
 from holdfast.core.watching import Settings, Watch
-from holdfast.daemons.agent import Agent, Keeper
+from holdfast.daemons.agent import Agent
 from holdfast.daemons.instance import Place
+from holdfast.daemons.keeper import Keeper
 from holdfast.daemons.store import Config, Store
 
 from .coordinator import Client, Cluster, pack
