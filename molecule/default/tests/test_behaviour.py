@@ -12,6 +12,7 @@ from tests.story.coordinator import Records
 from tests.story.machines import Lab, wait_for
 from tests.story.messages import ALICE, Letter, letters
 from tests.story.outage import CA_ON_CLIENT, IDENTITY, Post, arrived, judge
+from tests.story.pair import ADDRESSES, Pair
 
 MX, RELAY_MX = "mx.alpha.example", "relay2.alpha.example"
 Journal = list[tuple[str, str]]
@@ -48,7 +49,7 @@ def test_the_distributions_own_services_are_masked(hosts: Hosts, name: str) -> N
     ("name", "uid"), [("postfix", 2001), ("dovecot", 2003), ("dovenull", 2004), ("vmail", 2005), ("holdfast", 2006)]
 )
 def test_accounts_have_the_same_ids_everywhere(hosts: Hosts, name: str, uid: int) -> None:
-    for host in ("mail1", "mail2", "store1a", "store1b", "relay2"):
+    for host in ("mail1", "mail2", "store1a", "store1b", "store2a", "store2b", "relay2"):
         assert hosts[host].user(name).uid == uid
 
 
@@ -174,6 +175,23 @@ def test_only_the_owner_may_mount_the_identity(lab: Lab, hosts: Hosts, records: 
     )
     assert tried.rc != 0, "the store let a host in that does not own the identity"
     assert hosts[owner.host].mount_point(f"/srv/holdfast/{IDENTITY}").filesystem == "nfs4"
+
+
+@pytest.mark.parametrize("store", list(ADDRESSES))
+def test_every_pair_is_whole_and_answers_all_who_may_mount_it(
+    lab: Lab, hosts: Hosts, records: Records, store: str
+) -> None:
+    """Directly within the site, over the gateway from the other one: a site's mail needs no gateway for its store."""
+    pair = Pair(lab, records, store)
+    owner = pair.wait_running().host
+    pair.wait_whole()
+    site = store[-1]
+    for host in ("mail1", "mail2", "relay2"):
+        probe = f"from holdfast.adapters.nfs_probe import null; print(null('{ADDRESSES[store]}'))"
+        assert hosts[host].check_output(f'PYTHONPATH=/usr/lib/holdfast python3 -c "{probe}"') == "None"
+        route = hosts[host].check_output(f"ip -4 route get {ADDRESSES[store]}")
+        nexthop = hosts[owner].addr(owner).ipv4_addresses[0] if host[-1] == site else f"10.{host[-1]}.3.1"
+        assert f" via {nexthop} dev storage{host[-1]} " in route
 
 
 def test_a_restarted_agent_stops_nothing(lab: Lab, hosts: Hosts, records: Records, journal: Journal) -> None:

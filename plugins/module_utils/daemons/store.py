@@ -10,7 +10,7 @@ FILE is /etc/holdfast/store.yml:
     coordinator: {endpoints: [https://10.1.3.21:2379], ca: …, cert: …, key: …, timeout: 3 (o)}
     identities:
       mx.alpha.example: {address, kind, domains, home, candidates, store, relays}
-    hosts: {mail1: [10.1.3.11]}   # every mail host's addresses as the NFS server sees them
+    hosts: {mail1: [10.1.3.11]}   # mail hosts' and relays' addresses as the NFS server sees them
     owners: {mail: [2005, 2005]}  # (o) uid and gid of the folder of mailboxes
 
 Whom to admit is decided in core/access.py. What is withdrawn is withdrawn before anything else is granted, and only
