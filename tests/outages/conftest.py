@@ -9,7 +9,7 @@ import pytest
 
 from tests.story.coordinator import Records
 from tests.story.machines import ROOT, Lab
-from tests.story.outage import Post, users
+from tests.story.outage import RELAYS, Post, users
 from tests.story.pair import MEMBERS, Pair
 from tests.story.stage import Stage
 
@@ -55,7 +55,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = outcome.get_result()  # type: ignore[attr-defined]
     if report.when == "call" and report.failed:
         lab = Lab(os.environ.get("HOLDFAST_LAB", "molecule"))
-        asked = [("relay2", "holdfast-monitor"), ("mail1", "holdfast-agent"), ("mail2", "holdfast-agent")]
+        asked = [(relay, "holdfast-monitor") for relay in RELAYS]
+        asked += [("mail1", "holdfast-agent"), ("mail2", "holdfast-agent")]
         asked += [(host, f"holdfast-{unit}") for host in MEMBERS for unit in ("agent", "store-monitor")]
         for host, unit in asked:
             said = lab.shell(host, f"journalctl --no-pager -q -n 40 -u {unit}", check=False)
