@@ -25,10 +25,7 @@ options:
     description: What was done.
     type: str
     required: true
-  config:
-    description: The monitor's configuration on this host, for the coordinator's address and certificates.
-    type: path
-    default: /etc/holdfast/monitor.yml
+extends_documentation_fragment: holdfast.mail.monitor
 attributes:
   check_mode:
     support: full

@@ -31,10 +31,7 @@ options:
     description: Who sets it.
     type: str
     default: operator
-  config:
-    description: The monitor's configuration on this host, for the coordinator's address and certificates.
-    type: path
-    default: /etc/holdfast/monitor.yml
+extends_documentation_fragment: holdfast.mail.monitor
 attributes:
   check_mode:
     support: full

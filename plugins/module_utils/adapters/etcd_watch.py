@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 
-from .etcd import Tls, encode, member_client, prefix_end
+from .etcd import EtcdCoordinator, Tls, encode, member_client, prefix_end
 
 # Monitors write their evidence every interval (60 s at most): a stream that is silent for longer has a dead member
 # at its other end and is asked for at the next one.
@@ -87,3 +87,10 @@ class ChangeWatch(threading.Thread):
     def stop(self) -> None:
         """No further watch is begun."""
         self._over.set()
+
+
+def woken_by(etcd: EtcdCoordinator, *prefixes: str) -> threading.Event:
+    """What is set from now on whenever a key changes that begins with one of `prefixes`."""
+    wake = threading.Event()
+    ChangeWatch(etcd.endpoints, etcd.tls, prefixes, wake).start()
+    return wake

@@ -33,7 +33,6 @@ for a dead store while the lease is kept and the others are looked after.
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +43,7 @@ from ..adapters.clock import SystemClock
 from ..adapters.disk import DiskMount
 from ..adapters.drbd import Drbd
 from ..adapters.etcd import EtcdCoordinator
-from ..adapters.etcd_watch import ChangeWatch
+from ..adapters.etcd_watch import woken_by
 from ..adapters.log import LineLog
 from ..adapters.mount import NfsMount
 from ..adapters.nfsd import Clients
@@ -339,7 +338,7 @@ def start(file: str, settings: Config) -> None:
             key = f"identities.{place.identity.name}.probe.password_file"
             raise config.ConfigError(f"{file}: {key} is {place.probe_password_file!r}: no such file; write it")
     clock, log = SystemClock(), LineLog()
-    units, wake = Units(), threading.Event()
+    units, wake = Units(), woken_by(settings.coordinator, keys.IDENTITIES, keys.STORES)
     machinery: list[Works] = []
     for place in settings.places:
         mount = NfsMount(place.source, place.mount)
@@ -376,14 +375,12 @@ def start(file: str, settings: Config) -> None:
         settings.watchdog is not None,
     )
     guard = None if settings.watchdog is None else _guard(settings.watchdog, agent, log)
-    etcd = settings.coordinator
 
     def close() -> None:
         if guard is not None:
             guard.close(agent.idle)
-        etcd.close()
+        settings.coordinator.close()
 
-    ChangeWatch(etcd.endpoints, etcd.tls, (keys.IDENTITIES, keys.STORES), wake).start()
     service.run(agent.tick, settings.tick, close, wake=wake)
 
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from typing import Protocol
 
 from ..adapters.clock import SystemClock
 from ..adapters.etcd import EtcdCoordinator
-from ..adapters.etcd_watch import ChangeWatch
+from ..adapters.etcd_watch import woken_by
 from ..adapters.log import LineLog
 from ..adapters.nfsd import Clients, Exports, options
 from ..adapters.nft import Firewall
@@ -315,10 +314,8 @@ def start(settings: Config) -> None:
     def tick() -> None:
         store.tick()
 
-    wake = threading.Event()
-    etcd = settings.coordinator
-    ChangeWatch(etcd.endpoints, etcd.tls, (keys.IDENTITIES,), wake).start()
-    service.run(tick, settings.tick, etcd.close, wake=wake)
+    wake = woken_by(settings.coordinator, keys.IDENTITIES)
+    service.run(tick, settings.tick, settings.coordinator.close, wake=wake)
 
 
 def prepare(file: str) -> Callable[[], None]:
