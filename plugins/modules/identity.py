@@ -31,14 +31,11 @@ options:
     description: Who sets it.
     type: str
     default: operator
-  config:
-    description: The monitor's configuration on this host, for the coordinator's address and certificates.
-    type: path
-    default: /etc/holdfast/monitor.yml
   password_file:
     description: The operator's password for the coordinator, on this host.
     type: path
     default: /etc/holdfast/operator.password
+extends_documentation_fragment: holdfast.mail.monitor
 attributes:
   check_mode:
     support: full

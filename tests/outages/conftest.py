@@ -9,8 +9,8 @@ import pytest
 
 from tests.story.coordinator import Records
 from tests.story.machines import ROOT, Lab
-from tests.story.outage import Post, users
-from tests.story.pair import MEMBERS, Pair
+from tests.story.outage import RELAYS, Post, users
+from tests.story.pair import PAIRS, Pair
 from tests.story.stage import Stage
 
 INVENTORY = ROOT / "inventories" / "compact"
@@ -36,9 +36,10 @@ def stage(lab: Lab, records: Records, post: Post) -> Iterator[Stage]:
     """All hosts up, one owner that runs, empty mailboxes; on failure the journals that tell why."""
     made = Stage(lab, records, post, INVENTORY)
     made.tidy()
-    pair = Pair(lab, records)
-    pair.wait_running()
-    pair.wait_whole()
+    for store in PAIRS:
+        pair = Pair(lab, records, store)
+        pair.wait_running()
+        pair.wait_whole()
     made.set_up()
     yield made
     made.tidy()
@@ -55,8 +56,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = outcome.get_result()  # type: ignore[attr-defined]
     if report.when == "call" and report.failed:
         lab = Lab(os.environ.get("HOLDFAST_LAB", "molecule"))
-        asked = [("relay2", "holdfast-monitor"), ("mail1", "holdfast-agent"), ("mail2", "holdfast-agent")]
-        asked += [(host, f"holdfast-{unit}") for host in MEMBERS for unit in ("agent", "store-monitor")]
+        asked = [(relay, "holdfast-monitor") for relay in RELAYS]
+        asked += [("mail1", "holdfast-agent"), ("mail2", "holdfast-agent")]
+        members = [host for pair in PAIRS.values() for host in pair]
+        asked += [(host, f"holdfast-{unit}") for host in members for unit in ("agent", "store-monitor")]
         for host, unit in asked:
             said = lab.shell(host, f"journalctl --no-pager -q -n 40 -u {unit}", check=False)
             report.sections.append((f"{host}: {unit}", said))

@@ -17,7 +17,7 @@ import requests
 from etcd3gw import exceptions
 
 from ..core.ports import Unavailable
-from .etcd import Login, Tls, carry, encode, member_client, prefix_end
+from .etcd import EtcdCoordinator, Login, Tls, carry, encode, member_client, prefix_end
 
 # Monitors write their evidence every interval (60 s at most): a stream that is silent for longer has a dead member
 # at its other end and is asked for at the next one.
@@ -93,3 +93,10 @@ class ChangeWatch(threading.Thread):
     def stop(self) -> None:
         """No further watch is begun."""
         self._over.set()
+
+
+def woken_by(etcd: EtcdCoordinator, *prefixes: str) -> threading.Event:
+    """What is set from now on whenever a key changes that begins with one of `prefixes`."""
+    wake = threading.Event()
+    ChangeWatch(etcd.endpoints, etcd.tls, prefixes, wake, login=etcd.login).start()
+    return wake
