@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from ..adapters import machine
+from ..adapters.announcement import Announcement
 from ..adapters.clock import SystemClock
 from ..adapters.disk import DiskMount
 from ..adapters.drbd import Drbd
@@ -187,7 +188,7 @@ class Works(Protocol):
     @property
     def place(self) -> Located: ...
 
-    def steps(self, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]: ...
+    def steps(self, epoch: int, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]: ...
 
     def mark(self, epoch: int) -> None: ...
 
@@ -200,6 +201,8 @@ class Works(Protocol):
     def dead(self) -> str | None: ...
 
     def address_missing(self) -> bool: ...
+
+    def announce(self, epoch: int) -> None: ...
 
     def found(self) -> Found: ...
 
@@ -323,7 +326,7 @@ class Keeper:
         begin, epoch = self._clock.boottime(), report.epoch
         name, start = "", self._clock.now()
         try:
-            for name, act in self._works.steps(self._cancel.is_set):
+            for name, act in self._works.steps(epoch, self._cancel.is_set):
                 start = self._clock.now()
                 if self._cancel.is_set():
                     raise Cancelled
@@ -403,6 +406,7 @@ class Keeper:
             self._address_missing = missing
             self._log("address", identity=self.name, there=not missing, level="alert" if missing else "info")
         try:
+            self._works.announce(epoch)
             dead = self._works.dead()
         except Unavailable as why:
             self._log("look_failed", identity=self.name, detail=str(why), level="warning")
@@ -512,6 +516,7 @@ class Agent:
         record = fencing.Watchdog(self._boot_id, armed, kind, timeout, now, self._stops_alone)
         self._coordinator.put(keys.watchdog(self._host), record.to_json())
         self._lease, self._lease_end = lease, sent + self._ttl
+        self._ready_at = sent  # what was said before went with the lease before
         self._log("lease_taken", host=self._host, seconds=self._ttl)
 
     def _access_key(self, place: Located) -> str:
@@ -561,7 +566,8 @@ class Agent:
             if self._ready.get(keeper.name) != reasons:
                 self._ready[keeper.name] = reasons
                 self._log("ready", identity=keeper.name, ready=word.ready, reasons="; ".join(reasons) or None)
-            self._coordinator.put(keys.ready(self._host, keeper.name), word.to_json())
+            # No word outlives the lease: so nobody has to compare clocks to know that it is fresh.
+            self._coordinator.put(keys.ready(self._host, keeper.name), word.to_json(), self._lease)
 
     def _owed(self, keeper: Keeper, there: Json | None) -> Report | None:
         """What the coordinator should say. After a restart of the agent what stands there is kept where it is true."""
@@ -590,7 +596,7 @@ def start(file: str, settings: Config) -> None:
     machinery: list[Works] = []
     for place in settings.places:
         mount = NfsMount(place.source, place.mount)
-        machinery.append(Instance(place, mount, units, TrackFile(place.identity.name), clock))
+        machinery.append(Instance(place, mount, units, TrackFile(place.identity.name), Announcement(), clock))
     drbd = {}
     for owned in settings.stores:
         assert settings.records is not None
