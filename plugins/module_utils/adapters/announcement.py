@@ -1,9 +1,9 @@
 """What this host's FRR says of an identity's address besides the address: at which epoch it is the owner's (I2).
 
-Gateways take the path with the smallest MED among those of hosts, which all share a number (RFC 4271, 9.1.2.2 c): so the
-later owner's, whichever path is older and whoever else still announces one. A host that hangs and wakes does, until its
-agent runs. FRR's configuration on disk has a `call` of a route map by the identity's name, which nobody but this adapter
-makes, in the running daemon; where it is missing, MED is 0, and the gateways take that for the last one of all.
+Gateways take the path with the smallest MED among those of hosts, which all share a number (RFC 4271, 9.1.2.2 c): so
+the later owner's, whichever path is older and whoever else still announces one. A host that hangs and wakes does, until
+its agent runs. FRR's configuration on disk has a `call` of a route map by the identity's name, which nobody but this
+adapter makes, in the running daemon; where it is missing, MED is 0, and gateways take that for the last one of all.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Announcement:
         self._told: dict[str, tuple[int, tuple[int, ...]]] = {}
 
     def tell(self, name: str, epoch: int) -> None:
-        """Nothing is done when FRR knows it. It stays when the identity goes: an old epoch loses against every new one."""
+        """Nothing is done when FRR knows it. It stays when the identity goes: an old epoch loses against a new one."""
         # Looked at before FRR is told: a reload that comes between is told again.
         told = (epoch, tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in self._forgotten))
         if self._told.get(name) == told:
