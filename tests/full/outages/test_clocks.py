@@ -52,6 +52,10 @@ def test_a_takeover_in_spite_of_a_stepped_clock(stage: Stage, who: str, hours: i
         assert run is not None and run.proof is not None
         stage.wait_running()
         print(all_once(stage, written))
+
+    def done() -> bool:
+        run = stage.records.run(IDENTITY)
+        return run is not None and (run.epoch, run.state) == (before.epoch + 1, RunState.DONE)
+
+    wait_for("the end of the run", done, 60)
     print(service)
-    run = stage.records.run(IDENTITY)
-    assert run is not None and run.state is RunState.DONE
