@@ -2,8 +2,8 @@
 
 Gateways take the path with the smallest MED among those of hosts, which all share a number (RFC 4271, 9.1.2.2 c): so
 the later owner's, whichever path is older and whoever else still announces one. A host that hangs and wakes does, until
-its agent runs. FRR's configuration on disk has a `call` of a route map by the identity's name, which nobody but this
-adapter makes, in the running daemon; where it is missing, MED is 0, and gateways take that for the last one of all.
+its agent runs. FRR's configuration on disk has a route map by the identity's name with a MED larger than that of any
+epoch; in the running daemon it is changed here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from . import command
 TIMEOUT = 10.0  # seconds
 FIRST = 2**31  # MED of epoch 0; it has 32 bits
 
-# New after a start of the daemon and after a reload, which both forget the route map (roles/router).
+# New after a start of the daemon and after a reload, which both take the number from the file (roles/router).
 FORGOTTEN = (Path("/run/frr/bgpd.pid"), Path("/run/frr/holdfast-reloaded"))
 
 

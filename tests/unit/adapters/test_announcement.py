@@ -47,7 +47,7 @@ def test_a_later_epoch_has_a_smaller_med(frr: Frr, announcement: Announcement) -
     announcement.tell(MX, 2)
     assert frr.told[0] == f"configure terminal; route-map {MX} permit 10; set metric 2147483647"
     meds = [int(line.split()[-1]) for line in frr.told]
-    assert 0 < meds[1] < meds[0] < 2**32 - 1, "0 is what says nothing, the largest what a gateway makes of it"
+    assert 0 < meds[1] < meds[0] < 4294967294, "which stands for a host that tells no epoch (roles/router)"
 
 
 def test_told_once_and_for_each_identity(frr: Frr, announcement: Announcement) -> None:
