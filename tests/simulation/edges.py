@@ -176,7 +176,7 @@ class Works:
 
     # --- going up ----------------------------------------------------------------------------------------------
 
-    def steps(self, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
+    def steps(self, epoch: int, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
         self._kernel.alive()
         self._world.judge.starting(self._host.name, self._name)
         return (
@@ -295,6 +295,9 @@ class Works:
     def address_missing(self) -> bool:
         self._kernel.alive()
         return not self._service.address
+
+    def announce(self, epoch: int) -> None:
+        self._kernel.alive()
 
     def found(self) -> Found:
         self._take(0.05, 0.2)

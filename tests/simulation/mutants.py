@@ -97,7 +97,7 @@ MUTANTS = (
         "choose",
         (
             ("elif host not in alive:", "elif False:"),
-            ("elif word is None or ", "elif False and "),
+            ("elif word is None:", "elif False:"),
             ("elif not word.ready", "elif False"),
         ),
         hint=282,
@@ -277,6 +277,14 @@ MUTANTS = (
         OWNERSHIP,
         "decide",
         (("return Action.STOP if running else Action.WAIT", "return Action.STOP if running else Action.START"),),
+    ),
+    Mutant(
+        "fenced_owner_starts_again",
+        "a fenced owner does not start while its access is about to be withdrawn",
+        OWNERSHIP,
+        "decide",
+        (("if not running and run is not None and run.revoke_epoch == owner.epoch:", "if False:"),),
+        test="tests/unit/core/test_handover.py",
     ),
     Mutant(
         "cut_off_runs_are_left",

@@ -73,7 +73,7 @@ def read_choice(coordinator: Coordinator, identity: Identity, owner: Owner, now:
     if identity.kind == stores.KIND:
         readiness = stores.only_members(coordinator, identity, readiness, now)
     fenced = {h: why for h in identity.candidates if h != owner.host and (why := _fenced(coordinator, h)) is not None}
-    return choose(identity, owner.host, alive, readiness, now, to, fenced)
+    return choose(identity, owner.host, alive, readiness, to, fenced)
 
 
 def _fenced(coordinator: Coordinator, host: str) -> str | None:

@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from ..adapters import machine
+from ..adapters.announcement import Announcement
 from ..adapters.clock import SystemClock
 from ..adapters.disk import DiskMount
 from ..adapters.drbd import Drbd
@@ -265,6 +266,7 @@ class Agent:
         record = fencing.Watchdog(self._boot_id, armed, kind, timeout, now, self._stops_alone)
         self._coordinator.put(keys.watchdog(self._host), record.to_json())
         self._lease, self._lease_end = lease, sent + self._ttl
+        self._ready_at = sent  # what was said before went with the lease before
         self._log("lease_taken", host=self._host, seconds=self._ttl)
 
     def _access_key(self, place: Located) -> str:
@@ -314,7 +316,8 @@ class Agent:
             if self._ready.get(keeper.name) != reasons:
                 self._ready[keeper.name] = reasons
                 self._log("ready", identity=keeper.name, ready=word.ready, reasons="; ".join(reasons) or None)
-            self._coordinator.put(keys.ready(self._host, keeper.name), word.to_json())
+            # No word outlives the lease: so nobody has to compare clocks to know that it is fresh.
+            self._coordinator.put(keys.ready(self._host, keeper.name), word.to_json(), self._lease)
 
     def _owed(self, keeper: Keeper, there: Json | None) -> Report | None:
         """What the coordinator should say. After a restart of the agent what stands there is kept where it is true."""
@@ -343,7 +346,7 @@ def start(file: str, settings: Config) -> None:
     machinery: list[Works] = []
     for place in settings.places:
         mount = NfsMount(place.source, place.mount)
-        machinery.append(Instance(place, mount, units, TrackFile(place.identity.name), clock))
+        machinery.append(Instance(place, mount, units, TrackFile(place.identity.name), Announcement(), clock))
     drbd = {}
     for owned in settings.stores:
         assert settings.records is not None

@@ -33,7 +33,7 @@ class Works(Protocol):
     @property
     def place(self) -> Located: ...
 
-    def steps(self, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]: ...
+    def steps(self, epoch: int, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]: ...
 
     def mark(self, epoch: int) -> None: ...
 
@@ -46,6 +46,8 @@ class Works(Protocol):
     def dead(self) -> str | None: ...
 
     def address_missing(self) -> bool: ...
+
+    def announce(self, epoch: int) -> None: ...
 
     def found(self) -> Found: ...
 
@@ -169,7 +171,7 @@ class Keeper:
         begin, epoch = self._clock.boottime(), report.epoch
         name, start = "", self._clock.now()
         try:
-            for name, act in self._works.steps(self._cancel.is_set):
+            for name, act in self._works.steps(epoch, self._cancel.is_set):
                 start = self._clock.now()
                 if self._cancel.is_set():
                     raise Cancelled
@@ -249,6 +251,7 @@ class Keeper:
             self._address_missing = missing
             self._log("address", identity=self.name, there=not missing, level="alert" if missing else "info")
         try:
+            self._works.announce(epoch)
             dead = self._works.dead()
         except Unavailable as why:
             self._log("look_failed", identity=self.name, detail=str(why), level="warning")

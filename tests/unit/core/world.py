@@ -239,7 +239,7 @@ class World:
                 if (c.data.get(keys.watchdog(host)) or [None])[0] != dog.to_json():
                     c._put(keys.watchdog(host), dog.to_json())
             ready = Readiness(True, (), self.clock.time)
-            c._put(keys.ready(host, MX.name), ready.to_json())
+            c._put(keys.ready(host, MX.name), ready.to_json(), hash(host))
         owner = Owner.from_json(c.data[keys.owner(MX.name)][0])
         record = c.data.get(keys.takeover(MX.name))
         run = None if record is None else Run.from_json(record[0])

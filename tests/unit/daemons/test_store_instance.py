@@ -176,7 +176,7 @@ def test_outside_the_set_nothing_is_touched(member: Member) -> None:
 
 
 def test_a_set_that_changed_after_the_decision_is_seen_before_the_promotion(member: Member) -> None:
-    steps = member.works.steps(lambda: False)
+    steps = member.works.steps(1, lambda: False)
     member.records.members("b")
     with pytest.raises(Unavailable, match="not in the in-sync set"):
         steps[0][1]()
