@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(VENV):$(PATH)
 export PYTHONPATH := $(CURDIR)/build/python:$(CURDIR)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-export SEEDS
+export SEEDS TIMES
 
 .PHONY: help setup demo test test-full lint unit simulate mutants scenario story-runs lock clean
 
@@ -36,7 +36,7 @@ scenario: setup ## molecule on virtual machines
 test: setup ## everything that CI runs
 	@python -m tests.phases lint unit simulate lab scenario
 
-test-full: test ## what does not fit into CI, too
+test-full: test ## what does not fit into CI, too; TIMES=3 plays each outage three times in a row
 	@python -m tests.phases full
 
 story-runs: setup ## the story again and again, power cut at a random moment; RUNS=20 SEED=1 LAB=name ADD=1

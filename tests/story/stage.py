@@ -17,10 +17,10 @@ from . import journal
 from .coordinator import Records
 from .machines import Lab, StoryError, wait_for
 from .messages import SENDER, Letter, letters
-from .outage import CLIENT, IDENTITY, RELAY, Post, arrived, judge
+from .outage import CLIENT, IDENTITY, RELAY, RELAYS, Post, arrived, judge
 
 MAIL_HOSTS = ("mail1", "mail2")
-RELAY_NAME = "relay2.alpha.example"
+RELAY_NAME = f"{RELAY}.alpha.example"
 
 
 @dataclass
@@ -40,25 +40,33 @@ class Stage:
         self.wait_running()
         for host in MAIL_HOSTS:
             wait_for(f"{host} being ready", lambda host=host: self.ready(host), 90)  # type: ignore[misc]
-        wait_for("an empty relay", lambda: self.held() == 0, 120, every=3)
+        wait_for("empty relays", lambda: self.held() == 0, 120, every=3)
         # An outage is over for the monitor after two good attempts; the next one begins with nothing counted.
-        wait_for("a monitor that counts nothing", lambda: self.evidence().get("downs") == 0, 120, every=3)
+        for relay in RELAYS:
+            look = lambda relay=relay: self.hurried() and self.evidence(relay).get("downs") == 0  # noqa: E731
+            wait_for(f"the monitor of {relay} counting nothing", look, 120, every=3)
         for address in self.post.passwords:
             self.post.read(address, "expunge")
         self.begun = time.time() - 1
 
     def tidy(self) -> None:
         """Undo what an outage has left: fences are allowed again, hosts are on, cables plugged."""
-        status = json.loads(self.lab.word("status", "--json"))
-        for host in status["hosts"]:
+        for host in self.status():
             if host["state"] == "paused":
                 self.lab.word("resume", host["name"])
             elif host["state"] == "off":
                 self.lab.word("start", host["name"])
-        for host in MAIL_HOSTS:
-            self.lab.word("switch", "allow", host)
+            for segment in host["unplugged"]:
+                self.lab.word("plug", host["name"], segment)
+        for name in MAIL_HOSTS:
+            self.lab.word("switch", "allow", name)
 
     # --- questions --------------------------------------------------------------------------------------------------
+
+    def status(self) -> list[dict[str, Any]]:
+        """What the lab says of each host."""
+        hosts: list[dict[str, Any]] = json.loads(self.lab.word("status", "--json"))["hosts"]
+        return hosts
 
     def owner(self) -> Owner:
         found = self.records.owner(IDENTITY)
@@ -79,13 +87,14 @@ class Stage:
         value = self.records.get(keys.ready(host, IDENTITY)).get(keys.ready(host, IDENTITY))
         return bool(lease and value and value["ready"] and time.time() - value["time"] < 60)
 
-    def evidence(self) -> dict[str, Any]:
-        value: dict[str, Any] = self.records.get(keys.evidence(IDENTITY, RELAY)).get(keys.evidence(IDENTITY, RELAY), {})
+    def evidence(self, relay: str) -> dict[str, Any]:
+        key = keys.evidence(IDENTITY, relay)
+        value: dict[str, Any] = self.records.get(key).get(key, {})
         return value
 
     def held(self) -> int:
-        """Messages in the relay's queue."""
-        return len(self.lab.shell(RELAY, "postqueue -j").splitlines())
+        """Messages in the relays' queues."""
+        return sum(len(self.lab.shell(relay, "postqueue -j").splitlines()) for relay in RELAYS)
 
     def runs_here(self, host: str) -> bool:
         """Does anything of the identity run on that host, by the host's own word?"""
@@ -111,15 +120,24 @@ class Stage:
 
         return wait_for(f"{IDENTITY} running", look, seconds, every=2)
 
-    def wait_run(self, since: float, state: RunState, seconds: float) -> Run:
+    def wait_run(self, since: float, state: RunState, seconds: float, hurry: bool = False) -> Run:
+        """`hurry`: attempts are made by hand as fast as they go, not every 30 s."""
+
         def look() -> Run | None:
+            if hurry:
+                self.hurried()
             run = self.records.run(IDENTITY)
             return run if run is not None and run.time >= since and run.state is state else None
 
         return wait_for(f"a run that is {state}", look, seconds, every=2)
 
-    def wait_downs(self, count: int, seconds: float = 150) -> None:
-        wait_for(f"{count} attempts down", lambda: self.evidence().get("downs", 0) >= count, seconds, every=2)
+    def wait_downs(self, count: int, seconds: float = 150, relays: Sequence[str] = RELAYS) -> None:
+        """Until one of the relays has counted so many."""
+
+        def look() -> bool:
+            return any(self.evidence(relay).get("downs", 0) >= count for relay in relays)
+
+        wait_for(f"{count} attempts down", look, seconds, every=2)
 
     def wait_letters(self, written: Sequence[Letter], seconds: float = 120) -> dict[str, list[dict[str, Any]]]:
         boxes: dict[str, list[dict[str, Any]]] = {}
@@ -132,20 +150,38 @@ class Stage:
         wait_for(f"{len(written)} letters", look, seconds, every=3)
         return boxes
 
+    def wait_rounds(self, count: int, seconds: float = 300) -> None:
+        """Until the relay has made that many rounds of attempts from now on, by hand."""
+        begin = self.lab.shell(RELAY, "date +%s").strip()  # its own clock may be off
+
+        def look() -> bool:
+            self.hurried()
+            said = self.lab.shell(RELAY, f"journalctl -q --no-pager -o cat -u holdfast-monitor --since @{begin}")
+            # One that was under way may have begun before: it does not count.
+            return said.count("method=topology") > count
+
+        wait_for(f"{count} rounds of attempts", look, seconds, every=3)
+
     # --- doing ------------------------------------------------------------------------------------------------------
+
+    def hurried(self) -> bool:
+        """The relays try now (R1.3, by hand); always true."""
+        for relay in RELAYS:
+            self.lab.shell(relay, "systemctl kill --kill-whom=main --signal=USR1 holdfast-monitor", check=False)
+        return True
 
     def kill_owner(self) -> tuple[str, float]:
         host = self.owner().host
         self.lab.word("kill", host)
         return host, time.time()
 
-    def send_to_relay(self, count: int, name: str) -> list[Letter]:
+    def send_to_relay(self, count: int, name: str, server: str = RELAY_NAME) -> list[Letter]:
         """Letters straight to the second mail exchanger, as a sender does that cannot reach the first."""
         written = [w for w in letters(count, f"{name}{int(time.time())}") if w.kind == "plain"]
         for letter in written:
             self.lab.run(
                 CLIENT,
-                *("swaks", "--server", RELAY_NAME, "--helo", "client1.outside.example", "--silent", "2"),
+                *("swaks", "--server", server, "--helo", "client1.outside.example", "--silent", "2"),
                 *("--from", SENDER, "--to", letter.recipients[0], "--data", "-"),
                 stdin=letter.data,
             )
@@ -167,7 +203,7 @@ class Stage:
 
         `owner`: who carries them now, where the coordinator cannot tell.
         """
-        lines = journal.read(self.lab, RELAY, self.begun)
-        for host in (CLIENT, owner or self.owner().host):
+        lines: list[journal.Line] = []
+        for host in (*RELAYS, CLIENT, owner or self.owner().host):
             lines += journal.read(self.lab, host, self.begun)
         return judge(written, boxes, lines).mistakes
