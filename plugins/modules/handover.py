@@ -25,6 +25,10 @@ options:
     description: Goes into the record of the run.
     type: str
     default: planned work
+  password_file:
+    description: The operator's password for the coordinator, on this host; a store is handed over with it.
+    type: path
+    default: /etc/holdfast/operator.password
 extends_documentation_fragment: holdfast.mail.monitor
 attributes:
   check_mode:
@@ -84,6 +88,7 @@ def main():
             "identity": {"type": "str", "required": True},
             "to": {"type": "str"},
             "reason": {"type": "str", "default": "planned work"},
+            "password_file": {"type": "path", "default": "/etc/holdfast/operator.password"},
             "config": {"type": "path", "default": "/etc/holdfast/monitor.yml"},
         },
         supports_check_mode=True,
@@ -92,7 +97,7 @@ def main():
     try:
         config = load(p["config"])
         require_movable(config, p["identity"], p["config"])
-        takeover = movable(config, p["identity"])
+        takeover = movable(config, p["identity"], p["password_file"])
         plan = read_plan(takeover.ports.coordinator, takeover.identity, time.time(), p["to"])
         result = {"plan": str(plan), "possible": plan.possible, "changed": plan.changes}
         if plan.changes:

@@ -21,7 +21,7 @@ from pathlib import Path
 from ..adapters import smtp
 from ..adapters.clock import SystemClock
 from ..adapters.dns import DnsUpdate
-from ..adapters.etcd import EtcdCoordinator
+from ..adapters.etcd import EtcdCoordinator, Login
 from ..adapters.held_mail import OrderFiles
 from ..adapters.log import LineLog
 from ..adapters.nfs_probe import NfsProber
@@ -34,6 +34,7 @@ from ..core.locked_run import Ports, Timeouts
 from ..core.model import Identity, Method, Route
 from ..core.placement import ranked
 from ..core.ports import Clock, Log, PowerSwitch
+from ..core.rights import OPERATOR
 from ..core.takeover import Takeover
 from ..core.threshold import Threshold
 from ..core.watching import Settings
@@ -279,13 +280,17 @@ class NoMail:
         raise AssertionError(f"{[i.name for i in identities]} are stores")
 
 
-def movable(config: Config, name: str) -> Takeover:
-    """What moves identity or store `name` by hand. A relay fences no store: that is for its partner to do."""
+def movable(config: Config, name: str, password_file: str) -> Takeover:
+    """What moves identity or store `name` by hand.
+
+    A relay has no rights on a store, and fences none: that is its partner's. An operator has, by `password_file`.
+    """
     if name not in config.stores:
         return build(config, name).takeover
     clock, mail = SystemClock(), NoMail()
     route = Route("storage", "", "")
-    ports = Ports(config.coordinator, {}, NfsProber(clock), mail, mail, clock, LineLog(sys.stderr), new_run_id)
+    client = config.coordinator.as_user(Login(OPERATOR, password_file))
+    ports = Ports(client, {}, NfsProber(clock), mail, mail, clock, LineLog(sys.stderr), new_run_id)
     return Takeover(config.stores[name], config.host, (route,), ports, Timeouts(lock=config.lock), config.hourly_limit)
 
 

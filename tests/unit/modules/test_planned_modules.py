@@ -42,7 +42,7 @@ class Modules:
         module = importlib.import_module(f"{MODULES}.modules.{name}")
         self.monkeypatch.setattr(module, "load", lambda path: self, raising=False)
         self.monkeypatch.setattr(module, "build", lambda config, name: self._parts(), raising=False)
-        self.monkeypatch.setattr(module, "movable", lambda config, name: self.site.takeover(), raising=False)
+        self.monkeypatch.setattr(module, "movable", lambda config, name, password: self.site.takeover(), raising=False)
         self.capsys.readouterr()
         with patch_module_args({**arguments, "_ansible_check_mode": check}), pytest.raises(SystemExit):
             module.main()
