@@ -19,13 +19,17 @@ INVOKER = "relay1"  # the first of its group: playbooks work there while it answ
 
 def test_mail_flows_while_host_by_host_is_upgraded(stage: Stage) -> None:
     before, standby = stage.owner(), stage.standby()
+    pair = Pair(stage.lab, stage.records)
+    serving = (pair.owner().host, pair.standby(), pair.owner().epoch)
     name = f"rolling{int(time.time())}"
     written, folder = letters(150, name), f"/var/tmp/story/{name}"
     stage.post.hand_over(written, folder)
     sender = stage.post.send(folder, 0.5)
     said = stage.playbook("rolling_upgrade.yml")
     assert re.search(rf"1\. {standby}: evacuate, deploy, rejoin", said), said[:3000]
-    assert f"2. {before.host}: evacuate" in said and "4. relay2: deploy" in said
+    assert f"2. {before.host}: evacuate" in said and "8. relay2: deploy" in said
+    assert f"3. {serving[1]}: evacuate" in said and f"5. {serving[0]}: evacuate" in said
+    assert (pair.owner().host, pair.owner().epoch) == (serving[1], serving[2] + 1), "the store changed hands once, too"
     after = stage.owner()
     assert (after.host, after.epoch) == (standby, before.epoch + 1), "one hand-over, when it was the owner's turn"
     assert stage.ready(before.host)

@@ -54,7 +54,7 @@ class Stage:
         for host in self.status():
             if host["state"] == "paused":
                 self.lab.word("resume", host["name"])
-            elif host["state"] == "off":
+            elif host["state"] in ("off", "lost"):
                 self.lab.word("start", host["name"])
             for segment in host["unplugged"]:
                 self.lab.word("plug", host["name"], segment)

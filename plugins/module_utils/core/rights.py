@@ -89,7 +89,8 @@ def _candidate(one: Served, host: str) -> set[Grant]:
         Grant(keys.report(host, one.name)),
     }
     # The store's owner decides who gets in and who is in sync; each member may be that.
-    return own | ({Grant(keys.store(one.store), prefix=True)} if one.is_store else set())
+    its = {Grant(keys.half(host, one.name)), Grant(keys.store(one.store), prefix=True)}
+    return own | (its if one.is_store else set())
 
 
 def _watcher(one: Served, host: str) -> set[Grant]:

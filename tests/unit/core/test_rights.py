@@ -42,6 +42,8 @@ def may(user: str, key: str, everything: Sequence[Served] = EVERYTHING) -> bool:
         (keys.request(MX), {"relay1", "relay2"}),
         (keys.evidence(MX, "relay1"), {"relay1"}),
         (keys.inoperable(MX), set()),
+        (keys.half("store1a", STORE), {"store1a"}),
+        (keys.half("mail1", STORE), set()),
         (keys.owner(STORE), {"store1a", "store1b"}),
         (keys.evidence(STORE, "store1b"), {"store1b"}),
         (keys.access(STORE, MX), {"store1a", "store1b"}),
