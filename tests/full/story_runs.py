@@ -35,7 +35,7 @@ from holdfast.core.model import Run
 from tests.story.coordinator import Records
 from tests.story.machines import ROOT, Lab, StoryError
 from tests.story.outage import Outage, Post, Result, users
-from tests.story.pair import Pair
+from tests.story.pair import PAIRS, Pair
 from tests.story.stage import Stage
 
 INVENTORY = ROOT / "inventories" / "compact"
@@ -195,9 +195,10 @@ def play(lab: Lab, stage: Stage, seed: int, say: Callable[[str], None]) -> One:
     start = time.monotonic()
     try:
         stage.tidy()
-        pair = Pair(lab, stage.records)
-        pair.wait_running()
-        pair.wait_whole()
+        for store in PAIRS:
+            pair = Pair(lab, stage.records, store)
+            pair.wait_running()
+            pair.wait_whole()
         stage.set_up()
         one.killed = stage.owner().host
         judged(one, Outage(lab, INVENTORY, COUNT, RATE, say, one.cut).play())

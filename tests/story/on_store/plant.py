@@ -1,7 +1,7 @@
 """Runs on the active store server: leaves an identity's files as an owner may leave them that has lost its power.
 
 python3 - ROOT IDENTITY IDS MAILDROP      IDS: JSON, names of the test to queue ids, all of them in `hold` but what
-was delivered: that is in `kept`, with its content from before. MAILDROP: a file of maildrop, base64. Prints JSON.
+was delivered: that is in `kept`, as it was before. MAILDROP: a file of maildrop, base64. Prints JSON.
 """
 
 import base64
@@ -33,12 +33,11 @@ def tear(file: Path) -> None:
 for name in ("active", "incoming", "deferred"):
     (queue / "hold" / ids[name]).rename(queue / name / ids[name])
 
-# In the mailbox, and not out of the queue: the same inode with the content from before the delivery.
+# In the mailbox, and not out of the queue: with the content from before the delivery.
 for name, folder in (("delivered", "active"), ("both", "incoming")):
-    file = root / "kept" / ids[name]
-    file.write_bytes(file.with_suffix(".before").read_bytes())
-    file.rename(queue / folder / ids[name])
-    file.with_suffix(".before").unlink()
+    before = root / "kept" / ids[name]
+    put(queue / folder / ids[name], before.read_bytes(), COMPLETE)
+    before.unlink()
 (root / "kept").rmdir()
 
 whole = (queue / "active" / ids["active"]).read_bytes()
@@ -57,13 +56,13 @@ put(queue / "pid" / "master.pid", b"      4242\n", owner=0)
 
 # The dead owner was amid a delivery: its record is torn or gone, its locks are there, half a letter lies in tmp.
 alice, bob = mail / "alice", mail / "bob"
-torn = [alice / "Maildir" / name for name in ("dovecot.index.log", "dovecot.index.cache", "dovecot-uidlist")]
-torn = [file for file in [*torn, bob / ".dovecot.lda-dupes"] if file.exists()]
+torn = [alice / "Maildir" / "dovecot.index.cache", alice / "Maildir" / "dovecot-uidlist"]
+torn += [bob / "Maildir" / "dovecot.index.log", bob / ".dovecot.lda-dupes"]
 for file in torn:
     tear(file)
-(alice / ".dovecot.lda-dupes").unlink(missing_ok=True)
+(alice / ".dovecot.lda-dupes").unlink()
 for home in (alice, bob):
     put(home / "Maildir" / "dovecot-uidlist.lock", f"3999999:{identity}".encode(), owner=VMAIL)
     put(home / "Maildir" / "tmp" / "1700000000.M1P1.mx,S=1", half, owner=VMAIL)
 os.sync()
-print(json.dumps({"torn": [str(f) for f in torn], "corrupt": str(corrupt.relative_to(root))}))
+print(json.dumps({"corrupt": str(corrupt.relative_to(root))}))
