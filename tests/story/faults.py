@@ -15,13 +15,14 @@ from typing import Any
 from . import journal
 from .machines import Lab, StoryError, wait_for
 from .messages import Letter, letters
-from .outage import IDENTITY, ON_CLIENT, RELAY
+from .outage import IDENTITY, ON_CLIENT, RELAYS
 from .stage import Stage
 
 # By what a host does with a segment; `inventories/compact` gives each site its own.
 SEGMENTS: Mapping[str, Mapping[str, str]] = {
     "mail1": {"mgmt": "mgmt", "internet": "dmz1", "isolated": "iso1", "storage": "storage1"},
     "mail2": {"mgmt": "mgmt", "internet": "dmz2", "isolated": "iso2", "storage": "storage2"},
+    "relay1": {"mgmt": "mgmt", "internet": "dmz1", "isolated": "iso1", "storage": "storage1"},
     "relay2": {"mgmt": "mgmt", "internet": "dmz2", "isolated": "iso2", "storage": "storage2"},
     "store1a": {"mgmt": "mgmt", "storage": "storage1"},
     "store1b": {"mgmt": "mgmt", "storage": "storage1"},
@@ -79,18 +80,19 @@ def stepped(lab: Lab, host: str, seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def monitor_with(lab: Lab, **changes: Any) -> Iterator[None]:
-    """The relay's monitor runs with these keys of its configuration instead of its own."""
+    """The relays' monitors run with these keys of their configuration instead of their own."""
     script = (
         "import json, sys, yaml; from pathlib import Path; p = Path(sys.argv[1])\n"
         "kept = p.with_suffix('.story'); kept.exists() or kept.write_text(p.read_text())\n"
         "p.write_text(yaml.safe_dump({**yaml.safe_load(kept.read_text()), **json.loads(sys.argv[2])}))"
     )
-    lab.run(RELAY, "python3", "-c", script, MONITOR, json.dumps(changes))
-    try:
-        lab.shell(RELAY, "systemctl restart holdfast-monitor")
+    with contextlib.ExitStack() as changed:
+        for relay in RELAYS:
+            lab.run(relay, "python3", "-c", script, MONITOR, json.dumps(changes))
+            back = f"mv {MONITOR[:-4]}.story {MONITOR} && systemctl restart holdfast-monitor"
+            changed.callback(lab.shell, relay, back)
+            lab.shell(relay, "systemctl restart holdfast-monitor")
         yield
-    finally:
-        lab.shell(RELAY, f"mv {MONITOR[:-4]}.story {MONITOR} && systemctl restart holdfast-monitor")
 
 
 @contextlib.contextmanager
@@ -201,30 +203,41 @@ ON_RELAY = ON_CLIENT.parent / "on_relay"
 
 
 class AtStep:
-    """A signal for the relay's monitor as soon as it has recorded a step of a run."""
+    """A signal for the monitor that has recorded a step of a run, as soon as it has; whichever relay runs it."""
 
     def __init__(self, lab: Lab, step: str, signal: str) -> None:
-        self.step = step
-        command = lab.command("exec", RELAY, "--", "python3", "-u", "-", step, signal)
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write((ON_RELAY / "at_step.py").read_bytes())
-        self._process.stdin.close()
-        self._process.stdin = None
-        if (said := self._process.stdout.readline()) != b"waiting\n":
-            raise StoryError(f"at_step: {said!r} {self._process.communicate()[1].decode()[-500:]}")
+        self._lab, self.step = lab, step
+        self._wanted = f"/run/story-step-{time.time():.0f}"
+        self._processes = {relay: self._begin(lab, relay, signal) for relay in RELAYS}
 
-    def sent(self) -> bool:
-        return self._process.poll() is not None
+    def _begin(self, lab: Lab, relay: str, signal: str) -> subprocess.Popen[bytes]:
+        command = lab.command(
+            *("exec", relay, "--", "timeout", "400", "python3", "-u", "-", self.step, signal, self._wanted)
+        )
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write((ON_RELAY / "at_step.py").read_bytes())
+        process.stdin.close()
+        process.stdin = None
+        if (said := process.stdout.readline()) != b"waiting\n":
+            raise StoryError(f"at_step: {said!r} {process.communicate()[1].decode()[-500:]}")
+        return process
 
-    def wait(self, seconds: float) -> float:
-        """When the signal was sent (Unix seconds by the relay's clock). Raises StoryError if the step did not come."""
+    def sent(self) -> str | None:
+        """The relay whose monitor has got the signal."""
+        return next((relay for relay, process in self._processes.items() if process.poll() is not None), None)
+
+    def wait(self, seconds: float) -> str:
+        """That relay. Raises StoryError if the step did not come."""
         try:
-            out, error = self._process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
-            raise StoryError(f"step {self.step}: not within {seconds:.0f} s") from None
-        if self._process.returncode != 0:
-            raise StoryError(f"at_step: {error.decode()[-500:]}")
-        return float(out)
+            relay = wait_for(f"step {self.step}", self.sent, seconds, every=0.1)
+            out, error = self._processes[relay].communicate()
+            if self._processes[relay].returncode != 0 or not out:
+                raise StoryError(f"at_step on {relay}: {error.decode()[-500:]}")
+            return relay
+        finally:
+            for relay, process in self._processes.items():
+                # What listens there goes on for a while; it must not meet a run that is none of this one's.
+                self._lab.shell(relay, f"rm -f {self._wanted}", check=False)
+                process.kill()
+                process.communicate()

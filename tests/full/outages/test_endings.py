@@ -8,8 +8,8 @@ from holdfast.core.model import RunState
 
 from tests.story.faults import all_once, monitor_with, sending
 from tests.story.machines import wait_for
-from tests.story.outage import IDENTITY, RELAY
-from tests.story.stage import RELAY_NAME, Stage
+from tests.story.outage import IDENTITY, RELAY, RELAYS
+from tests.story.stage import Stage
 
 HOME = "mail1"
 
@@ -25,13 +25,14 @@ def test_promote_relay_keeps_the_relay_between_until_the_identity_is_home(stage:
     if stage.owner().host != HOME:
         stage.playbook("failback.yml", "-e", f"identity={IDENTITY}")
     before, since = stage.wait_running(), time.time()
-    assert exchangers(stage) == [IDENTITY, RELAY_NAME]
+    named = exchangers(stage)
+    assert named == [IDENTITY, *(f"{relay}.alpha.example" for relay in RELAYS)]
     with monitor_with(stage.lab, promote="relay"):
         with sending(stage, 20, 1.0, "promote") as written:
             stage.lab.word("kill", before.host)
             stage.wait_run(since, RunState.DONE, 240, hurry=True)
         assert stage.owner().host != HOME
-        assert exchangers(stage) == [RELAY_NAME]
+        assert exchangers(stage) == named[1:]
         print(all_once(stage, written))
         with sending(stage, 10, 1.0, "between") as more:
             pass
@@ -39,4 +40,4 @@ def test_promote_relay_keeps_the_relay_between_until_the_identity_is_home(stage:
         stage.lab.word("start", before.host)
         wait_for(f"{HOME} being ready", lambda: stage.ready(HOME), 120, 2)
         stage.playbook("failback.yml", "-e", f"identity={IDENTITY}")
-        assert stage.owner().host == HOME and exchangers(stage) == [IDENTITY, RELAY_NAME]
+        assert stage.owner().host == HOME and exchangers(stage) == named

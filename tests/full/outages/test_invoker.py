@@ -9,7 +9,7 @@ from holdfast.core import keys
 from holdfast.core.model import RunState
 
 from tests.story.faults import AtStep, all_once
-from tests.story.outage import IDENTITY, RELAY
+from tests.story.outage import IDENTITY
 from tests.story.service import watched
 from tests.story.stage import Stage
 
@@ -39,24 +39,24 @@ def test_a_monitor_that_is_killed_behind_a_step(stage: Stage, step: str) -> None
         written = stage.send_to_relay(3, f"step-{step}")
         killer = AtStep(stage.lab, step, "KILL")
         begun = ask_for_it(stage)
-        killed = killer.wait(150)
+        relay, killed = killer.wait(150), time.time()
         judge(stage, begun, before.epoch, before.host)
-        print(f"done {time.time() - killed:.1f} s behind the kill")
+        print(f"{relay}: done {time.time() - killed:.1f} s behind the kill")
         print(all_once(stage, written))
     print(service)
 
 
 @pytest.mark.parametrize("step", ["fence", "own"])
 def test_a_relay_that_loses_power_behind_a_step(stage: Stage, step: str) -> None:
-    """Halted by a signal at that very step, then cut; it goes on when it is back."""
+    """Halted by a signal at that very step, then cut; the other relay goes on."""
     before = stage.owner()
     written = stage.send_to_relay(3, f"cut-{step}")
     killer = AtStep(stage.lab, step, "STOP")
     begun = ask_for_it(stage)
-    killer.wait(150)
-    stage.lab.word("kill", RELAY)
+    relay = killer.wait(150)
+    stage.lab.word("kill", relay)
     run = stage.records.run(IDENTITY)
     assert run is not None and run.steps[-1].name == step and run.state is RunState.RUNNING
-    stage.lab.word("start", RELAY)
     judge(stage, begun, before.epoch, before.host)
+    stage.lab.word("start", relay)
     print(all_once(stage, written))

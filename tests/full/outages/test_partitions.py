@@ -9,7 +9,7 @@ from holdfast.core.model import Result, RunState
 
 from tests.story.faults import all_once, one_way, sending
 from tests.story.machines import wait_for
-from tests.story.outage import IDENTITY
+from tests.story.outage import IDENTITY, RELAY
 from tests.story.service import watched
 from tests.story.stage import Stage
 
@@ -46,7 +46,7 @@ def test_one_direction_of_one_mail_route_moves_nothing(stage: Stage) -> None:
         with one_way(stage.lab, before.host, "output", "internet"):
             held = stage.send_to_relay(3, "half-relay")
             stage.wait_rounds(6)
-            words = stage.evidence()["words"]
+            words = stage.evidence(RELAY)["words"]
             assert (words["internet"], words["isolated"]) == (Result.DOWN, Result.OK)
             assert stage.owner() == before
         print(all_once(stage, [*written, *held]))

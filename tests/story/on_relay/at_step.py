@@ -1,6 +1,6 @@
 """Runs on a relay: send the monitor a signal as soon as its journal says that a step of a run is recorded.
 
-python3 - STEP SIGNAL      prints `waiting` when it listens, then the Unix time of the signal
+python3 - STEP SIGNAL FILE      prints `waiting` when it listens, then the Unix time of the signal; none without FILE
 """
 
 import os
@@ -8,17 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-step, number = sys.argv[1], signal.Signals[f"SIG{sys.argv[2]}"]
+step, wanted, number = sys.argv[1], Path(sys.argv[3]), signal.Signals[f"SIG{sys.argv[2]}"]
 UNIT = "holdfast-monitor"
 command = ["journalctl", "-q", "-f", "--no-tail", f"--since=@{time.time():.0f}", "-o", "cat", "-u", UNIT]
 follow = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
 main = int(subprocess.check_output(["systemctl", "show", "--property=MainPID", "--value", UNIT], text=True))
 assert follow.stdout is not None
+wanted.touch()
 print("waiting", flush=True)
 for line in follow.stdout:
     if line.startswith("takeover_step ") and f" step={step} " in line:
-        os.kill(main, number)
-        print(time.time(), flush=True)
+        if wanted.exists():
+            os.kill(main, number)
+            print(time.time(), flush=True)
         break
 follow.kill()
