@@ -5,9 +5,9 @@ export PATH := $(CURDIR)/$(VENV):$(PATH)
 export PYTHONPATH := $(CURDIR)/build/python:$(CURDIR)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-export SEEDS
+export SEEDS TIMES
 
-.PHONY: help setup demo test test-full lint unit simulate mutants scenario lock clean
+.PHONY: help setup demo test test-full lint unit simulate mutants scenario story-runs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,8 +36,11 @@ scenario: setup ## molecule on virtual machines
 test: setup ## everything that CI runs
 	@python -m tests.phases lint unit simulate lab scenario
 
-test-full: test ## what does not fit into CI, too
+test-full: test ## what does not fit into CI, too; TIMES=3 plays each outage three times in a row
 	@python -m tests.phases full
+
+story-runs: setup ## the story again and again, power cut at a random moment; RUNS=20 SEED=1 LAB=name ADD=1
+	@python -m tests.full.story_runs --runs $(or $(RUNS),20) $(if $(SEED),--seed $(SEED)) $(if $(LAB),--lab $(LAB)) $(if $(ADD),--add)
 
 lock: setup ## write requirements.txt from requirements.in
 	@rm -rf build/lock && python -m venv build/lock && build/lock/bin/pip install -q -r requirements.in

@@ -19,6 +19,7 @@ SETTINGS = (
     "stores",
     "store_lease_ttl",
     "drbd_secret",
+    "coordinator_secret",
     "mail_routes",
     "identities",
     "mail_users",
@@ -36,6 +37,7 @@ SETTINGS = (
     "tsig_secret",
     "probe_password",
 )
+SECRETS = ("tsig_secret", "probe_password", "drbd_secret", "coordinator_secret")
 HOST_VALUES = ("site", "legs", "store_device")
 
 
@@ -55,7 +57,7 @@ def files_of(directory: Path) -> dict[str, str]:
             found[key] = str(path.relative_to(directory))
     if (directory / "users.yml").exists():
         found["mail_users"] = "users.yml"
-    for secret in ("tsig_secret", "probe_password", "drbd_secret"):
+    for secret in SECRETS:
         found.setdefault(secret, "group_vars/all/secrets.yml")
     return found
 
@@ -82,7 +84,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             except AnsibleError as why:
                 cause = str(why.orig_exc or why.message).splitlines()[0]
                 mistakes.append(Mistake(files.get(key, "group_vars/all"), key, "(not resolvable)", cause))
-                settings[key] = None if key in ("tsig_secret", "probe_password", "drbd_secret") else {}
+                settings[key] = None if key in SECRETS else {}
         hosts: dict[str, dict[str, Any]] = {}
         groups: dict[str, list[str]] = variables["groups"]
         for host in groups["all"]:

@@ -23,10 +23,7 @@ options:
     elements: str
     choices: [delivery, topology, probe]
     default: [topology, probe]
-  config:
-    description: The monitor's configuration on this host.
-    type: path
-    default: /etc/holdfast/monitor.yml
+extends_documentation_fragment: holdfast.mail.monitor
 attributes:
   check_mode:
     support: partial

@@ -29,7 +29,7 @@ options:
     required: true
     suboptions:
       name:
-        description: File name and common name.
+        description: File name; in the subject the common name or the organizational unit.
         type: str
         required: true
       names:
@@ -37,6 +37,11 @@ options:
         type: list
         elements: str
         required: true
+      common_name:
+        description:
+          - Whether the subject has a common name. etcd's HTTP gateway turns clients away whose certificate has one.
+        type: bool
+        default: true
   days:
     description: How long a certificate is valid, in days; the authority ten times as long.
     type: int
@@ -80,6 +85,7 @@ def main():
     wanted = {
         "name": {"type": "str", "required": True},
         "names": {"type": "list", "elements": "str", "required": True},
+        "common_name": {"type": "bool", "default": True},
     }
     module = AnsibleModule(
         argument_spec={
@@ -94,7 +100,7 @@ def main():
     p = module.params
     now = datetime.datetime.now(datetime.UTC)
     authority = Authority(Path(p["folder"]), p["authority"], p["days"], p["renew_days"], now)
-    leaves = [Leaf(c["name"], tuple(c["names"])) for c in p["certificates"]]
+    leaves = [Leaf(c["name"], tuple(c["names"]), c["common_name"]) for c in p["certificates"]]
     try:
         missing, due = authority.missing(), authority.due(leaves)
         if not module.check_mode:

@@ -25,10 +25,11 @@ options:
     description: What was done.
     type: str
     required: true
-  config:
-    description: The monitor's configuration on this host, for the coordinator's address and certificates.
+  password_file:
+    description: The operator's password for the coordinator, on this host.
     type: path
-    default: /etc/holdfast/monitor.yml
+    default: /etc/holdfast/operator.password
+extends_documentation_fragment: holdfast.mail.monitor
 attributes:
   check_mode:
     support: full
@@ -57,10 +58,12 @@ word:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.holdfast.mail.plugins.module_utils.adapters.etcd import Login
 from ansible_collections.holdfast.mail.plugins.module_utils.core import keys
 from ansible_collections.holdfast.mail.plugins.module_utils.core.fencing import ConfirmedOff, HostView
 from ansible_collections.holdfast.mail.plugins.module_utils.core.model import Owner
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
+from ansible_collections.holdfast.mail.plugins.module_utils.core.rights import OPERATOR
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, load
 
 
@@ -71,6 +74,7 @@ def main():
             "by": {"type": "str", "required": True},
             "reason": {"type": "str", "required": True},
             "config": {"type": "path", "default": "/etc/holdfast/monitor.yml"},
+            "password_file": {"type": "path", "default": "/etc/holdfast/operator.password"},
         },
         supports_check_mode=True,
     )
@@ -80,7 +84,7 @@ def main():
             module.fail_json(msg=f"{name} is empty; it goes into the record of the takeover, say it")
     try:
         config = load(p["config"])
-        client, host = config.coordinator, p["host"]
+        client, host = config.coordinator.as_user(Login(OPERATOR, p["password_file"])), p["host"]
         view = HostView.of(host, client.list(keys.host(host)))
         # A store that nobody here owns (an NFS service from elsewhere) has no owner record.
         names = [*config.identities, *dict.fromkeys(i.store for i in config.identities.values())]

@@ -24,10 +24,7 @@ options:
     description: Goes into the record of the run.
     type: str
     default: planned work
-  config:
-    description: The monitor's configuration on this host.
-    type: path
-    default: /etc/holdfast/monitor.yml
+extends_documentation_fragment: holdfast.mail.monitor
 attributes:
   check_mode:
     support: full

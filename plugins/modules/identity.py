@@ -31,10 +31,11 @@ options:
     description: Who sets it.
     type: str
     default: operator
-  config:
-    description: The monitor's configuration on this host, for the coordinator's address and certificates.
+  password_file:
+    description: The operator's password for the coordinator, on this host.
     type: path
-    default: /etc/holdfast/monitor.yml
+    default: /etc/holdfast/operator.password
+extends_documentation_fragment: holdfast.mail.monitor
 attributes:
   check_mode:
     support: full
@@ -63,9 +64,11 @@ inoperable:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.holdfast.mail.plugins.module_utils.adapters.etcd import Login
 from ansible_collections.holdfast.mail.plugins.module_utils.core import keys
 from ansible_collections.holdfast.mail.plugins.module_utils.core.model import Owner
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
+from ansible_collections.holdfast.mail.plugins.module_utils.core.rights import OPERATOR
 from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import read_state
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, load, require
 
@@ -79,6 +82,7 @@ def main():
             "reason": {"type": "str", "default": ""},
             "by": {"type": "str", "default": "operator"},
             "config": {"type": "path", "default": "/etc/holdfast/monitor.yml"},
+            "password_file": {"type": "path", "default": "/etc/holdfast/operator.password"},
         },
         required_one_of=[("owner", "inoperable")],
         supports_check_mode=True,
@@ -87,7 +91,7 @@ def main():
     try:
         config = load(p["config"])
         require(config, p["name"], p["config"])
-        client = config.coordinator
+        client = config.coordinator.as_user(Login(OPERATOR, p["password_file"]))
         changed = False
         if p["owner"] is not None:
             first = Owner(p["owner"], 1, "deploy", time.time())

@@ -12,10 +12,7 @@ options:
   name:
     description: The identity; all of this relay's if not given.
     type: str
-  config:
-    description: The monitor's configuration on this host.
-    type: path
-    default: /etc/holdfast/monitor.yml
+extends_documentation_fragment: holdfast.mail.monitor
 attributes:
   check_mode:
     support: full

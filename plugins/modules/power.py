@@ -20,10 +20,7 @@ options:
     type: str
     choices: ["on", "query"]
     default: query
-  config:
-    description: The monitor's configuration on this host.
-    type: path
-    default: /etc/holdfast/monitor.yml
+extends_documentation_fragment: holdfast.mail.monitor
 attributes:
   check_mode:
     support: full

@@ -13,10 +13,7 @@ options:
     description: What other relays have returned as C(held), by relay.
     type: dict
     default: {}
-  config:
-    description: The monitor's configuration on this host.
-    type: path
-    default: /etc/holdfast/monitor.yml
+extends_documentation_fragment: holdfast.mail.monitor
 attributes:
   check_mode:
     support: full

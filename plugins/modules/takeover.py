@@ -23,10 +23,7 @@ options:
     description: Goes into the record of the run.
     type: str
     default: by hand
-  config:
-    description: The monitor's configuration on this host.
-    type: path
-    default: /etc/holdfast/monitor.yml
+extends_documentation_fragment: holdfast.mail.monitor
 attributes:
   check_mode:
     support: full

@@ -1,49 +1,20 @@
-"""Planned work that takes several minutes, so not in CI: a rolling upgrade, and an invoker that dies in a hand-over.
-
-HOLDFAST_LAB names a lab that is up and deployed; without it one is made and ended.
-"""
+"""Planned work that takes several minutes, so not in CI: a rolling upgrade, and an invoker that dies in a hand-over."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
 
-import pytest
 from holdfast.core.model import RunState
 
-from tests.story.coordinator import Records
-from tests.story.machines import ROOT, Lab, wait_for
+from tests.story.machines import wait_for
 from tests.story.messages import letters
-from tests.story.outage import IDENTITY, Post, users
+from tests.story.outage import IDENTITY
 from tests.story.pair import Pair
 from tests.story.stage import Stage
 
-INVENTORY = ROOT / "inventories" / "compact"
 INVOKER = "relay1"  # the first of its group: playbooks work there while it answers
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    given = os.environ.get("HOLDFAST_LAB")
-    made = Lab(given or "planned")
-    if given is None:
-        made.word("down", "--purge")
-        made.word("up", "compact", timeout=1800)
-        made.word("deploy", "compact", timeout=1800)
-    yield made
-    if given is None:
-        made.word("down", "--purge")
-
-
-@pytest.fixture
-def stage(lab: Lab) -> Iterator[Stage]:
-    made = Stage(lab, Records(lab), Post(lab, users(INVENTORY)), INVENTORY)
-    made.set_up()
-    yield made
-    made.tidy()
 
 
 def test_mail_flows_while_host_by_host_is_upgraded(stage: Stage) -> None:

@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
-import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from holdfast.core.model import RunState
 
 from tests.story.machines import wait_for
 from tests.story.messages import letters
-from tests.story.outage import CLIENT, IDENTITY, ON_CLIENT
+from tests.story.outage import IDENTITY
+from tests.story.service import watched
 from tests.story.stage import Stage
 
 HOME = "mail1"
-ADDRESS = "203.0.113.10"
 # Two cores may carry several labs at once: 31 s were seen at a load of 20, 7 s at 10 (docs/performance.md).
 LONGEST_GAP = 60.0
-
-
-@dataclass
-class Service:
-    """When a mail server answered on the identity's address, as seen from outside."""
-
-    answered: list[float] = field(default_factory=list)
-    failed: dict[str, int] = field(default_factory=dict)
-
-    def longest_gap(self) -> float:
-        """Seconds."""
-        return max((b - a for a, b in itertools.pairwise(self.answered)), default=float("inf"))
-
-
-@contextlib.contextmanager
-def watched(stage: Stage) -> Iterator[Service]:
-    """Somebody outside connects five times a second; the result is there at the end."""
-    over = f"/run/watch-{time.time():.0f}"
-    service = Service()
-    process = subprocess.Popen(
-        stage.lab.command("exec", CLIENT, "--", "python3", "-", ADDRESS, over),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    process.stdin.write((ON_CLIENT / "watch.py").read_bytes())
-    process.stdin.close()
-    process.stdin = None
-    try:
-        yield service
-    finally:
-        stage.lab.shell(CLIENT, f"touch {over}")
-        out, _ = process.communicate(timeout=60)
-        stage.lab.shell(CLIENT, f"rm -f {over}")
-    said = json.loads(out)
-    service.answered, service.failed = said["answered"], said["failed"]
 
 
 def hand_over(stage: Stage, *words: str, check: bool = True) -> str:
@@ -79,7 +38,7 @@ def test_failback_while_letters_are_sent(stage: Stage) -> None:
     name = f"home{int(time.time())}"
     written, folder = letters(70, name), f"/var/tmp/story/{name}"
     stage.post.hand_over(written, folder)
-    with watched(stage) as service:
+    with watched(stage.lab) as service:
         sender = stage.post.send(folder, 2.0)
         hand_over(stage, "-e", "reason=test")
         _, error = sender.communicate(timeout=300)
@@ -142,7 +101,7 @@ def test_an_owner_whose_agent_is_silent_goes_on(stage: Stage) -> None:
     before = stage.owner()
     stage.lab.shell(before.host, "systemctl stop holdfast-agent")
     try:
-        with watched(stage) as service:
+        with watched(stage.lab) as service:
             said = hand_over(stage, "-e", f"to={stage.standby()}", check=False)
         assert f"held: {before.host} did not confirm" in said
         assert stage.owner() == before

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import time
 
-import pytest
 from holdfast.core.model import RunState
 
 from tests.story.machines import wait_for
 from tests.story.outage import IDENTITY
 from tests.story.pair import STORE, Pair, Writer
 from tests.story.stage import Stage
-
-
-@pytest.fixture
-def pair(stage: Stage) -> Pair:
-    return Pair(stage.lab, stage.records)
 
 
 def test_a_power_cut_of_the_active_server_stalls_clients_and_loses_nothing(stage: Stage, pair: Pair) -> None:

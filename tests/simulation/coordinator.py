@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import marshal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from holdfast.core.ports import Entry, Lock, LockLost, Unavailable
+from holdfast.core.rights import Grant
 
 from .hosts import Host
 from .kernel import Kernel
@@ -211,15 +212,23 @@ class _Held:
 
 
 class Client:
-    """Implements core.ports.Coordinator and `read`, for one process on one host."""
+    """Implements core.ports.Coordinator and `read`, for one process on one host.
 
-    def __init__(self, cluster: Cluster, host: Host) -> None:
+    `grants`: what the host's user may write. The product never tries anything else: that would be its mistake.
+    """
+
+    def __init__(self, cluster: Cluster, host: Host, grants: Collection[Grant]) -> None:
+        self._grants = grants
         self._cluster = cluster
         self._state = cluster.state
         self._kernel = cluster.kernel
         self._host = host
         self._now = self._kernel.random.randrange(len(cluster.members))
         self._held: dict[Lock, _Held] = {}
+
+    def _may_write(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            assert any(g.covers(key) for g in self._grants), f"{self._host.name} has no right to write {key}"
 
     # --- calls -------------------------------------------------------------------------------------------------
 
@@ -280,6 +289,7 @@ class Client:
         return self._create(key, value, 0) is not None
 
     def put(self, key: str, value: Mapping[str, Any], lease: int | None = None) -> None:
+        self._may_write([key])
         packed, state = pack(value), self._state
 
         def request() -> bool:
@@ -292,9 +302,11 @@ class Client:
             raise Unavailable("coordinator: requested lease not found")
 
     def delete(self, key: str) -> bool:
+        self._may_write([key])
         return self._ask(lambda: self._state.delete(key))[0]
 
     def _create(self, key: str, value: Mapping[str, Any], lease: int) -> Record | None:
+        self._may_write([key])
         packed, state = pack(value), self._state
 
         def request() -> tuple[bool, Record | None]:
@@ -331,6 +343,7 @@ class Client:
             raise LockLost(f"the lease of {lock.key} has run out")
 
     def write(self, lock: Lock, puts: Mapping[str, Mapping[str, Any]], unchanged: Mapping[str, int]) -> bool:
+        self._may_write([lock.key, *puts])
         held, state = self._held.get(lock), self._state
         if held is None:
             raise LockLost(f"{lock.key}: this process does not hold the lock")

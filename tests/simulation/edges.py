@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.model import Attempt, Identity, Method, Route
 from holdfast.core.ports import Power, Unavailable
-from holdfast.daemons.agent import Located
 from holdfast.daemons.instance import ADDRESS_WITHIN, MOUNT_WITHIN, VERIFY_WITHIN, Cancel, Cancelled, Found, Place
+from holdfast.daemons.keeper import Located
 
 from .hosts import Host
 from .kernel import Kernel
@@ -161,7 +161,7 @@ class Switch:
 
 
 class Works:
-    """Implements daemons.agent.Works: the steps of daemons/instance.py with their times, on the world's services."""
+    """Implements daemons.keeper.Works: the steps of daemons/instance.py with their times, on the world's services."""
 
     def __init__(self, world: World, host: Host, place: Place) -> None:
         self.place = place
@@ -176,7 +176,7 @@ class Works:
 
     # --- going up ----------------------------------------------------------------------------------------------
 
-    def steps(self, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
+    def steps(self, epoch: int, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
         self._kernel.alive()
         self._world.judge.starting(self._host.name, self._name)
         return (
@@ -295,6 +295,9 @@ class Works:
     def address_missing(self) -> bool:
         self._kernel.alive()
         return not self._service.address
+
+    def announce(self, epoch: int) -> None:
+        self._kernel.alive()
 
     def found(self) -> Found:
         self._take(0.05, 0.2)

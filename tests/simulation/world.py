@@ -11,12 +11,15 @@ from typing import Any
 
 from holdfast.adapters.machine import Pulse
 from holdfast.core import keys
+from holdfast.core.locked_run import Ports, Timeouts
 from holdfast.core.model import Identity, Method, Owner, Result, Route
-from holdfast.core.takeover import Ports, Takeover, Timeouts
+from holdfast.core.rights import rights, served
+from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
 from holdfast.core.watching import Settings, Watch
-from holdfast.daemons.agent import Agent, Keeper
+from holdfast.daemons.agent import Agent
 from holdfast.daemons.instance import Place
+from holdfast.daemons.keeper import Keeper
 from holdfast.daemons.store import Config, Store
 
 from .coordinator import Client, Cluster, pack
@@ -107,6 +110,15 @@ class World:
         for host in self.hosts.values():
             host.on_change = self._host_changed
         self._run_ids = itertools.count(1)
+        self._rights = rights(
+            served(
+                {
+                    n: {"candidates": i.candidates, "relays": i.relays, "store": i.store}
+                    for n, i in self.identities.items()
+                },
+                {name: {"members": (name,)} for name in topology.stores},
+            )
+        )
         self._ticks = 0
         self._deploy()
 
@@ -189,6 +201,9 @@ class World:
             "postmaster@example",
         )
 
+    def _client(self, host: Host) -> Client:
+        return Client(self.cluster, host, self._rights[host.name])
+
     def _agent(self, host: Host, group: Group) -> None:
         kernel, who = self.kernel, f"{host.name}/agent"
         log = self._log(who)
@@ -212,7 +227,7 @@ class World:
             host.name,
             self.topology.lease_ttl,
             keepers,
-            Client(self.cluster, host),
+            self._client(host),
             reasons(self, host),
             pulse.take,
             host.boot_id,
@@ -236,7 +251,7 @@ class World:
         )
         store = Store(
             settings,
-            Client(self.cluster, host),
+            self._client(host),
             Exports(self, host),  # type: ignore[arg-type]
             Clients(self, host),  # type: ignore[arg-type]
             host.clock,
@@ -246,7 +261,7 @@ class World:
 
     def _monitor(self, host: Host, group: Group) -> None:
         t, log = self.topology, self._log(f"{host.name}/monitor")
-        client, queue, names = Client(self.cluster, host), Queue(self, host), Names(self, host)
+        client, queue, names = self._client(host), Queue(self, host), Names(self, host)
         routes = tuple(Route(name, f"10.{n}.0.1", f"10.{n}.0.254") for n, name in enumerate(MAIL_ROUTES))
         switch = Switch(self, host)
         ports = Ports(

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import yaml
 from holdfast.core import keys
 from holdfast.core.model import Owner, Run
 
-from .machines import Lab
+from .machines import ROOT, Lab
 
 MEMBER = "witness1"
+SECRETS = ROOT / "inventories" / "compact" / "group_vars" / "all" / "secrets.yml"
+
+
+def password(user: str, secrets: Path = SECRETS) -> str:
+    """As role topology derives it."""
+    secret = yaml.safe_load(secrets.read_text())["coordinator_secret"]
+    return hashlib.sha512(f"{secret}:{user}".encode()).hexdigest()[:64]
 
 
 @dataclass(frozen=True)
 class Records:
-    """Linearizable reads through `member`."""
+    """Linearizable reads through `member`, with the operator's rights."""
 
     lab: Lab
     member: str = MEMBER
@@ -27,7 +37,9 @@ class Records:
         files = f"--cacert {tls}/ca.pem --cert {tls}/{self.member}.pem --key {tls}/{self.member}.key"
         words = " ".join(f"'{a}'" for a in args)
         return self.lab.shell(
-            self.member, f"etcdctl --command-timeout=30s --endpoints https://127.0.0.1:2379 {files} {words}"
+            self.member,
+            f"ETCDCTL_USER=operator ETCDCTL_PASSWORD={password('operator')} "
+            f"etcdctl --command-timeout=30s --endpoints https://127.0.0.1:2379 {files} {words}",
         )
 
     def get(self, prefix: str) -> dict[str, Any]:

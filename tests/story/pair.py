@@ -1,4 +1,4 @@
-"""The pair of store servers on the stage: who owns the store, what DRBD says, and power cuts under write load."""
+"""A pair of store servers on the stage: who owns the store, what DRBD says, and power cuts under write load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from .machines import Lab, StoryError, wait_for
 from .outage import IDENTITY
 
 STORE = "store1"
-MEMBERS = ("store1a", "store1b")
+PAIRS = {"store1": ("store1a", "store1b"), "store2": ("store2a", "store2b")}
+ADDRESSES = {"store1": "10.255.3.1", "store2": "10.255.3.2"}
+MEMBERS = PAIRS[STORE]
 ON_MAIL = Path(__file__).parent / "on_mail"
 SERVED = Path("/srv/store") / IDENTITY
 MOUNTED = Path("/srv/holdfast") / IDENTITY
@@ -71,31 +73,38 @@ class Writer:
 
 @dataclass
 class Pair:
+    """`store` is the store's name; the one of the identity if not given."""
+
     lab: Lab
     records: Records
+    store: str = STORE
+
+    @property
+    def members(self) -> tuple[str, str]:
+        return PAIRS[self.store]
 
     # --- questions --------------------------------------------------------------------------------------------------
 
     def owner(self) -> Owner:
-        found = self.records.owner(STORE)
+        found = self.records.owner(self.store)
         if found is None:
-            raise StoryError(f"{STORE} has no owner")
+            raise StoryError(f"{self.store} has no owner")
         return found
 
     def standby(self) -> str:
         owner = self.owner().host
-        return next(h for h in MEMBERS if h != owner)
+        return next(h for h in self.members if h != owner)
 
     def insync(self) -> InSync:
-        return InSync.from_json(self.records.get(keys.insync(STORE))[keys.insync(STORE)])
+        return InSync.from_json(self.records.get(keys.insync(self.store))[keys.insync(self.store)])
 
     def run(self) -> Run | None:
-        return self.records.run(STORE)
+        return self.records.run(self.store)
 
     def drbd(self, host: str) -> State:
         found = parse_proc(self.lab.shell(host, "cat /proc/drbd"), 0)
         if found is None:
-            raise StoryError(f"{host}: {STORE} is not up")
+            raise StoryError(f"{host}: {self.store} is not up")
         return found
 
     def serves(self, host: str) -> bool:
@@ -105,7 +114,7 @@ class Pair:
             "systemctl is-active nfs-server holdfast-store; ip -4 -o addr show dev svc0; "
             "grep -c ' /srv/store ' /proc/self/mountinfo; grep -o 'ro:Primary' /proc/drbd; true",
         )
-        return "\nactive" in f"\n{said}" or "10.255.3.1" in said or "\n1" in said or "ro:Primary" in said
+        return "\nactive" in f"\n{said}" or ADDRESSES[self.store] in said or "\n1" in said or "ro:Primary" in said
 
     def missing(self, written: Written) -> list[int]:
         """Records called safe that the owner's disk does not hold, by its own eyes: the client's cache says nothing."""
@@ -126,26 +135,26 @@ class Pair:
     def wait_running(self, seconds: float = 120) -> Owner:
         def look() -> Owner | None:
             owner = self.owner()
-            value: dict[str, Any] | None = self.records.get(keys.report(owner.host, STORE)).get(
-                keys.report(owner.host, STORE)
+            value: dict[str, Any] | None = self.records.get(keys.report(owner.host, self.store)).get(
+                keys.report(owner.host, self.store)
             )
             report = None if value is None else Report.from_json(value)
             runs = report is not None and report.epoch == owner.epoch and report.phase is Phase.RUNNING
             return owner if runs and self.records.get(keys.lease(owner.host)) else None
 
-        return wait_for(f"{STORE} running", look, seconds)
+        return wait_for(f"{self.store} running", look, seconds)
 
     def wait_whole(self, seconds: float = 300) -> None:
         """Until both members are in the set, the disks are the same and the standby could take over."""
 
         def look() -> bool:
             standby = self.standby()
-            value = self.records.get(keys.ready(standby, STORE)).get(keys.ready(standby, STORE))
+            value = self.records.get(keys.ready(standby, self.store)).get(keys.ready(standby, self.store))
             fresh = value is not None and value["ready"] and time.time() - value["time"] < 30
             alive = bool(self.records.get(keys.lease(standby)))
-            return bool(fresh and alive and set(self.insync().members) == set(MEMBERS))
+            return bool(fresh and alive and set(self.insync().members) == set(self.members))
 
-        wait_for(f"both members of {STORE} in sync", look, seconds, every=2)
+        wait_for(f"both members of {self.store} in sync", look, seconds, every=2)
 
     def wait_taken(self, before: Owner, seconds: float = 120) -> Run:
         """Until another host owns it and the run is done."""
@@ -154,7 +163,7 @@ class Pair:
             run = self.run()
             return run if run is not None and run.epoch == before.epoch + 1 and run.state is RunState.DONE else None
 
-        return wait_for(f"the takeover of {STORE}", look, seconds, every=1)
+        return wait_for(f"the takeover of {self.store}", look, seconds, every=1)
 
     # --- doing ------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from tests.story.coordinator import Records
 from tests.story.machines import Lab, wait_for
 from tests.story.messages import ALICE, Letter, letters
 from tests.story.outage import CA_ON_CLIENT, IDENTITY, Post, arrived, judge
+from tests.story.pair import ADDRESSES, Pair
 
 MX, RELAY_MX = "mx.alpha.example", "relay2.alpha.example"
 Journal = list[tuple[str, str]]
@@ -48,7 +49,7 @@ def test_the_distributions_own_services_are_masked(hosts: Hosts, name: str) -> N
     ("name", "uid"), [("postfix", 2001), ("dovecot", 2003), ("dovenull", 2004), ("vmail", 2005), ("holdfast", 2006)]
 )
 def test_accounts_have_the_same_ids_everywhere(hosts: Hosts, name: str, uid: int) -> None:
-    for host in ("mail1", "mail2", "store1a", "store1b", "relay1", "relay2"):
+    for host in ("mail1", "mail2", "store1a", "store1b", "store2a", "store2b", "relay1", "relay2"):
         assert hosts[host].user(name).uid == uid
 
 
@@ -176,6 +177,23 @@ def test_only_the_owner_may_mount_the_identity(lab: Lab, hosts: Hosts, records: 
     assert hosts[owner.host].mount_point(f"/srv/holdfast/{IDENTITY}").filesystem == "nfs4"
 
 
+@pytest.mark.parametrize("store", list(ADDRESSES))
+def test_every_pair_is_whole_and_answers_all_who_may_mount_it(
+    lab: Lab, hosts: Hosts, records: Records, store: str
+) -> None:
+    """Directly within the site, over the gateway from the other one: a site's mail needs no gateway for its store."""
+    pair = Pair(lab, records, store)
+    owner = pair.wait_running().host
+    pair.wait_whole()
+    site = store[-1]
+    for host in ("mail1", "mail2", "relay2"):
+        probe = f"from holdfast.adapters.nfs_probe import null; print(null('{ADDRESSES[store]}'))"
+        assert hosts[host].check_output(f'PYTHONPATH=/usr/lib/holdfast python3 -c "{probe}"') == "None"
+        route = hosts[host].check_output(f"ip -4 route get {ADDRESSES[store]}")
+        nexthop = hosts[owner].addr(owner).ipv4_addresses[0] if host[-1] == site else f"10.{host[-1]}.3.1"
+        assert f" via {nexthop} dev storage{host[-1]} " in route
+
+
 def test_a_restarted_agent_stops_nothing(lab: Lab, hosts: Hosts, records: Records, journal: Journal) -> None:
     owner = records.owner(IDENTITY)
     assert owner is not None
@@ -221,3 +239,49 @@ def test_a_monitor_with_a_broken_configuration_says_why(lab: Lab, hosts: Hosts, 
     done = hosts["relay2"].run("PYTHONPATH=/usr/lib/holdfast python3 -m holdfast.daemons.monitor /run/broken.yml")
     assert done.rc == 78
     assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+# Each key with what became of putting it, by the daemon's own configuration and credentials on that host.
+PUT = """
+import sys
+from holdfast.core.ports import Unavailable
+from holdfast.daemons.agent import load
+etcd = load("/etc/holdfast/agent.yml").coordinator
+for key in sys.argv[1:]:
+    before = etcd.get(key)
+    try:
+        etcd.replace(key, before.value or {}, {key: before.revision})
+        print("written", key)
+    except Unavailable as why:
+        print("refused", key, why)
+"""
+
+
+def test_a_mail_hosts_credentials_write_its_own_keys_and_no_others(hosts: Hosts, lab: Lab) -> None:
+    """Nor another host's lease, nor an owner. What is written is what stands there already."""
+    own = ["/holdfast/host/mail1/watchdog"]
+    others = [
+        "/holdfast/host/mail2/lease",
+        f"/holdfast/host/mail2/report/{IDENTITY}",
+        "/holdfast/host/mail2/confirmed_off",
+        f"/holdfast/identity/{IDENTITY}/owner",
+        f"/holdfast/identity/{IDENTITY}/lock",
+        "/holdfast/identity/store1/owner",
+        "/holdfast/store/store1/insync",
+    ]
+    environment = ("env", "PYTHONPATH=/usr/lib/holdfast")
+    said = lab.run("mail1", *environment, "python3", "-c", PUT, *own, *others).splitlines()
+    assert [line for line in said if line.startswith("written")] == [f"written {key}" for key in own]
+    for key, line in zip(others, said[len(own) :], strict=True):
+        assert line.startswith(f"refused {key} coordinator: mail1 has no right to "), line
+
+
+def test_a_certificate_alone_gives_no_rights_and_the_members_port_takes_none_of_mail_hosts(lab: Lab) -> None:
+    tls = "--cacert /etc/holdfast/tls/ca.pem --cert /etc/holdfast/tls/mail1.pem --key /etc/holdfast/tls/mail1.key"
+    ask = f"curl -s -m 20 {tls} -d '{{}}' -o /dev/null -w '%{{http_code}}'"
+    assert lab.shell("mail1", f"{ask} https://10.1.3.21:2379/v3/kv/range || true") == "400"
+    assert lab.shell("mail1", f"{ask} -H Accept: https://10.1.3.21:2379/v3/kv/range || true") in ("400", "403")
+    assert lab.shell("mail1", f"{ask} https://10.1.3.21:2380/members || true") == "000"
+    member = tls.replace("/etc/holdfast/tls/mail1", "/etc/etcd/member")
+    said = lab.shell("store1a", f"curl -s -m 20 {member} https://10.1.3.21:2380/members")
+    assert "relay2" in said, "a member is let in"

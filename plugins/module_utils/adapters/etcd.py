@@ -1,11 +1,16 @@
 """The coordinator: etcd's v3 API through its JSON gateway, with etcd3gw's client.
 
-Source: etcd 3.5, api/etcdserverpb/rpc.proto and "Why gRPC gateway". All reads are linearizable (etcd's default).
+Source: etcd 3.5, api/etcdserverpb/rpc.proto and "Why gRPC gateway". All reads are linearizable.
 
 An answer that was lost says nothing about the request: it may have been carried out, or may be carried out later.
 So a transaction has a form that changes nothing when it is carried out twice, and can be sent again to the next
 member. Every `write` on a lock compares and raises the lock key's version, so that a late copy of an older write
 changes nothing, and leaves its number in the lock key's value, so that its author can tell whether it was carried out.
+
+Rights go by user and password (etcd 3.5, "Role-based access control"): through the gateway a certificate gives none. A
+password buys a token, which every member can check by itself; when a member takes it no longer - it has run out, or
+somebody's rights have changed - the same member is asked for a new one and the request sent again: what was refused for
+its token has not been carried out.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import random
 import urllib.parse
 from collections.abc import Iterable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -31,6 +37,13 @@ TXN_OPS = 100  # keys in one transaction; etcd refuses more than 128 (--max-txn-
 WORDS = 200  # characters of a member's error text
 
 LEASE_GONE = "requested lease not found"
+# A member's words when a request needs a (new) token. "old": the token is from before a change of users or roles.
+NO_TOKEN = ("user name is empty", "invalid auth token", "revision of auth store is old")
+AUTH_OFF = "authentication is not enabled"
+WRONG_PASSWORD = "authentication failed"  # noqa: S105 - etcd's words
+NO_RIGHT = "permission denied"
+# Rights that are changed one after the other make each new token old at once; more than this in a row is no deploy.
+LOGINS = 10
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,7 @@ def parse_txn(data: Mapping[str, Any]) -> tuple[bool, dict[str, Record]]:
 
 
 def _get(key: str) -> Json:
-    return {"request_range": {"key": encode(key)}}
+    return {"request_range": {"key": encode(key), "serializable": False}}
 
 
 def _put(key: str, value: Mapping[str, Any], lease: int = 0) -> Json:
@@ -114,6 +127,22 @@ def _put(key: str, value: Mapping[str, Any], lease: int = 0) -> Json:
 
 def _compare(key: str, target: str, field: str, number: int) -> Json:
     return {"key": encode(key), "target": target, "result": "EQUAL", field: number}
+
+
+def range_read(prefix: str) -> Json:
+    """All keys of a prefix. `serializable` would let a member that is cut off tell of the past."""
+    return {"key": encode(prefix), "range_end": prefix_end(prefix), "serializable": False}
+
+
+def keys_of(body: object) -> list[str]:
+    """The keys that a request names, for people."""
+    found: list[str] = []
+    for name, value in body.items() if isinstance(body, Mapping) else ():
+        if name == "key":
+            found.append(base64.b64decode(value).decode(errors="replace"))
+        for one in value if isinstance(value, list) else [value]:
+            found += keys_of(one)
+    return list(dict.fromkeys(found))
 
 
 def txn_read(keys: Iterable[str]) -> Json:
@@ -169,6 +198,62 @@ class Tls:
     key: str | None = None
 
 
+class Denied(Unavailable):
+    """etcd knows no such user, or that user has no such right. One line: who, what, remedy."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who speaks. `password_file` holds a password a line, the present one first.
+
+    It is read for every token: while passwords are changed it holds the last one too, and no daemon is restarted.
+    """
+
+    user: str
+    password_file: str
+
+    def token(self, client: Any) -> str | None:
+        """A token from the member of this client; None where etcd asks nobody for one.
+
+        Raises Denied, and what `client.post` raises.
+        """
+        try:
+            passwords = Path(self.password_file).read_text().split()
+        except OSError as why:
+            raise Denied(
+                f"coordinator: password of {self.user}: {self.password_file}: {why.strerror}; run playbooks/site.yml"
+            ) from why
+        for password in passwords:
+            try:
+                return token(client, self.user, password)
+            except exceptions.Etcd3Exception as why:
+                if WRONG_PASSWORD not in words(why):
+                    raise
+        raise Denied(
+            f"coordinator: etcd does not take {self.user} with the password of {self.password_file}; "
+            "run playbooks/site.yml, which sets both"
+        )
+
+
+def token(client: Any, user: str, password: str) -> str | None:
+    """As `Login.token`."""
+    try:
+        answer = client.post(client.get_url("/auth/authenticate"), json={"name": user, "password": password})
+    except exceptions.Etcd3Exception as why:
+        if AUTH_OFF in words(why):
+            return None
+        raise
+    return str(answer["token"])
+
+
+def carry(client: Any, found: str | None) -> None:
+    """All that this client asks from now on carries the token."""
+    if found is None:
+        client.session.headers.pop("Authorization", None)
+    else:
+        client.session.headers["Authorization"] = found
+
+
 def member_client(url: str, tls: Tls, timeout: float) -> Any:
     """etcd3gw's client of one member. Raises ValueError for what is no URL."""
     parts = urllib.parse.urlsplit(url)
@@ -206,7 +291,9 @@ class EtcdCoordinator:
     """Implements `core.ports.Coordinator`.
 
     `endpoints`: URLs of the members; `timeout`: seconds for one call to one member, so a call takes at most that times
-    the number of members. Not for two threads at once. Raises Unavailable naming every member and its last error.
+    the number of members, and twice as long when it needs a new token. `login`: whose rights count; without one, a
+    cluster that asks for users refuses everything. Not for two threads at once. Raises Unavailable naming every member
+    and its last error, and Denied at once for what this user may not do.
     """
 
     def __init__(
@@ -217,15 +304,23 @@ class EtcdCoordinator:
         key: str | None = None,
         timeout: float = TIMEOUT,
         first: int | None = None,
+        login: Login | None = None,
     ) -> None:
         if not endpoints:
             raise ValueError("coordinator.endpoints is empty; name at least one etcd member")
         self.endpoints = tuple(endpoints)
         self.tls = Tls(ca, cert, key)
+        self.timeout = timeout
+        self.login = login
         self._members = [(url, member_client(url, self.tls, timeout)) for url in endpoints]
         # Clients begin at different members, else the first one named would carry all of them.
         self._now = random.randrange(len(endpoints)) if first is None else first
         self._held: dict[Lock, _Held] = {}
+
+    def as_user(self, login: Login) -> EtcdCoordinator:
+        """The same members, asked by somebody else."""
+        tls = self.tls
+        return EtcdCoordinator(self.endpoints, tls.ca, tls.cert, tls.key, self.timeout, login=login)
 
     def close(self) -> None:
         for _, client in self._members:
@@ -244,7 +339,7 @@ class EtcdCoordinator:
         return {key: _entry(found.get(key)) for key in keys}
 
     def list(self, prefix: str) -> dict[str, Entry]:
-        data = self._post("/kv/range", {"key": encode(prefix), "range_end": prefix_end(prefix)})
+        data = self._post("/kv/range", range_read(prefix))
         return {key: _entry(record) for key, record in parse_range(data).items()}
 
     # --- single keys -----------------------------------------------------------------------------------------
@@ -353,26 +448,54 @@ class EtcdCoordinator:
         for _ in self._members:
             url, client = self._members[self._now]
             try:
-                answer = client.post(client.get_url(path), json=body)
-                if not isinstance(answer, dict):
-                    raise ValueError(f"answered {str(answer)[:WORDS]}")
-                return answer
-            except (exceptions.Etcd3Exception, requests.RequestException, ValueError) as why:
-                text = _words(why)
+                return self._ask(client, path, body)
+            except (exceptions.Etcd3Exception, requests.RequestException, ValueError, KeyError) as why:
+                text = words(why)
                 if LEASE_GONE in text:
                     raise _LeaseGone(f"{url}: {text}") from why
+                if NO_RIGHT in text:
+                    raise Denied(self._no_right(path, body)) from why
                 said.append(f"{url}: {text}")
             self._now = (self._now + 1) % len(self._members)
         raise Unavailable(f"coordinator: no answer from any member: {'; '.join(said)}")
+
+    def _ask(self, client: Any, path: str, body: Json) -> Json:
+        """One member's answer, if need be with a new token. Raises what the client raises, ValueError, Denied."""
+        for _ in range(LOGINS):
+            try:
+                answer = client.post(client.get_url(path), json=body)
+            except exceptions.Etcd3Exception as why:
+                if not any(text in words(why) for text in NO_TOKEN):
+                    raise
+                if self.login is None:
+                    raise Denied(
+                        "coordinator: etcd asks for a user and a password; name them (user, password_file)"
+                    ) from why
+                new = self.login.token(client)
+                for _, other in self._members:
+                    carry(other, new)
+                continue
+            if not isinstance(answer, dict):
+                raise ValueError(f"answered {str(answer)[:WORDS]}")
+            return answer
+        raise ValueError(f"took none of {LOGINS} new tokens of {self.login and self.login.user}")
+
+    def _no_right(self, path: str, body: Json) -> str:
+        user = "nobody" if self.login is None else self.login.user
+        what = ", ".join(keys_of(body)[:3]) or "a lease of somebody else's keys"
+        return (
+            f"coordinator: {user} has no right to {path.removeprefix('/')} on {what}; see docs/runbooks/coordinator.md"
+        )
 
 
 def _entry(record: Record | None) -> Entry:
     return Entry(None, 0) if record is None else Entry(record.value, record.mod)
 
 
-def _words(why: Exception) -> str:
+def words(why: Exception) -> str:
     """etcd's own error text, else the exception's."""
     text = getattr(why, "detail_text", None) or str(why) or type(why).__name__
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        text = json.loads(text)["error"]
+        answer = json.loads(text)
+        text = answer["message"] if "message" in answer else answer["error"]
     return " ".join(str(text).split())[:WORDS]

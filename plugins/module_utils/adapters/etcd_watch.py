@@ -14,8 +14,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import requests
+from etcd3gw import exceptions
 
-from .etcd import Tls, encode, member_client, prefix_end
+from ..core.ports import Unavailable
+from .etcd import EtcdCoordinator, Login, Tls, carry, encode, member_client, prefix_end
 
 # Monitors write their evidence every interval (60 s at most): a stream that is silent for longer has a dead member
 # at its other end and is asked for at the next one.
@@ -52,10 +54,12 @@ class ChangeWatch(threading.Thread):
         prefixes: Sequence[str],
         wake: threading.Event,
         silence: float = SILENCE,
+        login: Login | None = None,
     ) -> None:
         super().__init__(name="etcd-watch", daemon=True)
         self._members = [member_client(url, tls, silence) for url in endpoints]
         self._prefixes = prefixes
+        self._login = login
         self._wake = wake
         self._over = threading.Event()
 
@@ -63,7 +67,7 @@ class ChangeWatch(threading.Thread):
         turn, wait = 0, AGAIN[0]
         while not self._over.is_set():
             # Nothing is said of a failure here: the looks go on without a watch, and they tell when etcd is away.
-            with contextlib.suppress(requests.RequestException, ValueError):
+            with contextlib.suppress(requests.RequestException, exceptions.Etcd3Exception, ValueError, Unavailable):
                 for _ in self._changes(self._members[turn % len(self._members)]):
                     self._wake.set()
                     wait = AGAIN[0]
@@ -72,6 +76,8 @@ class ChangeWatch(threading.Thread):
             wait = min(wait * 2, AGAIN[1])
 
     def _changes(self, client: Any) -> Iterator[None]:
+        if self._login is not None:  # once a watch: etcd looks at the token when a watch begins, and not again
+            carry(client, self._login.token(client))
         asked = client.session.post(
             client.get_url("/watch"), data=request(self._prefixes), stream=True, timeout=client.timeout
         )
@@ -87,3 +93,10 @@ class ChangeWatch(threading.Thread):
     def stop(self) -> None:
         """No further watch is begun."""
         self._over.set()
+
+
+def woken_by(etcd: EtcdCoordinator, *prefixes: str) -> threading.Event:
+    """What is set from now on whenever a key changes that begins with one of `prefixes`."""
+    wake = threading.Event()
+    ChangeWatch(etcd.endpoints, etcd.tls, prefixes, wake, login=etcd.login).start()
+    return wake

@@ -20,10 +20,20 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 @dataclass(frozen=True)
 class Leaf:
-    """A certificate that is wanted: `name` is its file name and common name; `names` DNS names or IP addresses."""
+    """A certificate that is wanted: `name` is its file name; `names` DNS names or IP addresses.
+
+    Its subject has the name as common name, without `common_name` as organizational unit: etcd's gateway turns clients
+    away whose certificate has a common name, since it can't use that as a user's name (etcd 3.5, embed/serve.go).
+    """
 
     name: str
     names: tuple[str, ...]
+    common_name: bool = True
+
+    @property
+    def subject(self) -> x509.Name:
+        kind = NameOID.COMMON_NAME if self.common_name else NameOID.ORGANIZATIONAL_UNIT_NAME
+        return x509.Name([x509.NameAttribute(kind, self.name)])
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
@@ -63,7 +73,7 @@ class Authority:
         self.now = now
 
     def due(self, leaves: Iterable[Leaf]) -> list[Leaf]:
-        """Those that are not there, run out, have other names, come from another authority or do not fit their key."""
+        """Those not there, running out, of another subject, names or authority, or that do not fit their key."""
         ca = self._load("ca")
         return [leaf for leaf in leaves if ca is None or not self._good(leaf, ca)]
 
@@ -94,9 +104,8 @@ class Authority:
             raise FileNotFoundError(self.folder / "ca.pem")
         ca_key = self._ca_key()
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, leaf.name)])
         certificate = (
-            self._builder(name, ca.subject, key, self.days)
+            self._builder(leaf.subject, ca.subject, key, self.days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([_alternative(n) for n in leaf.names]), critical=False)
             .add_extension(
@@ -155,4 +164,4 @@ class Authority:
         except Exception:  # noqa: BLE001 - the library raises several kinds, all of which mean "not by this authority"
             return False
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        return list(names) == [_alternative(n) for n in leaf.names]
+        return list(names) == [_alternative(n) for n in leaf.names] and found.subject == leaf.subject

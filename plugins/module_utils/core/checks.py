@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import rights
 from .model import Method
 
 INTERVAL = (30, 60)  # R1.3
 SECRETS = ("tsig_secret", "probe_password")
+COORDINATOR_SECRET = 32  # characters
 KINDS = ("internet", "intranet", "relay")
 
 
@@ -343,6 +345,13 @@ def _secrets(inventory: Inventory) -> Iterator[Mistake]:
             remedy = "is missing; set it in group_vars/all/secrets.yml (ansible-vault in production)"
             yield Mistake(inventory.file(key), key, inventory.settings.get(key), remedy)
 
+    # Passwords follow from it: whoever knows one must not find it by trying.
+    secret = inventory.settings.get("coordinator_secret")
+    if not isinstance(secret, str) or len(secret) < COORDINATOR_SECRET:
+        remedy = f"give {COORDINATOR_SECRET} characters or more: openssl rand -hex 32 (ansible-vault in production)"
+        shown = None if secret is None else f"({len(str(secret))} characters)"
+        yield Mistake(inventory.file("coordinator_secret"), "coordinator_secret", shown, remedy)
+
 
 def _fencing(inventory: Inventory) -> Iterator[Mistake]:
     file = inventory.file("fence_devices")
@@ -374,6 +383,9 @@ def _fencing(inventory: Inventory) -> Iterator[Mistake]:
 
 
 def _coordinator(inventory: Inventory) -> Iterator[Mistake]:
+    for name in rights.RESERVED:
+        if name in inventory.hosts:
+            yield Mistake(inventory.hosts_file, name, name, "is a user of the coordinator; call the host otherwise")
     members = inventory.group("coordinator")
     if len(members) < 3 or len(members) % 2 == 0:
         remedy = "an odd number of members, 3 or more, in at least two sites"

@@ -48,6 +48,11 @@ def evidence(identity: str, relay: str) -> str:
     return f"{ROOT}identity/{identity}/evidence/{relay}"
 
 
+def store(store: str) -> str:
+    """Prefix of what a store's owner writes."""
+    return f"{STORES}{store}/"
+
+
 def access(store: str, identity: str) -> str:
     return f"{ROOT}store/{store}/access/{identity}"
 

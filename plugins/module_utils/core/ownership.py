@@ -52,6 +52,9 @@ def decide(
         return Action.RELEASE
     admitted = access is not None and access.epoch == owner.epoch and access.admitted == host
     revoked = access is not None and access.epoch == owner.epoch and access.admitted is None
+    if not running and run is not None and run.revoke_epoch == owner.epoch:
+        # A run that has fenced this host takes its files away; the store has only not heard of it yet.
+        return Action.WAIT
     if running:
         return Action.KEEP if running_epoch == owner.epoch and not revoked else Action.STOP
     return Action.START if admitted else Action.WAIT

@@ -16,9 +16,6 @@ class Placement(enum.StrEnum):
     RELAY_FIRST = "relay_first"
 
 
-READY_FOR = 60.0  # seconds that an agent's word about its readiness is believed; it is renewed every 10
-
-
 @dataclass(frozen=True)
 class Choice:
     """The chosen host, None when there is none, and why each other candidate was skipped."""
@@ -53,12 +50,13 @@ def choose(
     owner: str,
     alive: Collection[str],
     readiness: Mapping[str, Readiness],
-    now: float,
     wanted: str | None = None,
     fenced: Mapping[str, str] | None = None,
 ) -> Choice:
     """First candidate in the identity's order that could run it now; only `wanted` if that is given.
 
+    `readiness`: the words that stand in the coordinator, where none outlives the lease of who said it; their times are
+    of other hosts' clocks and say nothing here.
     `fenced`: hosts that were fenced or are being fenced, with the reason.
     """
     skipped: dict[str, str] = {}
@@ -72,7 +70,7 @@ def choose(
             skipped[host] = fenced[host]
         elif host not in alive:
             skipped[host] = "no live lease"
-        elif word is None or now - word.time > READY_FOR:
+        elif word is None:
             skipped[host] = "its agent says nothing about being ready"
         elif not word.ready:
             skipped[host] = ", ".join(word.reasons) or "not ready"

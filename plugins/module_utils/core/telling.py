@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from . import keys
 from .model import Access, Identity, Json, Owner, Phase, Readiness, Report, Run, RunState
-from .placement import READY_FOR
 from .ports import Coordinator
 from .takeover import read_state
 
@@ -87,12 +86,12 @@ def phase(known: Known) -> str:
     return str(report.phase)
 
 
-def why_not_ready(known: Known, host: str, now: float) -> str:
+def why_not_ready(known: Known, host: str) -> str:
     """Empty when it could take the identity over now."""
     word = known.ready.get(host)
     if not known.leases.get(host, False):
         return "no live lease"
-    if word is None or now - word.time > READY_FOR:
+    if word is None:
         return "its agent says nothing about being ready"
     return "" if word.ready else ", ".join(word.reasons) or "not ready"
 
@@ -117,7 +116,7 @@ def needs(known: Known, now: float) -> list[str]:
     if known.inoperable:
         found.append(f"{name}: flagged as inoperable against {owner.host}")
     others = [h for h in known.identity.candidates if h != owner.host]
-    reasons = {h: why_not_ready(known, h, now) for h in others}
+    reasons = {h: why_not_ready(known, h) for h in others}
     if all(reasons.values()):
         said = "; ".join(f"{h}: {why}" for h, why in reasons.items()) or "it has no other candidate"
         found.append(f"{name}: nobody could take it over: {said}")
@@ -197,7 +196,7 @@ def table(all_known: Iterable[Known], now: float) -> list[str]:
 
 
 def _host(host: str, mine: Sequence[Known], now: float) -> list[str]:
-    reasons = {known.identity.name: why_not_ready(known, host, now) for known in mine}
+    reasons = {known.identity.name: why_not_ready(known, host) for known in mine}
     lease = any(known.leases.get(host, False) for known in mine)
     words = [known.ready[host] for known in mine if host in known.ready]
     drained = [r.removeprefix("drained: ") for word in words for r in word.reasons if r.startswith("drained: ")]

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ..adapters.etcd import EtcdCoordinator
+from ..adapters.etcd import EtcdCoordinator, Login
 from ..core.model import Identity
 from . import service
 
@@ -155,13 +155,16 @@ def identity(name: str, section: Section) -> Identity:
 
 
 def coordinator(section: Section) -> EtcdCoordinator:
-    """`coordinator: {endpoints, ca, cert, key, timeout}`. No connection is made yet."""
+    """`coordinator: {endpoints, ca, cert, key, user, password_file, timeout}`. No connection is made yet."""
     endpoints = section.texts("endpoints")
     ca, cert, key = (section.path(name) for name in ("ca", "cert", "key"))
     timeout = section.number("timeout", 3.0, least=0.1)
+    # Without a user: for a cluster that asks for none.
+    user, file = section.value("user", None), section.value("password_file", None)
+    login = None if user is file is None else Login(section.text("user"), section.path("password_file"))
     section.done()
     try:
-        return EtcdCoordinator(endpoints, ca, cert, key, timeout)
+        return EtcdCoordinator(endpoints, ca, cert, key, timeout, login=login)
     except ValueError as why:
         raise ConfigError(f"{section.file}: {why}") from why
 

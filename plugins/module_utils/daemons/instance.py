@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..adapters import imap, machine, smtp
+from ..adapters.announcement import Announcement
 from ..adapters.command import CommandError
 from ..adapters.mount import NfsMount
 from ..adapters.track import TrackFile
@@ -84,6 +85,7 @@ class Instance:
         mount: NfsMount,
         units: Units,
         track: TrackFile,
+        announcement: Announcement,
         clock: Clock,
         marks: Path = MARKS,
     ) -> None:
@@ -91,15 +93,16 @@ class Instance:
         self._mount = mount
         self._units = units
         self._track = track
+        self._announcement = announcement
         self._clock = clock
         self._mark = marks / place.identity.name
 
     # --- going up ----------------------------------------------------------------------------------------------
 
-    def steps(self, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
+    def steps(self, epoch: int, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
         """In their order. Each returns what is worth telling."""
         return (
-            ("store", lambda: self._attach(cancel)),
+            ("store", lambda: self._attach(epoch, cancel)),
             ("queue", self._adopt),
             ("address", lambda: self._raise_address(cancel)),
             ("start", self._start),
@@ -117,7 +120,9 @@ class Instance:
                 return said
             self._clock.sleep(POLL)
 
-    def _attach(self, cancel: Cancel) -> str:
+    def _attach(self, epoch: int, cancel: Cancel) -> str:
+        # Before there is an address to be announced.
+        self._announcement.tell(self.place.identity.name, epoch)
         # Keepalived takes a second for the address, and until something listens there a refused connection sends mail
         # to the relay sooner than one that nobody answers. So it is told first.
         self._track.write(True)
@@ -249,6 +254,10 @@ class Instance:
         states = self._units.states(self.place.units)
         gone = [f"{unit} is {state}" for unit, state in states.items() if state in DEAD]
         return ", ".join(gone) or None
+
+    def announce(self, epoch: int) -> None:
+        """Again, if the routing daemon has been started or reloaded meanwhile."""
+        self._announcement.tell(self.place.identity.name, epoch)
 
     def address_missing(self) -> bool:
         return not machine.has_address(self.place.identity.address)

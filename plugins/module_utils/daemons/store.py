@@ -7,10 +7,11 @@ FILE is /etc/holdfast/store.yml:
     store: store1                 # the store's name, whichever member this is
     root: /srv/store              # (o) a mount point; one folder an identity
     tick: 1                       # (o) seconds between looks at the coordinator; a change there makes one at once
-    coordinator: {endpoints: [https://10.1.3.21:2379], ca: …, cert: …, key: …, timeout: 3 (o)}
+    coordinator: {endpoints: [https://10.1.3.21:2379], ca: …, cert: …, key: …,
+                  user: (o), password_file: (o), timeout: 3 (o)}
     identities:
       mx.alpha.example: {address, kind, domains, home, candidates, store, relays}
-    hosts: {mail1: [10.1.3.11]}   # every mail host's addresses as the NFS server sees them
+    hosts: {mail1: [10.1.3.11]}   # mail hosts' and relays' addresses as the NFS server sees them
     owners: {mail: [2005, 2005]}  # (o) uid and gid of the folder of mailboxes
 
 Whom to admit is decided in core/access.py. What is withdrawn is withdrawn before anything else is granted, and only
@@ -22,7 +23,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from typing import Protocol
 
 from ..adapters.clock import SystemClock
 from ..adapters.etcd import EtcdCoordinator
-from ..adapters.etcd_watch import ChangeWatch
+from ..adapters.etcd_watch import woken_by
 from ..adapters.log import LineLog
 from ..adapters.nfsd import Clients, Exports, options
 from ..adapters.nft import Firewall
@@ -315,10 +315,8 @@ def start(settings: Config) -> None:
     def tick() -> None:
         store.tick()
 
-    wake = threading.Event()
-    etcd = settings.coordinator
-    ChangeWatch(etcd.endpoints, etcd.tls, (keys.IDENTITIES,), wake).start()
-    service.run(tick, settings.tick, etcd.close, wake=wake)
+    wake = woken_by(settings.coordinator, keys.IDENTITIES)
+    service.run(tick, settings.tick, settings.coordinator.close, wake=wake)
 
 
 def prepare(file: str) -> Callable[[], None]:

@@ -140,7 +140,7 @@ class StoreInstance:
 
     # --- going up ----------------------------------------------------------------------------------------------
 
-    def steps(self, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
+    def steps(self, epoch: int, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
         """In their order. Each returns what is worth telling."""
         return (
             ("insync", self._confirm),
@@ -297,6 +297,9 @@ class StoreInstance:
             return
         if new is not None and self._records.replace(keys.insync(self._name), new.to_json(), judged.unchanged):
             self._log("insync", store=self._name, members=new.members, drbd=str(state))
+
+    def announce(self, epoch: int) -> None:
+        """Nothing: whoever owned the store before is off, so no other path to its address is announced."""
 
     def address_missing(self) -> bool:
         return not self._has_address(self.place.identity.address)

@@ -8,7 +8,8 @@ FILE is /etc/holdfast/store-monitor.yml:
     interval: 2                   # (o) seconds between probes of the partner
     retry: 15                     # (o) seconds before a held run is tried again
     hourly_limit: 2               # (o) automatic takeovers of one store within an hour
-    coordinator: {endpoints: …, ca: …, cert: …, key: …, timeout: 3 (o)}
+    coordinator: {endpoints: …, ca: …, cert: …, key: …,
+                  user: (o), password_file: (o), timeout: 3 (o)}
     stores:
       store1: {address, members, home, threshold_seconds, bind_address, gateway, partner_address}
     fence_devices: {NAME: {address, port, user, hosts, timeout, host_key, client_key_file}}
@@ -28,10 +29,11 @@ from ..adapters.clock import SystemClock
 from ..adapters.etcd import EtcdCoordinator
 from ..adapters.log import LineLog
 from ..adapters.nfs_probe import NfsProber
+from ..core.locked_run import Ports, Timeouts
 from ..core.model import Identity, Method, Route
 from ..core.pairing import Pairing
 from ..core.ports import Coordinator, Log, PowerSwitch
-from ..core.takeover import Ports, Takeover, Timeouts
+from ..core.takeover import Takeover
 from ..core.threshold import Threshold
 from ..core.watching import Settings, Watch
 from . import config, service, wiring

@@ -22,10 +22,13 @@ for number in numbers[0].split():
     raw = b"".join(p[1] for p in parts if isinstance(p, tuple)).replace(b"\r\n", b"\n")
     head, _end, body = raw.partition(b"\n\n")
     ident = re.search(rb"^X-Story-Id: *(\S+)", head, re.MULTILINE | re.IGNORECASE)
+    # The topmost field is the identity's own: it names the queue entry that this copy comes from.
+    entry = re.search(rb"^Received:(?:.|\n[ \t])*?[ \t\n]id (\w+)", head, re.MULTILINE)
     found.append(
         {
             "id": ident.group(1).decode() if ident else None,
             "hash": hashlib.sha256(body.rstrip(b"\n")).hexdigest(),
+            "queue": entry.group(1).decode() if entry else None,
             "bounce": b"\nContent-Type: multipart/report" in head,
         }
     )

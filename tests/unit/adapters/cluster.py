@@ -7,13 +7,16 @@ import http.client
 import http.server
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
+
+from holdfast.adapters.etcd import Tls
 
 ETCD = shutil.which("etcd")
 
@@ -25,31 +28,45 @@ def free_port() -> int:
 
 
 class Cluster:
-    """Members that can be killed and started again; `urls` are their clients' addresses."""
+    """Members that can be killed and started again; `urls` are their clients' addresses.
 
-    def __init__(self, folder: Path, size: int) -> None:
+    With `member` (the members' own files) all of them speak TLS and want certificates of its authority.
+    """
+
+    def __init__(self, folder: Path, size: int, member: Tls | None = None, options: Sequence[str] = ()) -> None:
         assert ETCD is not None
         self.folder = folder
+        self.member = member
+        self.options = options
+        self.scheme = "http" if member is None else "https"
         self.ports = [(free_port(), free_port()) for _ in range(size)]
-        self.urls = [f"http://127.0.0.1:{client}" for client, _ in self.ports]
+        self.urls = [f"{self.scheme}://127.0.0.1:{client}" for client, _ in self.ports]
+        self.peers = [f"{self.scheme}://127.0.0.1:{peer}" for _, peer in self.ports]
         self.members: list[subprocess.Popen[bytes] | None] = [None] * size
 
     def start(self, n: int) -> None:
-        client, peer = self.ports[n]
-        peers = ",".join(f"m{i}=http://127.0.0.1:{p}" for i, (_, p) in enumerate(self.ports))
         argv = [
             str(ETCD),
             f"--name=m{n}",
             f"--data-dir={self.folder / str(n)}",
-            f"--listen-client-urls=http://127.0.0.1:{client}",
-            f"--advertise-client-urls=http://127.0.0.1:{client}",
-            f"--listen-peer-urls=http://127.0.0.1:{peer}",
-            f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
-            f"--initial-cluster={peers}",
+            f"--listen-client-urls={self.urls[n]}",
+            f"--advertise-client-urls={self.urls[n]}",
+            f"--listen-peer-urls={self.peers[n]}",
+            f"--initial-advertise-peer-urls={self.peers[n]}",
+            f"--initial-cluster={','.join(f'm{i}={url}' for i, url in enumerate(self.peers))}",
             "--heartbeat-interval=50",
             "--election-timeout=500",
             "--log-level=error",
+            *self.options,
         ]
+        if self.member is not None:
+            for who in ("", "peer-"):
+                argv += [
+                    f"--{who}cert-file={self.member.cert}",
+                    f"--{who}key-file={self.member.key}",
+                    f"--{who}trusted-ca-file={self.member.ca}",
+                    f"--{who}client-cert-auth",
+                ]
         with (self.folder / f"{n}.log").open("ab") as log:
             self.members[n] = subprocess.Popen(argv, stdout=log, stderr=log)
 
@@ -62,9 +79,16 @@ class Cluster:
 
     def wait_healthy(self) -> None:
         deadline = time.monotonic() + 30
+        tls = None
+        if self.member is not None and self.member.cert is not None:
+            tls = ssl.create_default_context(cafile=self.member.ca)
+            tls.load_cert_chain(self.member.cert, self.member.key)
         for url in self.urls:
             while True:
-                with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
+                with (
+                    contextlib.suppress(OSError),
+                    urllib.request.urlopen(f"{url}/health", timeout=2, context=tls) as answer,
+                ):
                     if b'"true"' in answer.read():
                         break
                 assert time.monotonic() < deadline, f"{url} is not healthy: see {self.folder}"

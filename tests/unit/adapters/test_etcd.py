@@ -270,6 +270,28 @@ def test_members_come_and_go(tmp_path: Path) -> None:
 
 
 @real
+def test_a_member_without_the_others_tells_nothing_of_the_past(tmp_path: Path) -> None:
+    """Every read, and every comparison, asks the majority: what is known may be of an earlier owner."""
+    with Cluster(tmp_path, 3) as cluster:
+        one = EtcdCoordinator(cluster.urls[:1], timeout=2)
+        one.put("/holdfast/identity/i/owner", {"epoch": 1})
+        cluster.kill(1)
+        cluster.kill(2)
+        past = {"key": etcd.encode("/holdfast/identity/i/owner"), "serializable": True}
+        told = etcd.parse_range(one._post("/kv/range", past))
+        assert told["/holdfast/identity/i/owner"].value == {"epoch": 1}, "etcd does tell, if it is asked for that"
+        for read in (
+            lambda: one.get("/holdfast/identity/i/owner"),
+            lambda: one.read(["/holdfast/identity/i/owner"]),
+            lambda: one.list("/holdfast/identity/"),
+            lambda: one.create("/holdfast/identity/i/owner", {"epoch": 2}),
+            lambda: one.replace("/holdfast/identity/i/owner", {"epoch": 2}, {"/holdfast/identity/i/owner": 0}),
+        ):
+            with pytest.raises(Unavailable):
+                read()
+
+
+@real
 def test_calls_reuse_one_connection(cluster: Cluster, key: str) -> None:
     connections: set[str] = set()
     with losing_answers(cluster.urls[0], set(), connections) as proxy:

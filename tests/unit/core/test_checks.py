@@ -53,6 +53,7 @@ def right() -> Data:
         },
         "store_lease_ttl": 10,
         "drbd_secret": "x",
+        "coordinator_secret": "x" * 32,
         "mail_routes": ["internet", "isolated"],
         "identities": {
             "mx.alpha.example": {
@@ -138,6 +139,19 @@ CASES: list[tuple[str, Callable[[Data], Any], str, str]] = [
     ("idle store", lambda d: d["hosts"].update(store9={**d["hosts"]["store1b"], "legs": {}}), "store", "no store"),
     ("store name", lambda d: d["settings"]["stores"].update({MX: store(d)}), f"stores.{MX}", "also an identity"),
     ("store lease", lambda d: d["settings"].update(store_lease_ttl=None), "store_lease_ttl", "3 or more"),
+    (
+        "coordinator secret",
+        lambda d: d["settings"].update(coordinator_secret=None),
+        "coordinator_secret",
+        "32 characters",
+    ),
+    (
+        "short secret",
+        lambda d: d["settings"].update(coordinator_secret="x" * 31),
+        "coordinator_secret",
+        "32 characters",
+    ),
+    ("a host called root", lambda d: d["hosts"].update(root=dict(d["hosts"]["mail1"])), "root", "is a user"),
     ("store secret", lambda d: d["settings"].update(drbd_secret=None), "drbd_secret", "is missing"),
     ("store prefix", lambda d: d["settings"].update(store_prefix="10.1.3.0/24"), "storage1", "overlaps store_prefix"),
     ("relays", lambda d: identity(d).update(relays=[]), ".relays", "at least one relay"),

@@ -63,9 +63,9 @@ def test_what_an_agent_does(
 
 def test_candidates_are_taken_in_order_and_the_owner_never() -> None:
     ready = {h: Readiness(True, (), 100.0) for h in ("mail1", "mail2")}
-    assert choose(MX, "mail1", {"mail1", "mail2"}, ready, 100.0).host == "mail2"
-    assert choose(MX, "mail2", {"mail1", "mail2"}, ready, 100.0).host == "mail1"
-    assert choose(MX, "mail1", {"mail1"}, ready, 100.0).host is None
+    assert choose(MX, "mail1", {"mail1", "mail2"}, ready).host == "mail2"
+    assert choose(MX, "mail2", {"mail1", "mail2"}, ready).host == "mail1"
+    assert choose(MX, "mail1", {"mail1"}, ready).host is None
 
 
 def test_the_next_route_differs_from_the_last() -> None:

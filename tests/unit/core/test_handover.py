@@ -13,7 +13,7 @@ from holdfast.core.ownership import Action, decide
 from holdfast.core.ports import LockLost, Unavailable
 from holdfast.core.takeover import Refused, abandoned, read_state
 from holdfast.core.threshold import Threshold
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from world import MX, World
 
@@ -355,7 +355,15 @@ faults = st.lists(
 )
 
 
+# A fenced owner is powered on again while the store does not answer, whose word of before still admits it.
+BACK_TOO_SOON = [
+    *(("die", 31), ("hand", 1), ("hand", 10), ("store", 1), ("hand", 1)),
+    *(("cut", 1), ("hand", 1), ("hand", 1), ("revive", 13), ("join", 1)),
+]
+
+
 @settings(max_examples=150, deadline=None)
+@example(BACK_TOO_SOON)
 @given(faults)
 def test_never_two_and_in_the_end_one(sequence: list[tuple[str, int]]) -> None:
     """`Site.step` asserts at every instant that at most the owner runs it and that nobody loses files that he uses."""

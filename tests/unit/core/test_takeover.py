@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from holdfast.core import keys
+from holdfast.core.locked_run import Timeouts
 from holdfast.core.model import Access, Owner, Phase, Readiness, Report, RunState
 from holdfast.core.ports import Lock, LockLost, Unavailable
-from holdfast.core.takeover import HOUR, Refused, Timeouts, abandoned, read_state, unfinished
+from holdfast.core.takeover import HOUR, Refused, abandoned, read_state, unfinished
 from world import MX, FakeSwitch, World
 
 
@@ -80,12 +81,22 @@ def test_a_candidate_that_is_not_ready_is_skipped_with_its_reason() -> None:
     assert "mail1" in world.up
 
 
-def test_an_old_word_about_being_ready_is_not_believed() -> None:
+def test_a_candidate_without_a_word_about_being_ready_is_none() -> None:
     world = World()
-    word = Readiness(True, (), world.clock.time - 61)
-    world.coordinator._put(keys.ready("mail2", MX.name), word.to_json())
-    assert world.takeover().execute("test", 1).state is RunState.HELD
+    world.clock.on_sleep.clear()
+    del world.coordinator.data[keys.ready("mail2", MX.name)]
+    run = world.takeover().execute("test", 1)
+    assert run.state is RunState.HELD and "mail2: its agent says nothing about being ready" in run.steps[0].detail
     assert "mail1" in world.up
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_candidate_whose_clock_is_off_by_an_hour_takes_over(hours: int) -> None:
+    """Its word stands with its lease: when it was said, by a clock of its own, is not asked."""
+    world = World()
+    word = Readiness(True, (), world.clock.time + hours * 3600)
+    world.coordinator._put(keys.ready("mail2", MX.name), word.to_json())
+    assert world.takeover().execute("test", 1).to_host == "mail2"
 
 
 def test_a_silent_store_holds_before_the_owner_changes() -> None:

@@ -59,7 +59,7 @@ PAST = {"time": NOW, "passed": True, "epoch": 4, "downs": 4, "reason": "4 of 4 a
         ({"access": Access(4, "r4", None, NOW)}, "store1 admits nobody at epoch 4, not mail1"),
         ({"access": None}, "store1 admits nobody at epoch 0"),
         ({"ready": {"mail2": NOT_READY}}, "nobody could take it over: mail2: drained: new disk"),
-        ({"ready": {"mail2": Readiness(True, (), NOW - 61)}}, "mail2: its agent says nothing"),
+        ({"ready": {}}, "mail2: its agent says nothing"),
         ({"inoperable": True}, "flagged as inoperable"),
         ({"evidence": {"relay2": None}}, "monitor on relay2 has said nothing"),
         ({"evidence": {"relay2": {**PAST, "time": NOW - 100}}}, "monitor on relay2 says nothing since"),

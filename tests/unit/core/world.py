@@ -13,6 +13,7 @@ from typing import Any
 
 from holdfast.core import access, dropping, keys
 from holdfast.core.fencing import FencePlan, HostView, Watchdog
+from holdfast.core.locked_run import Ports, Timeouts
 from holdfast.core.model import (
     Access,
     Attempt,
@@ -29,7 +30,7 @@ from holdfast.core.model import (
 )
 from holdfast.core.ports import Entry, Lock, LockLost, Power, Unavailable
 from holdfast.core.promotion import Promote
-from holdfast.core.takeover import Ports, Takeover, Timeouts
+from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
 from holdfast.core.watching import Settings, Watch
 
@@ -238,7 +239,7 @@ class World:
                 if (c.data.get(keys.watchdog(host)) or [None])[0] != dog.to_json():
                     c._put(keys.watchdog(host), dog.to_json())
             ready = Readiness(True, (), self.clock.time)
-            c._put(keys.ready(host, MX.name), ready.to_json())
+            c._put(keys.ready(host, MX.name), ready.to_json(), hash(host))
         owner = Owner.from_json(c.data[keys.owner(MX.name)][0])
         record = c.data.get(keys.takeover(MX.name))
         run = None if record is None else Run.from_json(record[0])

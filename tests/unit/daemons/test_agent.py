@@ -11,8 +11,9 @@ from edges import IM, MX, Clock, Coordinator, Lines
 from holdfast.core import keys
 from holdfast.core.model import Identity, Phase, Report
 from holdfast.core.ports import Unavailable
-from holdfast.daemons.agent import BACK_OFF, LOOK_EVERY, Agent, Keeper
+from holdfast.daemons.agent import Agent
 from holdfast.daemons.instance import Cancel, Found, Place
+from holdfast.daemons.keeper import BACK_OFF, LOOK_EVERY, Keeper
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,6 +48,7 @@ class Works:
         self.gone: str | None = None
         self.dead_units: str | None = None
         self.no_address = False
+        self.announced: list[int] = []
 
     def _do(self, name: str) -> str:
         self.did.append(name)
@@ -55,7 +57,7 @@ class Works:
             raise Unavailable(self.fails[name])
         return f"{name} done"
 
-    def steps(self, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
+    def steps(self, epoch: int, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
         return [(name, lambda name=name: self._do(name)) for name in STEPS]  # type: ignore[misc]
 
     def mark(self, epoch: int) -> None:
@@ -77,6 +79,9 @@ class Works:
 
     def address_missing(self) -> bool:
         return self.no_address
+
+    def announce(self, epoch: int) -> None:
+        self.announced.append(epoch)
 
     def found(self) -> Found:
         return self.left
@@ -410,6 +415,13 @@ class TestLease:
         assert self.lease(host) is None
 
 
+def test_the_routing_daemon_is_told_the_epoch_now_and_then(host: Host) -> None:
+    """It may have been started anew, and then knows none."""
+    host.own()
+    host.tick(25)
+    assert host.mx.announced == [1, 1]
+
+
 class TestReady:
     def word(self, host: Host) -> dict[str, Any]:
         return host.coordinator.data[keys.ready("mail1", MX.name)]
@@ -427,6 +439,15 @@ class TestReady:
         assert (self.word(host)["ready"], self.word(host)["reasons"]) == (False, ["drained: new disk"])
         host.tick(30)
         assert len(host.log.said("ready")) == 1
+
+    def test_ends_with_the_lease_and_is_told_at_once_with_the_next(self, host: Host) -> None:
+        host.tick(2)
+        host.coordinator.reachable = False
+        host.tick(TTL + 5)
+        host.coordinator.reachable = True
+        assert host.coordinator.read([keys.ready("mail1", MX.name)])[keys.ready("mail1", MX.name)].value is None
+        host.tick()
+        assert self.word(host)["ready"] is True
 
 
 def test_a_report_that_was_overwritten_is_told_again(host: Host) -> None:

@@ -11,8 +11,8 @@ from edges import MX, Clock
 from holdfast.adapters import machine
 from holdfast.core import keys
 from holdfast.core.model import Phase, Run, RunState
-from holdfast.daemons.agent import BACK_OFF, then_awake
 from holdfast.daemons.instance import Found, Instance
+from holdfast.daemons.keeper import BACK_OFF, then_awake
 from test_agent import STEPS, Host, place
 
 
@@ -171,7 +171,7 @@ def test_released_in_an_order_that_leaves_nobody_waiting(
 ) -> None:
     edges = Recorder(busy)
     monkeypatch.setattr(machine, "connections", edges.connections)
-    made: Any = Instance(place(MX), edges, edges, edges, Clock(), tmp_path)  # type: ignore[arg-type]
+    made: Any = Instance(place(MX), edges, edges, edges, edges, Clock(), tmp_path)  # type: ignore[arg-type]
     made.release()
     assert edges.did[: looks + 2] == ["holdfast-postfix", *["look"] * looks, "holdfast-dovecot"]
     last = ["address False", "holdfast-dovecot", "holdfast-postfix", "holdfast-queue", "unmount"]

@@ -14,7 +14,8 @@ from holdfast.core import keys, stores
 from holdfast.core.model import Identity, Phase, Report
 from holdfast.core.ports import Entry, Unavailable
 from holdfast.daemons import fence_peer
-from holdfast.daemons.agent import Agent, Keeper
+from holdfast.daemons.agent import Agent
+from holdfast.daemons.keeper import Keeper
 from holdfast.daemons.store_instance import StoreChecks, StoreInstance, StorePlace, read_epoch
 
 S = Identity("store1", "10.255.3.1", stores.KIND, (), "a", ("a", "b"), "store1")
@@ -175,7 +176,7 @@ def test_outside_the_set_nothing_is_touched(member: Member) -> None:
 
 
 def test_a_set_that_changed_after_the_decision_is_seen_before_the_promotion(member: Member) -> None:
-    steps = member.works.steps(lambda: False)
+    steps = member.works.steps(1, lambda: False)
     member.records.members("b")
     with pytest.raises(Unavailable, match="not in the in-sync set"):
         steps[0][1]()

@@ -15,6 +15,7 @@ from typing import Any
 import holdfast
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from holdfast.adapters.etcd import Login
 from holdfast.core import keys
 from holdfast.core.model import Owner, Readiness
 from holdfast.core.ports import Power, Unavailable
@@ -56,6 +57,12 @@ class Modules:
 
     @property
     def coordinator(self) -> object:
+        self.site.coordinator.as_user = self._as_user  # type: ignore[attr-defined]
+        return self.site.coordinator
+
+    def _as_user(self, login: Login) -> object:
+        """An operator's word is written with the operator's rights."""
+        assert login == Login("operator", "/etc/holdfast/operator.password")
         return self.site.coordinator
 
     def waiting(self, identity: object) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from holdfast.core.ports import Lock, LockLost, Unavailable
+from holdfast.core.rights import Grant
 
 from tests.simulation.__main__ import Mistake, main, parse_seeds
 from tests.simulation.coordinator import Client, Cluster
@@ -20,6 +21,7 @@ from tests.simulation.report import fingerprint
 from tests.simulation.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
+EVERYTHING = (Grant("", prefix=True),)
 
 
 class Lab:
@@ -39,7 +41,7 @@ class Lab:
 
     def does(self, body: Callable[[Client], None], host: str = "one", seconds: float = 100.0) -> None:
         """Run `body` in a process of that host and let time pass."""
-        self.kernel.spawn(self.group, host, lambda: body(Client(self.cluster, self.hosts[host])))
+        self.kernel.spawn(self.group, host, lambda: body(Client(self.cluster, self.hosts[host], EVERYTHING)))
         self.kernel.run(self.kernel.now + seconds)
         if self.failures:
             raise self.failures[0]
@@ -200,7 +202,7 @@ class TestCoordinator:
                 client.refresh(lock)
 
         def second() -> None:
-            client = Client(lab.cluster, lab.hosts["two"])
+            client = Client(lab.cluster, lab.hosts["two"], EVERYTHING)
             lab.kernel.sleep(1.0)
             assert client.lock(self.KEY, {"run": "2"}, 10) is None
             lab.kernel.sleep(12.0)
@@ -243,6 +245,19 @@ class TestCoordinator:
         assert lab.cluster.leader is not None and lab.cluster.leader.name in ("b", "c")
         lab.does(alone, "one")
         lab.does(among, "two")
+
+    def test_a_write_without_the_right_is_the_products_mistake(self) -> None:
+        lab = Lab()
+        mine = Grant("/holdfast/host/one/lease")
+        client = Client(lab.cluster, lab.hosts["one"], [mine])
+        for write in (
+            lambda: client.put("/holdfast/identity/i/owner", {}),
+            lambda: client.create("/holdfast/identity/i/owner", {}),
+            lambda: client.delete("/holdfast/host/two/lease"),
+            lambda: client.write(Lock(mine.key, 1, 1), {"/holdfast/identity/i/owner": {}}, {}),
+        ):
+            with pytest.raises(AssertionError, match="one has no right to write /holdfast/"):
+                write()
 
     def test_an_answer_that_finds_no_way_back_was_carried_out_all_the_same(self, lab: Lab) -> None:
         lab.network.cut(lab.network.around("one", (MANAGEMENT,), inwards=True, outwards=False))

@@ -1,0 +1,237 @@
+"""What etcd's administrator does, through the HTTP gateway: users, roles, rights, and a member that is made anew.
+
+Source: etcd 3.5, api/etcdserverpb/rpc.proto (service Auth) and "Role-based access control". Each user has one role of
+its own name. etcd keeps all of it in its data, so a member that comes back or is made anew learns it from the others.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from etcd3gw import exceptions
+
+from ..core import keys
+from ..core.model import Json
+from ..core.ports import Unavailable
+from ..core.rights import ADMIN, Grant
+from .etcd import NO_TOKEN, WRONG_PASSWORD, Tls, carry, encode, member_client, prefix_end, token, words
+
+
+@dataclass(frozen=True, order=True)
+class Permission:
+    """One row of a role: `end` as etcd has it, empty for a single key."""
+
+    kind: str
+    key: str
+    end: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.lower()} {self.key}{'*' if self.end else ''}"
+
+
+def permissions(grants: Iterable[Grant]) -> frozenset[Permission]:
+    """Everybody reads all; who writes all of it has one row for both, since etcd keeps one row a range."""
+    everything = Grant(keys.ROOT, prefix=True)
+    found = set()
+    for grant in {*grants, everything}:
+        kind = "WRITE" if grant != everything else "READWRITE" if everything in grants else "READ"
+        end = base64.b64decode(prefix_end(grant.key)).decode() if grant.prefix else ""
+        found.add(Permission(kind, grant.key, end))
+    return frozenset(found)
+
+
+@dataclass(frozen=True)
+class Found:
+    """{user: its roles}, {role: its rows}."""
+
+    users: Mapping[str, frozenset[str]]
+    roles: Mapping[str, frozenset[Permission]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A call and what it does, for people."""
+
+    path: str
+    body: Json
+    words: str
+
+
+def steps(found: Found, wanted: Mapping[str, frozenset[Permission]], passwords: Mapping[str, str]) -> list[Step]:
+    """What makes `found` the wanted one. Rights are given before others are taken, so no work stops in between."""
+    out: list[Step] = []
+    for name, rows in sorted(wanted.items()):
+        there = found.roles.get(name)
+        if there is None:
+            out.append(Step("/auth/role/add", {"name": name}, f"role {name}"))
+        old = {(p.key, p.end): p for p in there or ()}
+        for row in sorted(rows - (there or frozenset())):
+            perm = {"permType": row.kind, "key": encode(row.key), "range_end": encode(row.end)}
+            out.append(Step("/auth/role/grant", {"name": name, "perm": perm}, f"{name} may {row}"))
+            old.pop((row.key, row.end), None)  # the same range: the row is replaced
+        for row in sorted(p for p in old.values() if p not in rows):
+            body = {"role": name, "key": encode(row.key), "range_end": encode(row.end)}
+            out.append(Step("/auth/role/revoke", body, f"{name} may no longer {row}"))
+        roles = found.users.get(name)
+        if roles is None:
+            body = {"name": name, "password": passwords[name]}
+            out.append(Step("/auth/user/add", body, f"user {name}"))
+        if roles is None or name not in roles:
+            out.append(Step("/auth/user/grant", {"user": name, "role": name}, f"user {name} has role {name}"))
+        out += [
+            Step("/auth/user/revoke", {"name": name, "role": role}, f"user {name} without role {role}")
+            for role in sorted((roles or frozenset()) - {name})
+        ]
+    gone = sorted(found.users.keys() - wanted.keys())
+    out += [Step("/auth/user/delete", {"name": name}, f"no user {name}") for name in gone]
+    gone = sorted(found.roles.keys() - wanted.keys())
+    out += [Step("/auth/role/delete", {"role": name}, f"no role {name}") for name in gone]
+    return out
+
+
+class Rights:
+    """Speaks to the members as etcd's own administrator.
+
+    `admin_passwords`: the present one first, then the one before, which counts while passwords are being changed.
+    Raises Unavailable when no member answers or none takes a password.
+    """
+
+    def __init__(
+        self, endpoints: Sequence[str], tls: Tls, admin_passwords: Sequence[str], timeout: float = 10.0
+    ) -> None:
+        self._members = [(url, member_client(url, tls, timeout)) for url in endpoints]
+        self._plain = [(url, member_client(url, tls, timeout)) for url in endpoints]
+        self._tls = tls
+        self._passwords = admin_passwords
+
+    def on(self) -> bool:
+        """Does the cluster ask for users at all?"""
+        try:
+            answer = self._post("/auth/status", {})
+        except exceptions.Etcd3Exception as why:
+            if not any(text in words(why) for text in NO_TOKEN):
+                raise Unavailable(f"coordinator: {words(why)}") from why
+            self._log_in()
+            answer = self._post("/auth/status", {})
+        return bool(answer.get("enabled", False))
+
+    def find(self) -> Found:
+        """Call `on` first."""
+        rows = {r: self._ask("/auth/role/get", {"role": r}).get("perm", ()) for r in self._names("role")}
+        return Found(
+            {user: self._roles(user) for user in self._names("user")},
+            {role: frozenset(_row(perm) for perm in perms) for role, perms in rows.items()},
+        )
+
+    def admin_steps(self, password: str) -> list[Step]:
+        """What makes etcd's administrator, without whom it does not ask for users."""
+        out = []
+        there = ADMIN in self._ask("/auth/user/list", {}).get("users", ())
+        if not there:
+            out.append(Step("/auth/user/add", {"name": ADMIN, "password": password}, f"user {ADMIN}"))
+        else:
+            out.append(Step("/auth/user/changepw", {"name": ADMIN, "password": password}, f"password of {ADMIN}"))
+        if ADMIN not in self._ask("/auth/role/list", {}).get("roles", ()):
+            out.append(Step("/auth/role/add", {"name": ADMIN}, f"role {ADMIN}"))
+        if not there or ADMIN not in self._roles(ADMIN):
+            out.append(Step("/auth/user/grant", {"user": ADMIN, "role": ADMIN}, f"user {ADMIN} has role {ADMIN}"))
+        return out
+
+    def anew(self, name: str, peer_url: str) -> list[Step]:
+        """What lets a member that has lost its data join again: etcd knows the old one and would not let it in."""
+        self.on()
+        members = self._ask("/cluster/member/list", {}).get("members", ())
+        there = [m for m in members if peer_url in m.get("peerURLs", ())]
+        if any(not m.get("name") for m in there):  # added, and not started yet
+            return []
+        for m in there:
+            for url in m.get("clientURLs", ()):
+                if self._runs(url):
+                    raise Unavailable(f"coordinator: {name} runs at {url} and has its data; stop it if it is to go")
+        out = [Step("/cluster/member/remove", {"ID": m["ID"]}, f"no member {name} ({m['ID']})") for m in there]
+        return [*out, Step("/cluster/member/add", {"peerURLs": [peer_url]}, f"a new member at {peer_url}")]
+
+    def _runs(self, url: str) -> bool:
+        client = member_client(url, self._tls, 3.0)
+        try:
+            answer: Json = client.post(client.get_url("/maintenance/status"), json={})
+        except (exceptions.Etcd3Exception, requests.RequestException, ValueError):
+            return False
+        return int(answer.get("raftIndex", 0)) > 0
+
+    def take(self, step: Step) -> None:
+        """Changed rights make the present token old."""
+        self._ask(step.path, step.body)
+
+    def takes_password(self, user: str, password: str) -> bool:
+        """Only while the cluster asks for users."""
+        for url, client in self._plain:
+            try:
+                return token(client, user, password) is not None
+            except exceptions.Etcd3Exception as why:
+                if WRONG_PASSWORD in words(why):
+                    return False
+                said = f"{url}: {words(why)}"
+        raise Unavailable(f"coordinator: no answer from any member: {said}")
+
+    def _roles(self, user: str) -> frozenset[str]:
+        return frozenset(self._ask("/auth/user/get", {"name": user}).get("roles", ()))
+
+    def _names(self, kind: str) -> list[str]:
+        found: list[str] = self._ask(f"/auth/{kind}/list", {}).get(f"{kind}s", [])
+        return [name for name in found if name != ADMIN]
+
+    def _ask(self, path: str, body: Json) -> Json:
+        try:
+            try:
+                return self._post(path, body)
+            except exceptions.Etcd3Exception as why:
+                if not any(text in words(why) for text in NO_TOKEN):
+                    raise
+                self._log_in()
+                return self._post(path, body)
+        except exceptions.Etcd3Exception as why:
+            raise Unavailable(f"coordinator: {path}: {words(why)}") from why
+
+    def _post(self, path: str, body: Json) -> Json:
+        """Asked of the first member that answers. Raises Etcd3Exception for a refusal."""
+        said = []
+        for url, client in list(self._members):
+            try:
+                answer: Json = client.post(client.get_url(path), json=body)
+            except (
+                exceptions.ConnectionFailedError,
+                exceptions.ConnectionTimeoutError,
+                requests.RequestException,
+            ) as why:
+                said.append(f"{url}: {words(why)}")
+                self._members.append(self._members.pop(0))
+                continue
+            return answer
+        raise Unavailable(f"coordinator: no answer from any member: {'; '.join(said)}")
+
+    def _log_in(self) -> None:
+        for password in self._passwords:
+            try:
+                answer = self._post("/auth/authenticate", {"name": ADMIN, "password": password})
+            except exceptions.Etcd3Exception as why:
+                if WRONG_PASSWORD in words(why):
+                    continue
+                raise Unavailable(f"coordinator: {words(why)}") from why
+            for _, client in self._members:
+                carry(client, str(answer["token"]))
+            return
+        raise Unavailable(
+            f"coordinator: etcd takes {ADMIN} with none of {len(self._passwords)} passwords; "
+            "put the secret of before into coordinator_secret_previous (docs/runbooks/coordinator.md)"
+        )
+
+
+def _row(perm: Mapping[str, Any]) -> Permission:
+    """READ is zero, and what is zero is left out."""
+    key, end = (base64.b64decode(perm.get(name, "")).decode() for name in ("key", "range_end"))
+    return Permission(str(perm.get("permType", "READ")), key, end)

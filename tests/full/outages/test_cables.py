@@ -1,0 +1,125 @@
+"""A cable is pulled: what must move moves, what needn't stays, and every letter is there once."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from holdfast.core.model import Result, RunState
+
+from tests.story.faults import all_once, sending, unplugged
+from tests.story.machines import wait_for
+from tests.story.outage import IDENTITY, RELAY
+from tests.story.pair import Pair
+from tests.story.service import watched
+from tests.story.stage import Stage
+
+ROUNDS = 6  # attempts of the relay; four of them that are `down` are a threshold
+
+
+def unmoved(stage: Stage, pair: Pair, since: float) -> None:
+    """No run was begun since then, neither of the identity nor of its store."""
+    for run in (stage.records.run(IDENTITY), pair.run()):
+        assert run is None or run.time < since, f"{run.identity}: {run.reason}"
+
+
+@pytest.mark.parametrize(
+    ("who", "use"),
+    [
+        ("owner", "mgmt"),
+        ("owner", "internet"),
+        ("owner", "isolated"),
+        ("standby", "storage"),
+        ("relay", "mgmt"),
+        ("relay", "internet"),
+        ("relay", "storage"),
+        ("store owner", "mgmt"),
+        ("store standby", "storage"),
+    ],
+)
+def test_one_cable_moves_nothing(stage: Stage, pair: Pair, who: str, use: str) -> None:
+    before, stored = stage.owner(), pair.owner()
+    everybody = {"owner": before.host, "standby": stage.standby(), "relay": RELAY}
+    host = {**everybody, "store owner": stored.host, "store standby": pair.standby()}[who]
+    since = time.time()
+    with watched(stage.lab) as service, sending(stage, 30, 1.0, "cable") as written:
+        held = stage.send_to_relay(3, "cable-relay")
+        with unplugged(stage.lab, host, use):
+            if host == RELAY and use == "mgmt":
+                # Nobody can hurry it then; its own evidence says that it goes on.
+                seen = stage.evidence()["time"]
+                wait_for("a round of its own", lambda: stage.evidence()["time"] > seen + 30, 120, 5)
+            else:
+                stage.wait_rounds(ROUNDS)
+            assert stage.owner() == before and pair.owner() == stored
+            unmoved(stage, pair, since)
+            if who == "owner" and use in ("internet", "isolated"):
+                words = stage.evidence()["words"]
+                other = {"internet": "isolated", "isolated": "internet"}[use]
+                assert (words[use], words[other]) == (Result.DOWN, Result.OK)
+        print(all_once(stage, [*written, *held]))
+    print(service)
+    assert stage.wait_running() == before
+    unmoved(stage, pair, since)
+
+
+def test_the_owners_way_to_its_store_is_cut(stage: Stage, pair: Pair) -> None:
+    """Mail service without files is none: another host takes it over, and the old one is off."""
+    before, stored = stage.owner(), pair.owner()
+    since = time.time()
+    with watched(stage.lab) as service, sending(stage, 30, 1.0, "storage") as written:
+        held = stage.send_to_relay(3, "storage-relay")
+        with unplugged(stage.lab, before.host, "storage"):
+            run = stage.wait_run(since, RunState.DONE, 300, hurry=True)
+            assert run.proof is not None and (run.proof.level, run.proof.host) == ("power", before.host)
+            after = stage.owner()
+            assert (after.host, after.epoch) == (run.to_host, before.epoch + 1) and after.host != before.host
+        print(all_once(stage, [*written, *held]))
+    print(service, f"taken over {run.time - since:.1f} s behind the cut")
+    assert pair.owner() == stored
+
+
+def test_both_mail_routes_of_the_owner_are_cut(stage: Stage) -> None:
+    """Nobody reaches it, while it keeps its lease: a second relay must say the same. There is none: mail is held."""
+    before = stage.owner()
+    since = time.time()
+    with unplugged(stage.lab, before.host, "internet", "isolated"):
+        written = stage.send_to_relay(5, "both")
+        stage.wait_rounds(ROUNDS)
+        said = stage.lab.shell(RELAY, f"journalctl -q --no-pager -u holdfast-monitor --since @{since:.0f}")
+        assert f"second_evidence_missing identity={IDENTITY}" in said and "keeps its lease" in said
+        assert stage.held() == len(written) and stage.owner() == before
+    print(all_once(stage, written))
+    assert stage.wait_running() == before
+
+
+def test_a_relay_without_any_cable_triggers_nothing(stage: Stage, pair: Pair) -> None:
+    before, since = stage.owner(), time.time()
+    with watched(stage.lab) as service, sending(stage, 30, 1.0, "deaf") as written:
+        with unplugged(stage.lab, RELAY, "internet", "isolated", "storage"):
+            stage.wait_rounds(ROUNDS)
+            assert stage.owner() == before
+            unmoved(stage, pair, since)
+        print(all_once(stage, written))
+    print(service)
+    # What it saw while it was deaf counts against nobody once it hears again.
+    stage.wait_rounds(3)
+    assert stage.owner() == before
+    unmoved(stage, pair, since)
+
+
+def test_the_store_owners_cable_to_its_clients_is_cut(stage: Stage, pair: Pair) -> None:
+    before, mail = pair.owner(), stage.owner()
+    since = time.time()
+    with watched(stage.lab) as service, sending(stage, 30, 1.0, "store") as written:
+        with unplugged(stage.lab, before.host, "storage"):
+            run = pair.wait_taken(before, 180)
+            assert run.proof is not None and run.proof.host == before.host
+            after = pair.wait_running()
+            assert after.host != before.host and after.epoch == before.epoch + 1
+        print(all_once(stage, written))
+    print(service, f"own {next(s.start for s in run.steps if s.name == 'own') - since:.1f} s behind the cut")
+    assert stage.owner() == mail, "a store that moves moves no identity"
+    stage.lab.word("start", before.host)
+    pair.wait_whole()
+    assert not pair.serves(before.host) and pair.owner() == after

@@ -1,0 +1,62 @@
+"""Whoever runs a takeover dies: what it had begun is finished or undone by the next one, and one host owns it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from holdfast.core import keys
+from holdfast.core.model import RunState
+
+from tests.story.faults import AtStep, all_once
+from tests.story.outage import IDENTITY, RELAY
+from tests.story.service import watched
+from tests.story.stage import Stage
+
+STEPS = ("candidate", "fence", "revoke", "own", "started", "verify", "dns", "flush")
+
+
+def ask_for_it(stage: Stage) -> float:
+    """An operator's flag: the threshold is not the matter here. When that was, Unix seconds."""
+    value = {"by": "test", "reason": "invoker", "time": time.time(), "epoch": stage.owner().epoch}
+    stage.records.put(keys.inoperable(IDENTITY), value)
+    return time.time()
+
+
+def judge(stage: Stage, begun: float, epoch: int, host: str) -> None:
+    run = stage.wait_run(begun - 2, RunState.DONE, 240)
+    after = stage.wait_running()
+    assert (after.epoch, after.host) == (epoch + 1, run.to_host) and after.host != host
+    for other in {"mail1", "mail2"} - {after.host}:
+        state = {h["name"]: h["state"] for h in stage.status()}[other]
+        assert state == "off" or not stage.runs_here(other), f"{other} has something of it, too"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_monitor_that_is_killed_behind_a_step(stage: Stage, step: str) -> None:
+    before = stage.owner()
+    with watched(stage.lab) as service:
+        written = stage.send_to_relay(3, f"step-{step}")
+        killer = AtStep(stage.lab, step, "KILL")
+        begun = ask_for_it(stage)
+        killed = killer.wait(150)
+        judge(stage, begun, before.epoch, before.host)
+        print(f"done {time.time() - killed:.1f} s behind the kill")
+        print(all_once(stage, written))
+    print(service)
+
+
+@pytest.mark.parametrize("step", ["fence", "own"])
+def test_a_relay_that_loses_power_behind_a_step(stage: Stage, step: str) -> None:
+    """Halted by a signal at that very step, then cut; it goes on when it is back."""
+    before = stage.owner()
+    written = stage.send_to_relay(3, f"cut-{step}")
+    killer = AtStep(stage.lab, step, "STOP")
+    begun = ask_for_it(stage)
+    killer.wait(150)
+    stage.lab.word("kill", RELAY)
+    run = stage.records.run(IDENTITY)
+    assert run is not None and run.steps[-1].name == step and run.state is RunState.RUNNING
+    stage.lab.word("start", RELAY)
+    judge(stage, begun, before.epoch, before.host)
+    print(all_once(stage, written))

@@ -1,0 +1,76 @@
+"""Asymmetric partitions: one direction of the owner's cables is dead."""
+
+from __future__ import annotations
+
+import time
+
+from holdfast.core import keys
+from holdfast.core.model import Result, RunState
+
+from tests.story.faults import all_once, one_way, sending
+from tests.story.machines import wait_for
+from tests.story.outage import IDENTITY
+from tests.story.service import watched
+from tests.story.stage import Stage
+
+
+def test_an_owner_that_hears_and_is_not_heard_is_taken_over(stage: Stage) -> None:
+    before, since = stage.owner(), time.time()
+    with watched(stage.lab) as service, sending(stage, 30, 1.0, "mute") as written:
+        with one_way(stage.lab, before.host, "output", "internet", "isolated", "storage"):
+            held = stage.send_to_relay(3, "mute-relay")
+            run = stage.wait_run(since, RunState.DONE, 300, hurry=True)
+            assert run.proof is not None and (run.proof.level, run.proof.host) == ("power", before.host)
+        print(all_once(stage, [*written, *held]))
+    print(service)
+    after = stage.owner()
+    assert (after.host, after.epoch) == (run.to_host, before.epoch + 1) and after.host != before.host
+
+
+def test_an_owner_that_is_heard_and_does_not_hear_is_taken_over(stage: Stage) -> None:
+    before, since = stage.owner(), time.time()
+    with watched(stage.lab) as service, sending(stage, 30, 1.0, "deaf") as written:
+        with one_way(stage.lab, before.host, "input", "internet", "isolated", "storage"):
+            held = stage.send_to_relay(3, "deaf-relay")
+            run = stage.wait_run(since, RunState.DONE, 300, hurry=True)
+            assert run.proof is not None and (run.proof.level, run.proof.host) == ("power", before.host)
+        print(all_once(stage, [*written, *held]))
+    print(service)
+    after = stage.owner()
+    assert (after.host, after.epoch) == (run.to_host, before.epoch + 1) and after.host != before.host
+
+
+def test_one_direction_of_one_mail_route_moves_nothing(stage: Stage) -> None:
+    before, since = stage.owner(), time.time()
+    with sending(stage, 30, 1.0, "half") as written:
+        with one_way(stage.lab, before.host, "output", "internet"):
+            held = stage.send_to_relay(3, "half-relay")
+            stage.wait_rounds(6)
+            words = stage.evidence()["words"]
+            assert (words["internet"], words["isolated"]) == (Result.DOWN, Result.OK)
+            assert stage.owner() == before
+        print(all_once(stage, [*written, *held]))
+    run = stage.records.run(IDENTITY)
+    assert (run is None or run.time < since) and stage.wait_running() == before
+
+
+def test_an_owner_that_cannot_tell_the_coordinator_goes_on(stage: Stage) -> None:
+    """Its lease ends, nobody misses its mail service: nothing moves, and the same lease-holder is back afterwards."""
+    before, since = stage.owner(), time.time()
+    host = before.host
+    etcd = "table inet story_one_way { chain one { type filter hook output priority -300; tcp dport 2379 drop; } }\n"
+    with watched(stage.lab) as service, sending(stage, 40, 1.0, "untold") as written:
+        stage.lab.run(host, "nft", "-f", "-", stdin=etcd)
+        try:
+            wait_for("a lost lease", lambda: not stage.records.get(keys.lease(host)), 90)
+            held = stage.send_to_relay(3, "untold-relay")
+            stage.wait_rounds(6)
+            assert stage.owner() == before
+        finally:
+            stage.lab.shell(host, "nft delete table inet story_one_way")
+        print(all_once(stage, [*written, *held]))
+    print(service)
+    assert service.failed == {}
+    wait_for("a lease", lambda: stage.records.get(keys.lease(host)), 60)
+    run = stage.records.run(IDENTITY)
+    assert run is None or run.time < since
