@@ -5,16 +5,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: handover
-short_description: Let another host run an identity, its owner being alive
+short_description: Let another host run an identity or serve a store, its owner being alive
 description:
   - The planned counterpart of M(holdfast.mail.takeover). The owner stops the identity cleanly and says so, the store
     withdraws its access, then the other host owns it at the next epoch. Nobody's power is cut.
+  - A store's owner stops its NFS server, unmounts and gives up DRBD's primary role; clients wait some seconds.
   - Refuses, with nothing changed, while the host that is to get it is not ready. When the owner does not confirm in
     time, the order to stop is withdrawn, the owner goes on, and the module fails.
   - In check mode it tells what it would do, or why it would refuse. Runs on a relay.
 options:
   identity:
-    description: The identity to hand over.
+    description: The identity to hand over, or the store.
     type: str
     required: true
   to:
@@ -72,7 +73,12 @@ from ansible_collections.holdfast.mail.plugins.module_utils.core.handover import
 from ansible_collections.holdfast.mail.plugins.module_utils.core.model import RunState
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import LockLost, Unavailable
 from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import Refused
-from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, build, load, require
+from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import (
+    ConfigError,
+    load,
+    movable,
+    require_movable,
+)
 
 
 def main():
@@ -88,9 +94,9 @@ def main():
     p = module.params
     try:
         config = load(p["config"])
-        require(config, p["identity"], p["config"])
-        parts = build(config, p["identity"])
-        plan = read_plan(parts.coordinator, parts.identity, time.time(), p["to"])
+        require_movable(config, p["identity"], p["config"])
+        takeover = movable(config, p["identity"])
+        plan = read_plan(takeover.ports.coordinator, takeover.identity, time.time(), p["to"])
         result = {"plan": str(plan), "possible": plan.possible, "changed": plan.changes}
         if plan.changes:
             result["diff"] = {"before": plan.before(), "after": plan.after()}
@@ -98,7 +104,7 @@ def main():
             module.exit_json(**result)
         if not plan.possible:
             module.fail_json(msg=str(plan), **result)
-        run = Handover.beside(parts.takeover).hand_over(p["reason"], plan.epoch, p["to"])
+        run = Handover.beside(takeover).hand_over(p["reason"], plan.epoch, p["to"])
     except (Unavailable, ConfigError, Refused, LockLost) as why:
         module.fail_json(msg=str(why))
     result.update(run=run.to_json(), steps=telling.steps(run))

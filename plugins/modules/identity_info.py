@@ -32,13 +32,18 @@ EXAMPLES = r"""
 RETURN = r"""
 identities:
   description:
-    - For each identity C(owner), C(inoperable), C(run), C(evidence), C(access), C(reports), C(ready), C(leases).
+    - For each identity C(owner), C(inoperable), C(run), C(evidence), C(access), C(reports), C(ready), C(leases),
+      C(candidates).
+  type: dict
+  returned: always
+stores:
+  description: The same for each store, with C(insync) and C(halves); empty when C(name) is given.
   type: dict
   returned: always
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.holdfast.mail.plugins.module_utils.core import telling
+from ansible_collections.holdfast.mail.plugins.module_utils.core import store_telling, telling
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, load, require
 
@@ -59,9 +64,10 @@ def main():
             require(config, name, p["config"])
         client = config.coordinator
         found = {name: telling.read_about(client, config.identities[name]) for name in names}
+        pairs = {} if p["name"] else {n: store_telling.read_about(client, s) for n, s in config.stores.items()}
     except (Unavailable, ConfigError) as why:
         module.fail_json(msg=str(why))
-    module.exit_json(changed=False, identities=found)
+    module.exit_json(changed=False, identities=found, stores=pairs)
 
 
 if __name__ == "__main__":

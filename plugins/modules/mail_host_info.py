@@ -5,9 +5,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mail_host_info
-short_description: What a mail host has of identities, and what it is made of
+short_description: What a mail or store host has of identities or of its store, and what it is made of
 description:
   - Units, mounts and addresses of identities, versions, the drain mark. Runs on a mail host and changes nothing.
+  - On a member of a store the same of that store.
   - Whether it may be a candidate again is M(holdfast.mail.rejoin_check)'s to say.
 options:
   host:
@@ -15,9 +16,12 @@ options:
     type: str
     required: true
   addresses:
-    description: Address of each identity.
+    description: Address of each identity and store.
     type: dict
     default: {}
+  store:
+    description: The store of which the host is a member.
+    type: str
 attributes:
   check_mode:
     support: full
@@ -49,12 +53,13 @@ def main():
         argument_spec={
             "host": {"type": "str", "required": True},
             "addresses": {"type": "dict", "default": {}},
+            "store": {"type": "str"},
         },
         supports_check_mode=True,
     )
     p = module.params
     try:
-        facts = mail_host.read(p["host"], p["addresses"], SystemClock())
+        facts = mail_host.read(p["host"], p["addresses"], SystemClock(), p["store"])
     except (Unavailable, OSError) as why:
         module.fail_json(msg=f"{p['host']}: {why}")
     module.exit_json(changed=False, facts=facts.to_json())

@@ -48,12 +48,16 @@ identities:
   description: As M(holdfast.mail.identity_info) returns them.
   type: dict
   returned: always
+stores:
+  description: As M(holdfast.mail.identity_info) returns them.
+  type: dict
+  returned: always
 """
 
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.holdfast.mail.plugins.module_utils.core import telling
+from ansible_collections.holdfast.mail.plugins.module_utils.core import store_telling, telling
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, build, load
 
@@ -72,6 +76,7 @@ def main():
         parts = {name: build(config, name) for name in config.identities}
         waiting = {name: one.queue.waiting(one.identity) for name, one in parts.items()}
         found = {name: telling.read_about(one.coordinator, one.identity) for name, one in parts.items()}
+        pairs = {name: store_telling.read_about(config.coordinator, one) for name, one in config.stores.items()}
     except (Unavailable, ConfigError) as why:
         module.fail_json(msg=str(why))
     by_relay = {**p["held"], config.host: waiting}
@@ -79,13 +84,16 @@ def main():
     for name, data in found.items():
         held = {relay: int(counts[name]) for relay, counts in by_relay.items() if name in counts}
         known.append(telling.Known.from_json(config.identities[name], data, config.interval, held))
+    stores = [store_telling.KnownStore.from_json(config.stores[name], data) for name, data in pairs.items()]
     now = time.time()
+    needs = [line for one in stores for line in store_telling.needs(one, now)]
     module.exit_json(
         changed=False,
-        table=telling.table(known, now),
-        needs=[line for one in known for line in telling.needs(one, now)],
+        table=[*telling.table(known, now), *([""] if stores else []), *store_telling.table(stores, now)],
+        needs=needs + [line for one in known for line in telling.needs(one, now)],
         held=waiting,
         identities=found,
+        stores=pairs,
     )
 
 

@@ -171,3 +171,14 @@ class Pair:
         owner = self.owner()
         self.lab.word("kill", owner.host)
         return owner, time.time()
+
+    def fill(self, leave_mb: int) -> None:
+        """The owner's file system until so many MB are left for identities."""
+        script = (
+            f"free=$(df --output=avail -B1M /srv/store | tail -1); fallocate -l $((free - {leave_mb}))M /srv/store/full"
+            f"; df -B1M /srv/store"
+        )
+        self.lab.shell(self.owner().host, script)
+
+    def empty(self) -> None:
+        self.lab.shell(self.owner().host, "rm -f /srv/store/full")

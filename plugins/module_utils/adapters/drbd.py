@@ -5,12 +5,14 @@ DRBD 8.4 tells its state in /proc/drbd, which costs no program start; DRBD 9 doe
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.model import Json
 from ..core.ports import Unavailable
 from . import command
 
@@ -42,6 +44,9 @@ class State:
         """Is every write on both disks before it is acknowledged, and nothing left to be copied?"""
         both = self.disk == self.peer_disk == UP_TO_DATE
         return both and self.connection in ("Connected", "Established") and not self.suspended
+
+    def to_json(self) -> Json:
+        return dataclasses.asdict(self)
 
     def __str__(self) -> str:
         copied = "" if self.percent is None else f", {self.percent:.1f} % copied"

@@ -1,15 +1,17 @@
-"""What a mail host has of identities, and what it is made of: systemctl(1), ip(8), mountinfo, dpkg-query(1)."""
+"""What a host has of identities or a store, and what it is made of: systemctl(1), ip(8), mountinfo, dpkg-query(1)."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..core.ports import Clock
+from ..core.ports import Clock, Unavailable
 from ..core.rejoining import Facts
 from . import command
+from .drbd import Drbd
 from .machine import local_addresses
 from .mount import MOUNTINFO, parse_mountinfo
 
@@ -20,6 +22,11 @@ UNIT = re.compile(r"^holdfast-(?:postfix|dovecot)@(?P<name>.+)\.service$")
 # Of these every candidate of an identity has the same version: they write its queue and mailboxes.
 PACKAGES = ("postfix", "postfix-lmdb", "dovecot-core", "dovecot-imapd", "dovecot-lmtpd", "dovecot-sieve", "keepalived")
 ALWAYS = ("holdfast-agent.service", "keepalived.service", "frr.service")
+# The same for the members of a store. The kernel's part goes by the reboots that an operator plans.
+STORE_PACKAGES = ("nfs-kernel-server", "nfs-common", "drbd-utils", "e2fsprogs", "keepalived")
+STORE_ALWAYS = (*ALWAYS, "holdfast-drbd.service", "holdfast-store-monitor.service")
+STORE_UNITS = ("nfs-server.service", "holdfast-store.service")
+STORE_ROOT = "/srv/store"
 TIMEOUT = 30.0
 
 
@@ -56,18 +63,33 @@ def tree_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def read(host: str, addresses: Mapping[str, str], clock: Clock, run: command.Run = command.run) -> Facts:
-    """`addresses`: identity to its address. Raises CommandError."""
+def store_traces(states: Mapping[str, str], mountinfo: str, drbd: Drbd) -> list[str]:
+    """What of a store is there. DRBD that is not up is no trace."""
+    found = [unit for unit, state in states.items() if state not in ("inactive", "failed")]
+    found += [f"{m.source} at {m.target}" for m in parse_mountinfo(mountinfo) if m.target == STORE_ROOT]
+    with contextlib.suppress(Unavailable):
+        found += [f"DRBD {drbd.state()}"] if drbd.state().primary else []
+    return found
+
+
+def read(
+    host: str, addresses: Mapping[str, str], clock: Clock, store: str | None = None, run: command.Run = command.run
+) -> Facts:
+    """`addresses`: identity or store to its address. `store`: of which this host is a member. Raises CommandError."""
     found: list[tuple[str, str]] = []
     listing = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "holdfast-postfix@*", "holdfast-dovecot@*"]
     found += unit_traces(run(listing, timeout=TIMEOUT))
     found += mount_traces(MOUNTINFO.read_text())
+    if store is not None:
+        states = _states(STORE_UNITS, run)
+        found += [(store, what) for what in store_traces(states, MOUNTINFO.read_text(), Drbd(store))]
     local = local_addresses(Path("/proc/net/fib_trie").read_text())
     found += [(name, f"address {address}") for name, address in addresses.items() if address in local]
     traces: dict[str, tuple[str, ...]] = {}
     for name, what in found:
         traces[name] = (*traces.get(name, ()), what)
-    query = ["dpkg-query", "-W", "-f", "${Package} ${Version}\\n", *PACKAGES]
+    packages = PACKAGES if store is None else STORE_PACKAGES
+    query = ["dpkg-query", "-W", "-f", "${Package} ${Version}\\n", *packages]
     return Facts(
         host=host,
         time=clock.now(),
@@ -75,7 +97,7 @@ def read(host: str, addresses: Mapping[str, str], clock: Clock, run: command.Run
         versions=parse_versions(run(query, timeout=TIMEOUT)),
         package=tree_hash(LIBRARY),
         drained=" ".join(DRAIN.read_text().split()) if DRAIN.exists() else None,
-        units=_states(ALWAYS, run),
+        units=_states(ALWAYS if store is None else STORE_ALWAYS, run),
     )
 
 

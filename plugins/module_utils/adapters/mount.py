@@ -24,6 +24,7 @@ class Mounted:
     target: str
     kind: str
     source: str
+    read_only: bool = False  # the mount, or the file system itself
 
 
 def parse_mountinfo(text: str) -> list[Mounted]:
@@ -33,7 +34,8 @@ def parse_mountinfo(text: str) -> list[Mounted]:
         left, _, right = line.partition(" - ")
         place, rest = left.split(), right.split()
         if len(place) >= 5 and len(rest) >= 2:
-            found.append(Mounted(unescape(place[4]), rest[0], unescape(rest[1])))
+            options = {o for some in (*place[5:6], *rest[2:3]) for o in some.split(",")}
+            found.append(Mounted(unescape(place[4]), rest[0], unescape(rest[1]), "ro" in options))
     return found
 
 

@@ -8,14 +8,15 @@ undone or finished by whoever holds the lock next, and never guessed.
 
 The proof that takes the place of a fence has two parts, both bound to this run's id and to the owner's epoch: the
 agent's word that all is stopped and unmounted, then the store's word that it admits nobody. The store is told only
-afterwards, since an owner whose files are taken away can't close them.
+afterwards, since an owner whose files are taken away can't close them. A store that is handed over itself has no store
+below it: there the agent's word (nothing served, nothing mounted, DRBD secondary) is the whole proof.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
-from . import keys
+from . import keys, stores
 from .model import Access, Identity, Owner, Phase, Proof, Readiness, Report, Run, RunState, Step
 from .placement import Choice
 from .ports import Coordinator, Unavailable
@@ -112,9 +113,11 @@ class _Planned(_Course):
             self._step("candidate", now, choice.host or "none", choice.reasons())
             self._prepare()
             self._stop(owner, owner_revision)
-            stopped = self._withdraw(owner)
+            is_store = self.identity.kind == stores.KIND
+            said = f"{owner.host} stopped at epoch {owner.epoch}" if is_store else self._withdraw(owner)
             # Recorded together with the new owner: before that it is no proof of anything.
-            proof = Proof(LEVEL, "agent and store", owner.host, self.ports.clock.now(), stopped)
+            who = "agent" if is_store else "agent and store"
+            proof = Proof(LEVEL, who, owner.host, self.ports.clock.now(), said)
             self.run = dataclasses.replace(self.run, proof=proof)
             self._own(owner, owner_revision)
         except (Held, Unavailable) as why:
@@ -183,6 +186,17 @@ class _Planned(_Course):
         said = f"{self.identity.store} admits nobody at epoch {owner.epoch}"
         self._step("revoke", start, "ok", said)
         return f"{owner.host} stopped at epoch {owner.epoch}; {said}"
+
+    def _while_in_sync(self) -> dict[str, int]:
+        """The old owner lives, so its lease says nothing; its word that it has stopped must still stand."""
+        said = keys.report(self.run.from_host, self.identity.name)
+        entry = self.ports.coordinator.get(said)
+        report = None if entry.value is None else Report.from_json(entry.value)
+        if report is None or report.phase is not Phase.STOPPED or report.run != self.run.run:
+            raise Held(f"{self.run.from_host} has taken back its word that it stopped")
+        unchanged = super()._while_in_sync()
+        del unchanged[keys.lease(self.run.from_host)]
+        return {**unchanged, said: entry.revision}
 
     # --- the way back -------------------------------------------------------------------------------------------
 

@@ -19,6 +19,11 @@ def report(host: str, identity: str) -> str:
     return f"{ROOT}host/{host}/report/{identity}"
 
 
+def half(host: str, store: str) -> str:
+    """A member's word on its half of a store (core/stores.py)."""
+    return f"{ROOT}host/{host}/half/{store}"
+
+
 def owner(identity: str) -> str:
     return f"{ROOT}identity/{identity}/owner"
 

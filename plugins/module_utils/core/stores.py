@@ -42,6 +42,28 @@ class InSync:
         return cls(tuple(data["members"]), int(data["epoch"]), int(data["serial"]), float(data["time"]))
 
 
+@dataclass(frozen=True)
+class Half:
+    """What a member says of its half of the pair, for people: nothing is decided by it.
+
+    `drbd`: State of adapters/drbd.py, None when DRBD does not say. `room`: {size_mb, free_mb, free_percent}, on the
+    owner alone; `low`: that is less than the inventory wants.
+    """
+
+    time: float
+    error: str
+    drbd: Json | None
+    room: Json | None
+    low: bool
+
+    def to_json(self) -> Json:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Half:
+        return cls(float(data["time"]), str(data["error"]), data["drbd"], data["room"], bool(data["low"]))
+
+
 def parse(value: Json | None) -> InSync | None:
     return None if value is None else InSync.from_json(value)
 

@@ -62,6 +62,7 @@ def read_about(coordinator: Coordinator, identity: Identity) -> Json:
     state = read_state(coordinator, identity.name)
     hosts = identity.candidates
     return {
+        "candidates": list(hosts),
         "owner": None if state.owner is None else state.owner.to_json(),
         "inoperable": state.inoperable,
         "locked_by": state.locked_by,
@@ -166,6 +167,14 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
+def whereabouts(known: Known) -> tuple[str, tuple[str, str]]:
+    """Is it at home, and its owner with the epoch."""
+    owner, home = known.owner, known.identity.home
+    if owner is None:
+        return "?", ("none", "0")
+    return "yes" if owner.host == home else f"no, {home}", (owner.host, str(owner.epoch))
+
+
 def last_run(known: Known) -> str:
     run = known.run
     if run is None:
@@ -183,9 +192,7 @@ def table(all_known: Iterable[Known], now: float) -> list[str]:
     hosts = [["HOST", "LEASE", "DRAINING", "OWNS", "READY FOR", "NOT READY FOR"]]
     relays = [["RELAY", "IDENTITY", "HELD", "DOWN", "LAST ATTEMPT"]]
     for known in some:
-        owner = known.owner
-        home = "?" if owner is None else "yes" if owner.host == known.identity.home else f"no, {known.identity.home}"
-        who = ("none", "0") if owner is None else (owner.host, str(owner.epoch))
+        home, who = whereabouts(known)
         identities.append([known.identity.name, *who, home, phase(known), last_run(known)])
         for relay, word in known.evidence.items():
             held = str(known.held.get(relay, "?"))

@@ -438,8 +438,10 @@ class Agent:
         clock: Clock,
         log: Log,
         stops_alone: bool = False,
+        half: Callable[[Located], stores.Half | None] = lambda place: None,
     ) -> None:
         self._host = host
+        self._half = half
         self._ttl = lease_ttl
         self._stops_alone = stops_alone
         self.dog: Dog | None = None  # set before the first tick
@@ -562,6 +564,8 @@ class Agent:
                 self._ready[keeper.name] = reasons
                 self._log("ready", identity=keeper.name, ready=word.ready, reasons="; ".join(reasons) or None)
             self._coordinator.put(keys.ready(self._host, keeper.name), word.to_json())
+            if (half := self._half(place)) is not None:
+                self._coordinator.put(keys.half(self._host, keeper.name), half.to_json())
 
     def _owed(self, keeper: Keeper, there: Json | None) -> Report | None:
         """What the coordinator should say. After a restart of the agent what stands there is kept where it is true."""
@@ -591,12 +595,12 @@ def start(file: str, settings: Config) -> None:
     for place in settings.places:
         mount = NfsMount(place.source, place.mount)
         machinery.append(Instance(place, mount, units, TrackFile(place.identity.name), clock))
-    drbd = {}
+    drbd, disks = {}, {}
     for owned in settings.stores:
         assert settings.records is not None
         name = owned.identity.name
-        drbd[name] = Drbd(name, owned.minor)
-        parts = (settings.records, drbd[name], DiskMount(owned.device, owned.root), units, Clients(clock))
+        drbd[name], disks[name] = Drbd(name, owned.minor), DiskMount(owned.device, owned.root)
+        parts = (settings.records, drbd[name], disks[name], units, Clients(clock))
         machinery.append(StoreInstance(settings.host, owned, *parts, TrackFile(name), clock, log))
     keepers = []
     for works in machinery:
@@ -605,10 +609,14 @@ def start(file: str, settings: Config) -> None:
         keepers.append((keeper, works.place))
     pulse = machine.Pulse()
     pulse.start()
-    checks, store_checks = Checks(settings.limits), StoreChecks(settings.limits.drain_file, drbd)
+    checks = Checks(settings.limits)
+    store_checks = StoreChecks(settings.limits.drain_file, drbd, disks, clock, log)
 
     def reasons(place: Located) -> tuple[str, ...]:
         return store_checks.reasons(place) if isinstance(place, StorePlace) else checks.reasons(cast(Place, place))
+
+    def half(place: Located) -> stores.Half | None:
+        return store_checks.half(place) if isinstance(place, StorePlace) else None
 
     agent = Agent(
         settings.host,
@@ -621,6 +629,7 @@ def start(file: str, settings: Config) -> None:
         clock,
         log,
         settings.watchdog is not None,
+        half,
     )
     guard = None if settings.watchdog is None else _guard(settings.watchdog, agent, log)
     etcd = settings.coordinator

@@ -2,7 +2,7 @@
 
 insync   this host owns the store and is in its in-sync set, by a read of this moment
 promote  DRBD's primary; without its partner only after the partner was taken out of the set (fence_peer.py)
-mount    the file system; its journal is replayed here after a power cut
+mount    the file system; its journal is replayed here after a power cut, and errors that it has noted are mended
 nfsd     the NFS server, with the clients of the server before it, whose records lie on the replicated disk
 exports  holdfast-store has admitted the owners of identities, and nobody else, by a read of its own
 address  keepalived has put the store's address on, told by the track file
@@ -12,6 +12,7 @@ verify   the NFS server answers there
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..adapters import machine, nfs_probe
-from ..adapters.disk import DiskMount
+from ..adapters.disk import DiskMount, Room, room
 from ..adapters.drbd import Drbd
 from ..adapters.nfsd import Clients
 from ..adapters.track import TrackFile
@@ -27,6 +28,7 @@ from ..adapters.units import Units
 from ..core import keys, stores
 from ..core.model import Identity, Owner
 from ..core.ports import Clock, Entry, Log, Unavailable
+from ..core.stores import Half
 from . import config
 from .instance import ADDRESS_WITHIN, DEAD, MARKS, POLL, VERIFY_WITHIN, Cancel, Cancelled, Found
 
@@ -46,16 +48,18 @@ class StorePlace:
     device: str
     minor: int
     root: str
+    alarm_percent: float = 10.0
 
 
 def place(name: str, section: config.Section) -> StorePlace:
-    """From `stores: {S: {address, members, home, device (o), root (o)}}`."""
+    """From `stores: {S: {address, members, home, device (o), root (o), alarm_percent (o)}}`."""
     members = section.texts("members")
     made = StorePlace(
         Identity(name, section.text("address"), stores.KIND, (), section.text("home"), members, name),
         device=section.path("device", "/dev/drbd0"),
         minor=section.whole("minor", 0),
         root=section.path("root", "/srv/store"),
+        alarm_percent=section.number("alarm_percent", 10.0),
     )
     if len(members) != 2:
         raise section.wrong("members", list(members), "name the two hosts of the pair")
@@ -266,6 +270,9 @@ class StoreInstance:
         """What of a running store is gone, as far as files tell it."""
         if not self._disk.is_mounted():
             return f"{self.place.root} is not mounted"
+        if self._disk.is_read_only():
+            # Down and up again: e2fsck looks at it before it is mounted anew.
+            return f"the file system at {self.place.root} is read-only"
         return None if self._clients.serving() else "the NFS server has no threads"
 
     def dead(self) -> str | None:
@@ -324,9 +331,22 @@ class StoreInstance:
 class StoreChecks:
     """Could this host own the store now? Whether it is in the in-sync set is for the invoker to ask."""
 
-    def __init__(self, drain_file: str, drbd: Mapping[str, Drbd]) -> None:
+    def __init__(
+        self,
+        drain_file: str,
+        drbd: Mapping[str, Drbd],
+        disks: Mapping[str, DiskMount],
+        clock: Clock,
+        log: Log,
+        room: Callable[[str], Room] = room,
+    ) -> None:
         self._drain = Path(drain_file)
         self._drbd = drbd
+        self._disks = disks
+        self._clock = clock
+        self._log = log
+        self._room = room
+        self._low: dict[str, bool] = {}
 
     def reasons(self, place: StorePlace) -> tuple[str, ...]:
         """Why not; empty when it could."""
@@ -342,3 +362,24 @@ class StoreChecks:
             if state.disk not in ("UpToDate", "Consistent"):
                 found.append(f"its disk is {state.disk}: {state}")
         return tuple(found)
+
+    def half(self, place: StorePlace) -> Half:
+        """This host's half of the pair, for whoever wants to know. A disk that is nearly full alarms here."""
+        name, error, state, free = place.identity.name, "", None, None
+        try:
+            state = self._drbd[name].state()
+            free = self._room(place.root) if self._disks[name].is_mounted() else None
+        except (Unavailable, OSError) as why:
+            error = str(why)
+        low = free is not None and free.free_percent < place.alarm_percent
+        if free is not None and low != self._low.get(name, False):
+            left = f"{free.free_mb} of {free.size_mb} MB ({free.free_percent:.1f} %) left at {place.root}"
+            self._log("store_room", store=name, low=low, detail=left, level="alert" if low else "info")
+        self._low[name] = low
+        return Half(
+            time=self._clock.now(),
+            error=error,
+            drbd=None if state is None else state.to_json(),
+            room=None if free is None else dataclasses.asdict(free),
+            low=low,
+        )

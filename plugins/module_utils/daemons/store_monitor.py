@@ -42,22 +42,6 @@ FILE = "/etc/holdfast/store-monitor.yml"
 TICK = 1.0  # seconds
 
 
-class NoMail:
-    """A store has neither names in DNS nor a relay: a run of a store asks for none of this."""
-
-    def publish(self, identity: Identity, owner: str, epoch: int, *, primary: bool = True) -> str:
-        raise AssertionError(f"{identity.name} is a store")
-
-    def waiting(self, identity: Identity) -> int:
-        raise AssertionError(f"{identity.name} is a store")
-
-    def flush(self, identity: Identity) -> int:
-        raise AssertionError(f"{identity.name} is a store")
-
-    def use_route(self, identities: Sequence[Identity], route: Route) -> None:
-        raise AssertionError(f"{[i.name for i in identities]} are stores")
-
-
 @dataclass(frozen=True)
 class Pair:
     """One store of this host, and where its partner answers."""
@@ -148,7 +132,7 @@ class Seldom:
 
 
 def pairing(settings: Config, pair: Pair, log: Log) -> Pairing:
-    clock, mail = SystemClock(), NoMail()
+    clock, mail = SystemClock(), wiring.NoMail()
     watched = Settings(
         settings.host,
         settings.interval,

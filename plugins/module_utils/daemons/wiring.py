@@ -4,6 +4,7 @@ host, interval, methods, threshold {attempts, seconds}, reset_after, hourly_limi
 routes [{name, bind_address, gateway}], identities {I: {…, probe_recipient}}
 coordinator {endpoints, ca, cert, key, timeout}
 fence_devices, fence_plan, sites, placement, promote, no_candidate: see fences.py
+stores {S: {address, members, home}}: only for people: status, and hand-overs by hand
 dns {server, port, zones, key_name, algorithm, secret_file, ttl, relay_names}
 relay {config_dir, transport, syslog_name, deliver_timeout}, probe {port, connect_timeout, timeout, ca}
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from ..adapters.dns import DnsUpdate
 from ..adapters.etcd import EtcdCoordinator
 from ..adapters.held_mail import OrderFiles
 from ..adapters.log import LineLog
+from ..adapters.nfs_probe import NfsProber
 from ..adapters.postfix import PostfixQueue
 from ..adapters.prober import RelayProber
 from ..adapters.topology import Topology
@@ -37,6 +39,7 @@ from ..core.watching import Settings
 from . import fences
 from .config import ConfigError, Section, coordinator, identity
 from .fences import Devices, Endings, Invoker
+from .store_instance import place
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Config:
     hourly_limit: int
     routes: tuple[Route, ...]
     identities: Mapping[str, Identity]
+    stores: Mapping[str, Identity]
     endings: Mapping[str, Endings]
     recipients: Mapping[str, str]
     coordinator: EtcdCoordinator
@@ -79,6 +83,12 @@ def require(config: Config, name: str, file: str) -> None:
     """Raises ConfigError unless the configuration, read from `file`, has an identity of that name."""
     if name not in config.identities:
         raise ConfigError(f"{name} is no identity of {file}; known: {', '.join(config.identities)}")
+
+
+def require_movable(config: Config, name: str, file: str) -> None:
+    """The same for an identity or a store."""
+    if name not in config.stores:
+        require(config, name, file)
 
 
 def load(path: str) -> Config:
@@ -104,6 +114,10 @@ def load(path: str) -> Config:
         identities[name] = dataclasses.replace(found, candidates=order)
         recipients[name] = one.text("probe_recipient")
         one.done()
+    pairs = {}
+    for name, one in s.sections("stores", {}):
+        pairs[name] = place(name, one).identity
+        one.done()
     probe, relay = s.section("probe", {}), s.section("relay", {})
     devices = Devices(s)
     config = Config(
@@ -115,6 +129,7 @@ def load(path: str) -> Config:
         hourly_limit=s.whole("hourly_limit", 2),
         routes=_routes(s),
         identities=identities,
+        stores=pairs,
         endings=endings,
         recipients=recipients,
         coordinator=coordinator(s.section("coordinator")),
@@ -247,4 +262,30 @@ def build(config: Config, name: str, log: Log | None = None) -> Parts:
     return Parts(one, settings, client, attempts, queue, takeover, clock, log, orders)
 
 
-__all__ = ["Config", "ConfigError", "Parts", "build", "load", "require"]
+class NoMail:
+    """A store has neither names in DNS nor a relay: a run of a store asks for none of this."""
+
+    def publish(self, identity: Identity, owner: str, epoch: int, *, primary: bool = True) -> str:
+        raise AssertionError(f"{identity.name} is a store")
+
+    def waiting(self, identity: Identity) -> int:
+        raise AssertionError(f"{identity.name} is a store")
+
+    def flush(self, identity: Identity) -> int:
+        raise AssertionError(f"{identity.name} is a store")
+
+    def use_route(self, identities: Sequence[Identity], route: Route) -> None:
+        raise AssertionError(f"{[i.name for i in identities]} are stores")
+
+
+def movable(config: Config, name: str) -> Takeover:
+    """What moves identity or store `name` by hand. A relay fences no store: that is for its partner to do."""
+    if name not in config.stores:
+        return build(config, name).takeover
+    clock, mail = SystemClock(), NoMail()
+    route = Route("storage", "", "")
+    ports = Ports(config.coordinator, {}, NfsProber(clock), mail, mail, clock, LineLog(sys.stderr), new_run_id)
+    return Takeover(config.stores[name], config.host, (route,), ports, Timeouts(lock=config.lock), config.hourly_limit)
+
+
+__all__ = ["Config", "ConfigError", "Parts", "build", "load", "movable", "require", "require_movable"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from holdfast.adapters.mail_host import mount_traces, parse_versions, tree_hash, unit_traces
+from holdfast.adapters.drbd import Drbd
+from holdfast.adapters.mail_host import mount_traces, parse_versions, store_traces, tree_hash, unit_traces
 
 UNITS = """\
 holdfast-dovecot@mx.alpha.example.service loaded active   running Dovecot of the identity mx.alpha.example
@@ -45,3 +46,17 @@ def test_the_hash_tells_another_core(tmp_path: Path) -> None:
     changed = tree_hash(tmp_path)
     (tmp_path / "core/a.py").rename(tmp_path / "core/b.py")
     assert len({before, changed, tree_hash(tmp_path)}) == 3
+
+
+def test_what_of_a_store_is_there(tmp_path: Path) -> None:
+    mounts = "31 25 147:0 / /srv/store rw - ext4 /dev/drbd0 rw\n32 25 0:9 / /srv/holdfast/x rw - nfs4 a:/b rw\n"
+    (tmp_path / "drbd").write_text(
+        "version: 8.4.11\n 0: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C r-----\n"
+    )
+    found = store_traces({"nfs-server.service": "active"}, mounts, Drbd("store1", proc=tmp_path / "drbd"))
+    assert found[:2] == ["nfs-server.service", "/dev/drbd0 at /srv/store"] and "Primary" in found[2]
+    (tmp_path / "drbd").write_text(
+        "version: 8.4.11\n 0: cs:Connected ro:Secondary/Primary ds:UpToDate/UpToDate C r-----\n"
+    )
+    assert store_traces({"nfs-server.service": "failed"}, "", Drbd("store1", proc=tmp_path / "drbd")) == []
+    assert store_traces({}, "", Drbd("store1", proc=tmp_path / "none")) == []

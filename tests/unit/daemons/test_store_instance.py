@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from edges import Clock, Coordinator, Lines
+from holdfast.adapters.disk import Room
 from holdfast.adapters.drbd import State
 from holdfast.adapters.track import TrackFile
 from holdfast.core import keys, stores
@@ -54,6 +55,7 @@ class Machine:
         self.fails: dict[str, str] = {}
         self.state_now = State("Secondary", "UpToDate", "Connected", "Secondary", "UpToDate")
         self.mounted = False
+        self.read_only = False
         self.running: set[str] = set()
 
     def _do(self, what: str) -> None:
@@ -78,9 +80,12 @@ class Machine:
     def is_mounted(self) -> bool:
         return self.mounted
 
+    def is_read_only(self) -> bool:
+        return self.mounted and self.read_only
+
     def mount(self) -> None:
         self._do("mount")
-        self.mounted = True
+        self.mounted, self.read_only = True, False
 
     def unmount(self) -> None:
         self._do("unmount")
@@ -329,6 +334,18 @@ def test_the_handler_waits_for_the_coordinator(member: Member) -> None:
     assert len(member.log.said("fence_peer_waits")) == 1
 
 
+def test_a_file_system_that_went_read_only_is_mounted_anew(member: Member) -> None:
+    member.tick(2)
+    assert member.report().phase is Phase.RUNNING
+    member.machine.read_only = True
+    member.machine.did.clear()
+    member.tick(3)
+    assert member.report().phase is Phase.RUNNING and not member.machine.read_only
+    did = member.machine.did
+    assert did.index("unmount") < did.index("mount"), "e2fsck looks at it in between"
+    assert "read-only" in str(member.log.said("lost")[0]["why"])
+
+
 # --- ready ------------------------------------------------------------------------------------------------------
 
 
@@ -337,7 +354,22 @@ def test_a_member_with_an_outdated_disk_is_not_ready(tmp_path: Path, disk: str, 
     machine: Any = Machine()
     machine.state_now = State("Secondary", disk, "Connecting", "Unknown", "DUnknown")
     place = StorePlace(S, "/dev/drbd0", 0, "/srv/store")
-    reasons = StoreChecks(str(tmp_path / "drain"), {"store1": machine}).reasons(place)
-    assert (reasons == ()) is ready
-    (tmp_path / "drain").write_text("new disk\n")
-    assert "drained: new disk" in StoreChecks(str(tmp_path / "drain"), {"store1": machine}).reasons(place)
+    drain, pair = tmp_path / "drain", {"store1": machine}
+    checks = StoreChecks(str(drain), pair, pair, Clock(), Lines())
+    assert (checks.reasons(place) == ()) is ready
+    drain.write_text("new disk\n")
+    assert "drained: new disk" in checks.reasons(place)
+
+
+def test_a_disk_that_is_nearly_full_alarms_once_and_says_when_there_is_room_again(tmp_path: Path) -> None:
+    machine: Any = Machine()
+    machine.state_now, machine.mounted = GOOD, True
+    log, rooms = Lines(), [Room(4000, free, free / 40) for free in (3000, 390, 380, 410)]
+    checks = StoreChecks("/nowhere", {"store1": machine}, {"store1": machine}, Clock(), log, lambda root: rooms.pop(0))
+    place = StorePlace(S, "/dev/drbd0", 0, "/srv/store", alarm_percent=10.0)
+    assert [checks.half(place).low for _ in range(4)] == [False, True, True, False]
+    said = log.said("store_room")
+    assert [(s["low"], s["level"]) for s in said] == [(True, "alert"), (False, "info")]
+    assert "390 of 4000 MB (9.8 %) left at /srv/store" in str(said[0]["detail"])
+    machine.mounted = False
+    assert checks.half(place).room is None, "the standby mounts nothing"

@@ -10,14 +10,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import holdfast
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from holdfast.core import keys
-from holdfast.core.model import Owner, Readiness
+from holdfast.core.model import Identity, Owner, Readiness
 from holdfast.core.ports import Power, Unavailable
+from holdfast.core.stores import KIND, InSync
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
 from test_handover import Site
@@ -40,6 +41,7 @@ class Modules:
         module = importlib.import_module(f"{MODULES}.modules.{name}")
         self.monkeypatch.setattr(module, "load", lambda path: self, raising=False)
         self.monkeypatch.setattr(module, "build", lambda config, name: self._parts(), raising=False)
+        self.monkeypatch.setattr(module, "movable", lambda config, name: self.site.takeover(), raising=False)
         self.capsys.readouterr()
         with patch_module_args({**arguments, "_ansible_check_mode": check}), pytest.raises(SystemExit):
             module.main()
@@ -49,6 +51,7 @@ class Modules:
     # what a relay's configuration and its parts are to a module
     host, interval = "relay2", 30.0
     identities = {MX.name: MX}  # noqa: RUF012
+    stores: ClassVar[dict[str, Identity]] = {}
 
     def _parts(self) -> SimpleNamespace:
         s = self.site
@@ -177,6 +180,18 @@ class TestStatus:
         assert said["held"] == {MX.name: 3} and not said["changed"]
         assert said["table"][0].startswith("IDENTITY") and MX.name in said["identities"]
         assert said["needs"] == [f"{MX.name}: the monitor on relay2 has said nothing yet"]
+
+    def test_stores_stand_beside_identities(self, modules: Modules, monkeypatch: pytest.MonkeyPatch) -> None:
+        pair = Identity("store1", "10.255.3.1", KIND, (), "store1a", ("store1a", "store1b"), "store1")
+        monkeypatch.setattr(Modules, "stores", {"store1": pair})
+        c = modules.site.coordinator
+        c._put(keys.owner("store1"), Owner("store1a", 7, "deploy", 0.0).to_json())
+        c._put(keys.insync("store1"), InSync(("store1a",), 7, 2, 0.0).to_json())
+        said = modules("status")
+        assert any(line.split()[:3] == ["store1", "store1a", "7"] for line in said["table"])
+        assert any("store1b lacks writes" in line for line in said["needs"])
+        assert said["stores"]["store1"]["candidates"] == ["store1a", "store1b"]
+        assert modules("identity_info")["stores"] == said["stores"]
 
     def test_identity_info_says_the_same(self, modules: Modules) -> None:
         assert modules("identity_info")["identities"] == modules("status")["identities"]

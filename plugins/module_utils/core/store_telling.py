@@ -1,0 +1,119 @@
+"""Stores as lines for people, and what of them needs an operator. Times are Unix seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from . import keys, stores, telling
+from .model import Identity, Json, Phase, RunState
+from .ports import Coordinator
+from .stores import Half, InSync
+from .telling import Known
+
+SILENT_AFTER = 40.0  # seconds; a member writes about its half every 10
+
+
+@dataclass(frozen=True)
+class KnownStore:
+    """One store: what it shares with an identity, its in-sync set, and what its members say of their halves."""
+
+    known: Known
+    insync: InSync | None
+    halves: Mapping[str, Half]
+
+    @classmethod
+    def from_json(cls, store: Identity, data: Json) -> KnownStore:
+        """From what `read_about` returns."""
+        halves = {h: Half.from_json(v) for h, v in data["halves"].items() if v is not None}
+        return cls(Known.from_json(store, data, 0.0, {}), stores.parse(data["insync"]), halves)
+
+
+def read_about(coordinator: Coordinator, store: Identity) -> Json:
+    """All of one store that stands in the coordinator, as JSON. Raises Unavailable."""
+    return {
+        **telling.read_about(coordinator, store),
+        "insync": coordinator.get(keys.insync(store.name)).value,
+        "halves": {h: coordinator.get(keys.half(h, store.name)).value for h in store.candidates},
+    }
+
+
+def _half(one: KnownStore, host: str, now: float) -> Half | None:
+    """A word of a host that is alive, and not an old one."""
+    half = one.halves.get(host)
+    fresh = half is not None and now - half.time <= SILENT_AFTER
+    return half if fresh and one.known.leases.get(host, False) else None
+
+
+def _half_words(half: Half | None) -> tuple[str, str, str, str]:
+    """Role, disk, link and how much is copied, room."""
+    if half is None:
+        return "?", "?", "?", "?"
+    if half.drbd is None:
+        return "?", half.error or "?", "?", "?"
+    d = half.drbd
+    link = d["connection"] + ("" if d["percent"] is None else f" {d['percent']:.1f} %")
+    link += ", I/O frozen" if d["suspended"] else ""
+    room = half.room
+    left = "-" if room is None else f"{room['free_mb']} of {room['size_mb']} MB ({room['free_percent']:.0f} %)"
+    return d["role"], d["disk"], link, left
+
+
+def needs(one: KnownStore, now: float) -> list[str]:
+    """What an operator should look at; empty when all is well, also while a planned run is under way."""
+    known, name = one.known, one.known.identity.name
+    owner, run = known.owner, known.run
+    if owner is None or one.insync is None:
+        return [f"{name}: no owner is recorded; deploy it (playbooks/site.yml)"]
+    found = []
+    moving = run is not None and run.state is RunState.RUNNING and known.locked_by is not None
+    if run is not None and run.state is RunState.HELD and (run.run == owner.run or not run.planned):
+        found.append(f"{name}: run {run.run} of {telling.clock(run.time)} is held: {run.steps[-1].detail}")
+    if not moving:
+        if not known.leases.get(owner.host, False):
+            found.append(f"{name}: its owner {owner.host} has no live lease")
+        if telling.phase(known) != Phase.RUNNING:
+            report = known.reports.get(owner.host)
+            error = f": {report.error}" if report is not None and report.error else ""
+            found.append(
+                f"{name}: {owner.host} does not serve it at epoch {owner.epoch} ({telling.phase(known)}){error}"
+            )
+    for host in known.identity.candidates:
+        half = _half(one, host, now)
+        if half is not None and half.low:
+            found.append(f"{name}: nearly full: {_half_words(half)[3]} left on {host}")
+        if host not in one.insync.members:
+            found.append(
+                f"{name}: {host} lacks writes, {', '.join(one.insync.members)} alone has all: {_copying(half)}"
+            )
+        elif host != owner.host and (why := telling.why_not_ready(known, host, now)):
+            found.append(f"{name}: {host} could not take it over: {why}")
+    return found
+
+
+def _copying(half: Half | None) -> str:
+    if half is None:
+        return "it says nothing"
+    role, disk, link, _ = _half_words(half)
+    return f"{role} {disk} {link}"
+
+
+def table(all_known: Iterable[KnownStore], now: float) -> list[str]:
+    """Two tables in one list of lines: stores, their members. All times are UTC."""
+    some = list(all_known)
+    if not some:
+        return []
+    rows = [["STORE", "OWNER", "EPOCH", "HOME", "PHASE", "IN SYNC", "LAST RUN"]]
+    members = [["MEMBER", "STORE", "LEASE", "DRBD", "DISK", "LINK", "ROOM", "NOT READY"]]
+    for one in some:
+        known, store = one.known, one.known.identity
+        insync = "?" if one.insync is None else ", ".join(one.insync.members)
+        home, who = telling.whereabouts(known)
+        rows.append([store.name, *who, home, telling.phase(known), insync, telling.last_run(known)])
+        for host in store.candidates:
+            role, disk, link, left = _half_words(_half(one, host, now))
+            lease = "yes" if known.leases.get(host, False) else "no"
+            owns = known.owner is not None and known.owner.host == host
+            why = "-" if owns else telling.why_not_ready(known, host, now) or "-"
+            members.append([host, store.name, lease, role, disk, link, left, why])
+    return [*telling.columns(rows), "", *telling.columns(members)]
