@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.model import Attempt, Identity, Method, Route
 from holdfast.core.ports import Power, Unavailable
-from holdfast.daemons.agent import Located
 from holdfast.daemons.instance import ADDRESS_WITHIN, MOUNT_WITHIN, VERIFY_WITHIN, Cancel, Cancelled, Found, Place
+from holdfast.daemons.keeper import Located
 
 from .hosts import Host
 from .kernel import Kernel
@@ -161,7 +161,7 @@ class Switch:
 
 
 class Works:
-    """Implements daemons.agent.Works: the steps of daemons/instance.py with their times, on the world's services."""
+    """Implements daemons.keeper.Works: the steps of daemons/instance.py with their times, on the world's services."""
 
     def __init__(self, world: World, host: Host, place: Place) -> None:
         self.place = place

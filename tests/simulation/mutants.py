@@ -26,7 +26,8 @@ from .scenario import Scenario
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SEEDS = range(1, 301)
-TAKEOVER, WATCHING, THRESHOLD = "holdfast.core.takeover", "holdfast.core.watching", "holdfast.core.threshold"
+TAKEOVER, LOCKED_RUN, FENCE_RUN = "holdfast.core.takeover", "holdfast.core.locked_run", "holdfast.core.fence_run"
+WATCHING, THRESHOLD = "holdfast.core.watching", "holdfast.core.threshold"
 OWNERSHIP, ACCESS, PLACEMENT = "holdfast.core.ownership", "holdfast.core.access", "holdfast.core.placement"
 WITHDRAW = """\
         for client in sorted(there - admitted):
@@ -55,20 +56,20 @@ MUTANTS = (
     Mutant(
         "no_fence",
         "the old owner is fenced before anybody else owns",
-        TAKEOVER,
-        "_Course.from_the_start",
+        FENCE_RUN,
+        "FenceRun.until_proved",
         (
             (
-                "self._fence(owner, owner_revision)",
-                'self.run = dataclasses.replace(self.run, proof=Proof("none", "none", "", 0.0))',
+                "        levels = self.plan.levels(host)\n",
+                '        self.locked.write(proof=Proof("none", "none", "", 0.0))\n        return\n',
             ),
         ),
     ),
     Mutant(
         "unknown_is_off",
         "a fence whose result is unknown proves nothing",
-        TAKEOVER,
-        "_Course._power_off",
+        FENCE_RUN,
+        "FenceRun._power_off",
         (
             (
                 '                tried.append(f"{switch.method}: {why}")\n                continue\n',
@@ -81,7 +82,7 @@ MUTANTS = (
         "fence_before_candidate",
         "nothing is fenced before a candidate was chosen",
         TAKEOVER,
-        "_Course.from_the_start",
+        "Course.from_the_start",
         (
             (
                 "            self._choose(owner, to)\n            self._fence(owner, owner_revision)\n",
@@ -104,23 +105,23 @@ MUTANTS = (
     Mutant(
         "not_ordered_on_the_lock",
         "right before the fence, an order in a transaction on the lock and on the owner that was judged",
-        TAKEOVER,
-        "_Course._fence",
-        (("self._order(level, owner, owner_revision)", "pass"),),
+        FENCE_RUN,
+        "FenceRun.until_proved",
+        (("self._order(level)", "pass"),),
         test="tests/unit/core/test_takeover.py",
     ),
     Mutant(
         "revoke_skipped",
         "the store's access is withdrawn before anybody else owns",
         TAKEOVER,
-        "_Course._revoke",
-        (("self._write(revoke_epoch=owner.epoch)", "return"),),
+        "Course._revoke",
+        (("self.write(revoke_epoch=owner.epoch)", "return"),),
     ),
     Mutant(
         "old_word_of_the_store",
         "a store's word counts only for this run and the present epoch (invoker)",
         TAKEOVER,
-        "_Course._revoke",
+        "Course._revoke",
         (("and access.run == self.run.run", ""), ("and access.epoch == owner.epoch", "")),
         test="tests/unit/core/test_takeover.py",
     ),
@@ -165,8 +166,8 @@ MUTANTS = (
     Mutant(
         "lock_not_checked",
         "every write of a run is a transaction on its lock",
-        TAKEOVER,
-        "_Course._write",
+        LOCKED_RUN,
+        "LockedRun.write",
         (
             (
                 "not self.ports.coordinator.write(self.lock, everything, unchanged or {})",
@@ -178,8 +179,8 @@ MUTANTS = (
     Mutant(
         "lock_not_kept",
         "a run keeps its lock alive while it waits",
-        TAKEOVER,
-        "_Course._wait",
+        LOCKED_RUN,
+        "LockedRun.wait",
         (("self.timeouts.lock / 4", "1e9"),),
         test="tests/unit/core/test_takeover.py",
     ),

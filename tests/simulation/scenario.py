@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.core import keys
+from holdfast.core.locked_run import Timeouts
 from holdfast.core.model import Identity, Method
-from holdfast.core.takeover import Timeouts
 from holdfast.core.threshold import Threshold
 
 from .coordinator import pack

@@ -11,12 +11,14 @@ from typing import Any
 
 from holdfast.adapters.machine import Pulse
 from holdfast.core import keys
+from holdfast.core.locked_run import Ports, Timeouts
 from holdfast.core.model import Identity, Method, Owner, Result, Route
-from holdfast.core.takeover import Ports, Takeover, Timeouts
+from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
 from holdfast.core.watching import Settings, Watch
-from holdfast.daemons.agent import Agent, Keeper
+from holdfast.daemons.agent import Agent
 from holdfast.daemons.instance import Place
+from holdfast.daemons.keeper import Keeper
 from holdfast.daemons.store import Config, Store
 
 from .coordinator import Client, Cluster, pack

@@ -1,7 +1,7 @@
 """The levels of a fence plan, and what counts as a proof that a host can no longer act (DESIGN, "Fence levels").
 
 Each level either proves something about one boot of one host, or says why it does not; only then the next one is
-tried. Pure: records in, verdicts out. core/takeover.py carries the levels out.
+tried. Pure: records in, verdicts out. core/fence_run.py carries the levels out.
 """
 
 from __future__ import annotations

@@ -17,10 +17,11 @@ from __future__ import annotations
 import dataclasses
 
 from . import keys, stores
+from .locked_run import Held, Timeouts
 from .model import Access, Identity, Owner, Phase, Proof, Readiness, Report, Run, RunState, Step
 from .placement import Choice
 from .ports import Coordinator, Unavailable
-from .takeover import Held, Refused, State, Takeover, Timeouts, _Course, read_choice, read_state
+from .takeover import Course, Refused, State, Takeover, read_choice, read_state
 
 LEVEL = "handover"
 # The owner goes on while it is waited for, so a lock left behind may run out sooner than one of a fence.
@@ -63,54 +64,34 @@ class Handover(Takeover):
         Returns the run, DONE or HELD; held before `own`, the old owner goes on. Raises Refused (nothing was changed),
         Unavailable (no quorum), LockLost; what such a run has ordered is undone by the next holder of the lock.
         """
-        run_id = self.ports.new_id()
-        lock = self._acquire(run_id)
-        try:
-            state = read_state(self.ports.coordinator, self.identity.name)
+        with self._locked() as (run_id, lock, state):
             owner = self._check(state, expected_epoch, automatic=False)
             if (obstacle := obstacle_in(state)) is not None:
                 raise Refused(f"{self.identity.name}: {obstacle}")
             choice = read_choice(self.ports.coordinator, self.identity, owner, self.ports.clock.now(), to)
             if choice.host is None:
                 raise Refused(f"{self.identity.name}: nobody to hand it over to: {choice.reasons()}")
-            self._prune(state.history)
-            run = Run(
-                run=run_id,
-                identity=self.identity.name,
-                invoker=self.invoker,
-                reason=reason,
-                state=RunState.RUNNING,
-                from_host=owner.host,
-                time=self.ports.clock.now(),
-                to_host=choice.host,
-                automatic=False,
-                planned=True,
-            )
+            run = self._new_run(run_id, reason, owner, state)
+            run = dataclasses.replace(run, to_host=choice.host, automatic=False, planned=True)
             return _Planned(self, lock, run).through(owner, state.owner_revision, choice)
-        finally:
-            self._release(lock)
 
     def undo(self) -> Run:
         """Withdraw what a planned run has ordered whose invoker is gone. Raises as `hand_over` does."""
-        lock = self._acquire(self.ports.new_id())
-        try:
-            state = read_state(self.ports.coordinator, self.identity.name)
+        with self._locked() as (_, lock, state):
             if state.run is None or state.owner is None or not interrupted(state):
                 raise Refused(f"{self.identity.name}: no planned run to undo")
             run = dataclasses.replace(state.run, invoker=self.invoker)
             why = Held(f"{state.run.invoker} did not go on with it")
             return _Planned(self, lock, run).undo(why, state.owner, state.owner_revision, wait=False)
-        finally:
-            self._release(lock)
 
 
-class _Planned(_Course):
+class _Planned(Course):
     """One planned run under its lock."""
 
     def through(self, owner: Owner, owner_revision: int, choice: Choice) -> Run:
         try:
             now = self.ports.clock.now()
-            self._step("candidate", now, choice.host or "none", choice.reasons())
+            self.step("candidate", now, choice.host or "none", choice.reasons())
             self._prepare()
             self._stop(owner, owner_revision)
             is_store = self.identity.kind == stores.KIND
@@ -136,19 +117,19 @@ class _Planned(_Course):
             fresh = entry.value is not None and entry.revision != before
             return Readiness.from_json(entry.value) if entry.value is not None and fresh else None
 
-        said = self._wait(word, self.timeouts.release)
+        said = self.wait(word, self.timeouts.release)
         if said is None or not said.ready:
             silent = f"its agent said nothing within {self.timeouts.release:.0f} s"
             why = silent if said is None else ", ".join(said.reasons) or "not ready"
-            self._step("prepare", start, "no", f"{host}: {why}")
+            self.step("prepare", start, "no", f"{host}: {why}")
             raise Held(f"{host} is not ready: {why}")
-        self._step("prepare", start, "ok", f"{host} is ready")
+        self.step("prepare", start, "ok", f"{host} is ready")
 
     def _stop(self, owner: Owner, owner_revision: int) -> None:
         """The order, and the agent's word that it is carried out: for this run, at this epoch."""
         start, host = self.ports.clock.now(), owner.host
         unchanged = {keys.owner(self.identity.name): owner_revision}
-        if not self._write(unchanged=unchanged, release_epoch=owner.epoch):
+        if not self.write(unchanged=unchanged, release_epoch=owner.epoch):
             raise Held("the owner record changed meanwhile")
         seen = "its agent said nothing"
 
@@ -161,15 +142,15 @@ class _Planned(_Course):
             seen = f"its agent says {report.phase} {report.error}".strip()
             return report if report.phase is Phase.STOPPED and report.run == self.run.run else None
 
-        if self._wait(stopped, self.timeouts.release) is None:
+        if self.wait(stopped, self.timeouts.release) is None:
             why = f"{host} did not confirm within {self.timeouts.release:.0f} s that it stopped: {seen}"
-            self._step("release", start, "no", why)
+            self.step("release", start, "no", why)
             raise Held(why)
-        self._step("release", start, "ok", f"{host} stopped at epoch {owner.epoch}")
+        self.step("release", start, "ok", f"{host} stopped at epoch {owner.epoch}")
 
     def _withdraw(self, owner: Owner) -> str:
         start = self.ports.clock.now()
-        self._write(revoke_epoch=owner.epoch)
+        self.write(revoke_epoch=owner.epoch)
 
         def withdrawn() -> Access | None:
             value = self.ports.coordinator.get(keys.access(self.identity.store, self.identity.name)).value
@@ -178,13 +159,13 @@ class _Planned(_Course):
             mine = access is not None and (access.epoch, access.run) == (owner.epoch, self.run.run)
             return access if mine and access is not None and access.admitted is None else None
 
-        access = self._wait(withdrawn, self.timeouts.revoke)
+        access = self.wait(withdrawn, self.timeouts.revoke)
         if access is None:
             why = f"store {self.identity.store} did not confirm within {self.timeouts.revoke:.0f} s"
-            self._step("revoke", start, "no", why)
+            self.step("revoke", start, "no", why)
             raise Held(why)
         said = f"{self.identity.store} admits nobody at epoch {owner.epoch}"
-        self._step("revoke", start, "ok", said)
+        self.step("revoke", start, "ok", said)
         return f"{owner.host} stopped at epoch {owner.epoch}; {said}"
 
     def _while_in_sync(self) -> dict[str, int]:
@@ -209,18 +190,18 @@ class _Planned(_Course):
         step = Step("undo", start, start, "ok", f"{owner.host} is to go on at epoch {owner.epoch}")
         steps = (*self.run.steps, step)
         unchanged = {keys.owner(self.identity.name): owner_revision}
-        if not self._write(unchanged=unchanged, release_epoch=0, revoke_epoch=0, proof=None, steps=steps):
+        if not self.write(unchanged=unchanged, release_epoch=0, revoke_epoch=0, proof=None, steps=steps):
             return self._changed(why)
-        self._say(step)
+        self.say(step)
         if ordered and wait:
             self._goes_on(owner)
-        return self._hold(why)
+        return self.hold(why)
 
     def _changed(self, why: Exception) -> Run:
         """The owner is another one. If the answer to our own `own` was lost, it is ours to go on with."""
         state = read_state(self.ports.coordinator, self.identity.name)
         if state.owner is None or state.run is None or state.owner.run != self.run.run:
-            return self._hold(why)
+            return self.hold(why)
         self.run = state.run
         return self.behind_own()
 
@@ -237,8 +218,8 @@ class _Planned(_Course):
             seen = f"{report.phase} {report.error}".strip()
             return report if report.phase is Phase.RUNNING else None
 
-        report = self._wait(running, self.timeouts.start)
-        self._step("goes_on", start, "no" if report is None else "ok", f"{owner.host}: {seen}")
+        report = self.wait(running, self.timeouts.start)
+        self.step("goes_on", start, "no" if report is None else "ok", f"{owner.host}: {seen}")
 
 
 @dataclasses.dataclass(frozen=True)

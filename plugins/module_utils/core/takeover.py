@@ -6,29 +6,18 @@ it next either goes on behind `own` (`finish`) or begins anew, since every step 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from . import fencing, keys, stores
-from .fencing import AddressView, FencePlan, HostView, Level, LevelName, Mark, MarkState, NotProved, Withdrawal
-from .model import Access, Identity, Json, Owner, Phase, Proof, Readiness, Report, Result, Route, Run, RunState, Step
+from .fence_run import FenceRun
+from .fencing import FencePlan, HostView, MarkState
+from .locked_run import Held, LockedRun, Ports, Timeouts
+from .model import Access, Identity, Owner, Phase, Readiness, Report, Result, Route, Run, RunState, Step
 from .placement import Choice, choose
-from .ports import (
-    Clock,
-    Coordinator,
-    Entry,
-    Lock,
-    LockLost,
-    Log,
-    NameService,
-    Power,
-    PowerSwitch,
-    Prober,
-    RelayQueue,
-    Unavailable,
-)
+from .ports import Coordinator, Entry, Lock, LockLost, Unavailable
 from .promotion import Promote, is_primary
 
 HOUR = 3600.0
@@ -37,37 +26,6 @@ KEPT_RUNS = 50  # records of runs kept in the coordinator; the journal has them 
 
 class Refused(Exception):
     """A run was not begun, and nothing was changed; the text says why."""
-
-
-class Held(Exception):
-    """A run stopped where going on would be guessing: mail is kept, operators are told."""
-
-
-@dataclass(frozen=True)
-class Timeouts:
-    """Seconds. They bound waiting, they are not delays; production values may be lower."""
-
-    lock: int = 60  # lease of the lock; longer than the longest single call of a fence device
-    revoke: float = 30.0
-    release: float = 20.0  # a planned run's owner goes on while it does not stop
-    start: float = 90.0
-    verify: float = 30.0
-    poll: float = 0.3
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Everything outside that a run needs."""
-
-    coordinator: Coordinator
-    switches: Mapping[str, Sequence[PowerSwitch]]  # by host, in the order in which they are tried
-    prober: Prober
-    names: NameService
-    queue: RelayQueue
-    clock: Clock
-    log: Log
-    new_id: Callable[[], str]
-    addresses: AddressView | None = None  # for plans that have an address withdrawn by routes
 
 
 @dataclass(frozen=True)
@@ -195,20 +153,10 @@ class Takeover:
 
         Returns the run, DONE or HELD. Raises Refused (nothing was changed), Unavailable (no quorum), LockLost.
         """
-        run_id = self.ports.new_id()
-        lock = self._acquire(run_id)
-        try:
-            state = read_state(self.ports.coordinator, self.identity.name)
+        with self._locked() as (run_id, lock, state):
             owner = self._check(state, expected_epoch, automatic)
-            self._prune(state.history)
-            run = Run(
-                run=run_id,
-                identity=self.identity.name,
-                invoker=self.invoker,
-                reason=reason,
-                state=RunState.RUNNING,
-                from_host=owner.host,
-                time=self.ports.clock.now(),
+            run = dataclasses.replace(
+                self._new_run(run_id, reason, owner, state),
                 # What an earlier run has withdrawn stays withdrawn; behind a planned one no proof stood yet.
                 revoke_epoch=owner.epoch
                 if state.run and state.run.revoke_epoch == owner.epoch and not state.run.planned
@@ -220,24 +168,18 @@ class Takeover:
                 r.revoke_epoch == owner.epoch and r.proof is not None
                 for r in (*state.history, *([state.run] if state.run else []))
             )
-            return _Course(self, lock, run, final).from_the_start(owner, state.owner_revision, to)
-        finally:
-            self._release(lock)
+            return Course(self, lock, run, final).from_the_start(owner, state.owner_revision, to)
 
     def finish(self) -> Run:
         """Go on with a run that has changed the owner and was cut off behind that. Raises as `execute` does."""
-        lock = self._acquire(self.ports.new_id())
-        try:
-            state = read_state(self.ports.coordinator, self.identity.name)
+        with self._locked() as (_, lock, state):
             if state.run is None or not unfinished(state):
                 raise Refused(f"{self.identity.name}: no unfinished run")
             assert state.owner is not None
             # The owner record is right: the record of a run whose `own` got no answer is older than that.
             to, epoch = state.owner.host, state.owner.epoch
             run = dataclasses.replace(state.run, invoker=self.invoker, state=RunState.RUNNING, to_host=to, epoch=epoch)
-            return _Course(self, lock, run).behind_own()
-        finally:
-            self._release(lock)
+            return Course(self, lock, run).behind_own()
 
     def give_up(self) -> Run:
         """Bring to rest what a run has left before it changed the owner, and let the owner have its access again.
@@ -245,17 +187,13 @@ class Takeover:
         Nobody else was ever admitted at the epoch of that owner, and whoever ran it has lost its lock.
         Raises as `execute` does.
         """
-        lock = self._acquire(self.ports.new_id())
-        try:
-            state = read_state(self.ports.coordinator, self.identity.name)
+        with self._locked() as (_, lock, state):
             if state.run is None or not left_behind(state):
                 raise Refused(f"{self.identity.name}: no run to be given up")
-            course = _Course(self, lock, dataclasses.replace(state.run, invoker=self.invoker))
+            course = Course(self, lock, dataclasses.replace(state.run, invoker=self.invoker))
             now = self.ports.clock.now()
-            course._step("given_up", now, "held", "nobody goes on with it", state=RunState.HELD, revoke_epoch=0)
+            course.step("given_up", now, "held", "nobody goes on with it", state=RunState.HELD, revoke_epoch=0)
             return course.run
-        finally:
-            self._release(lock)
 
     def _check(self, state: State, expected_epoch: int, automatic: bool) -> Owner:
         name = self.identity.name
@@ -271,9 +209,29 @@ class Takeover:
                 raise Refused(f"{name}: {len(recent)} automatic takeovers within an hour; held for an operator")
         return state.owner
 
-    def _prune(self, history: Sequence[Run]) -> None:
-        for old in sorted(history, key=lambda r: r.time)[:-KEPT_RUNS]:
+    def _new_run(self, run_id: str, reason: str, owner: Owner, state: State) -> Run:
+        """A new run against that owner, not yet recorded; the oldest ones make room for it."""
+        for old in sorted(state.history, key=lambda r: r.time)[:-KEPT_RUNS]:
             self.ports.coordinator.delete(keys.run(old.identity, old.run))
+        return Run(
+            run=run_id,
+            identity=self.identity.name,
+            invoker=self.invoker,
+            reason=reason,
+            state=RunState.RUNNING,
+            from_host=owner.host,
+            time=self.ports.clock.now(),
+        )
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[tuple[str, Lock, State]]:
+        """The id of a run, the lock that is held for it, and what stands in the coordinator meanwhile."""
+        run_id = self.ports.new_id()
+        lock = self._acquire(run_id)
+        try:
+            yield run_id, lock, read_state(self.ports.coordinator, self.identity.name)
+        finally:
+            self._release(lock)
 
     def _acquire(self, run_id: str) -> Lock:
         value = {"run": run_id, "invoker": self.invoker}
@@ -289,21 +247,14 @@ class Takeover:
             self.ports.log("unlock_failed", identity=self.identity.name, error=str(why))  # its lease runs out
 
 
-class _Course:
-    """One run under its lock: `run` is the record as it was last written."""
+class Course(LockedRun):
+    """A takeover from its candidate to its end."""
 
     def __init__(self, takeover: Takeover, lock: Lock, run: Run, revoked_for_good: bool = True) -> None:
-        self.identity = takeover.identity
+        super().__init__(takeover.identity, takeover.ports, takeover.timeouts, lock, run, revoked_for_good)
         self.routes = takeover.routes
-        self.ports = takeover.ports
-        self.timeouts = takeover.timeouts
         self.plan = takeover.plan
         self.promote = takeover.promote
-        self.revoked_for_good = revoked_for_good
-        self.boot_id = ""  # of the boot of the owner's host that is to be fenced
-        self.lock = lock
-        self.refreshed = self.ports.clock.boottime()
-        self.run = run
 
     def from_the_start(self, owner: Owner, owner_revision: int, to: str | None) -> Run:
         try:
@@ -312,7 +263,7 @@ class _Course:
             self._revoke(owner)
             self._own(owner, owner_revision)
         except (Held, Unavailable) as why:
-            return self._hold(why)
+            return self.hold(why)
         return self.behind_own()
 
     def behind_own(self) -> Run:
@@ -324,8 +275,8 @@ class _Course:
                 self._publish()
                 self._flush(route)
         except (Held, Unavailable) as why:
-            return self._hold(why)
-        self._write(state=RunState.DONE)
+            return self.hold(why)
+        self.write(state=RunState.DONE)
         self.ports.log(
             "takeover_done", identity=self.identity.name, run=self.run.run, host=self.run.to_host, epoch=self.run.epoch
         )
@@ -336,168 +287,21 @@ class _Course:
     def _choose(self, owner: Owner, to: str | None) -> None:
         start = self.ports.clock.now()
         choice = read_choice(self.ports.coordinator, self.identity, owner, start, to)
-        self._step("candidate", start, choice.host or "none", choice.reasons(), to_host=choice.host)
+        self.step("candidate", start, choice.host or "none", choice.reasons(), to_host=choice.host)
         if choice.host is None:
             raise Held(f"no candidate: {choice.reasons()}")
 
     # --- the point of no return ---------------------------------------------------------------------------------
 
     def _fence(self, owner: Owner, owner_revision: int) -> None:
-        """The plan's levels in order until one is proved. An answer that is not certain proves nothing."""
-        host, tried = owner.host, []
-        levels = self.plan.levels(host)
-        for level in levels:
-            start = self.ports.clock.now()
-            if self.identity.kind == stores.KIND and level.level not in stores.FENCED_BY:
-                # Not even ordered: a run that dies here must not leave an order that nobody may carry out.
-                tried.append(f"{level.level}: {stores.ONLY_FENCED_BY}")
-                self._step("fence", start, "unknown", tried[-1])
-                continue
-            self._order(level, owner, owner_revision)
-            try:
-                proof = self._prove(level, owner, owner_revision)
-            except NotProved as why:
-                tried.append(f"{level.level}: {why}")
-                self._step("fence", start, "unknown", tried[-1])
-                continue
-            result = "off" if level.level is LevelName.POWER else "proved"
-            mark = self._mark(level, owner, MarkState.PROVED)
-            self._step("fence", start, result, proof.detail, mark, proof=proof)
-            return
-        detail = "; ".join(tried) or f"its fence plan has no levels; give {host} one"
-        self._write(self._mark(levels[-1] if levels else None, owner, MarkState.OPEN))
-        raise Held(f"fence of {host} not confirmed: {detail}")
-
-    def _prove(self, level: Level, owner: Owner, owner_revision: int) -> Proof:
-        """Carry one level out. Raises NotProved with the reason, and Held, LockLost or Unavailable as everywhere."""
-        host, now = owner.host, self.ports.clock.now
-        match level.level:
-            case LevelName.POWER:
-                method, words = self._power_off(level, owner, owner_revision)
-            case LevelName.STORE_REVOCATION:
-                method, words = self._shut_out(level, owner)
-            case LevelName.WATCHDOG:
-                method, words = self._outwait(level, host)
-            case LevelName.OPERATOR:
-                word = fencing.check_word(self._view(host), self.identity.name, owner)
-                method, words = word.by, f"{word.by} confirmed at {word.time:.0f} that {host} is off: {word.reason}"
-        return Proof(level.level, method, host, now(), words)
-
-    def _power_off(self, level: Level, owner: Owner, owner_revision: int) -> tuple[str, str]:
-        host = owner.host
-        tried: list[str] = []
-        for switch in self.ports.switches.get(host, ()):
-            if level.device not in (None, switch.method):
-                continue
-            if tried:
-                # The one before may have taken its time.
-                self._order(level, owner, owner_revision)
-            try:
-                words = switch.off(host)
-                self._refresh()
-                status = switch.status(host)
-            except Unavailable as why:
-                tried.append(f"{switch.method}: {why}")
-                continue
-            if status is Power.OFF:
-                return switch.method, words
-            tried.append(f"{switch.method}: says {status} after off")
-        device = "no fence device" if level.device is None else f"{level.device} is no fence device that"
-        raise NotProved("; ".join(tried) or f"{device} knows {host}")
-
-    def _shut_out(self, level: Level, owner: Owner) -> tuple[str, str]:
-        """Store and address both taken from the owner. The store is not touched where the address can't be proved."""
-        host = owner.host
-        if level.address_withdrawal is None:
-            raise NotProved("the plan names no address_withdrawal, and a host without files could still answer")
-        if level.address_withdrawal is Withdrawal.AGENT and self._view(host).lease is None:
-            raise NotProved(f"{host} has no live lease, so its agent can confirm nothing")
-        if level.address_withdrawal is Withdrawal.ROUTES:
-            self._routes_withdrawn()
-        self._write(revoke_epoch=owner.epoch)
-        said = [f"{self.identity.store} said nothing"]
-
-        def done() -> tuple[str, str] | None:
-            value = self.ports.coordinator.get(keys.access(self.identity.store, self.identity.name)).value
-            try:
-                words = fencing.revoked_words(None if value is None else Access.from_json(value), owner, self.run.run)
-                if level.address_withdrawal is Withdrawal.ROUTES:
-                    address = self._routes_withdrawn()
-                else:
-                    value = self.ports.coordinator.get(keys.report(host, self.identity.name)).value
-                    report = None if value is None else Report.from_json(value)
-                    address = fencing.stopped_words(self._view(host), report, owner)
-            except NotProved as why:
-                said[:] = [str(why)]
-                return None
-            return self.identity.store, f"{words}; {address}"
-
-        found = self._wait(done, level.timeout)
-        if found is None:
-            raise NotProved(f"{said[0]}, for {level.timeout:.0f} s")
-        return found
-
-    def _routes_withdrawn(self) -> str:
-        if self.ports.addresses is None:
-            raise NotProved("this invoker has no view of the routes")
-        try:
-            return self.ports.addresses.withdrawn(self.identity, self.routes)
-        except Unavailable as why:
-            raise NotProved(str(why)) from why
-
-    def _outwait(self, level: Level, host: str) -> tuple[str, str]:
-        """The lease is over: so long after it the watchdog has reset a host that did not stop by itself."""
-        first = self._view(host)
-        since = self.ports.clock.boottime()
-        dog = fencing.check_watchdog(first, host)
-        needed = dog.timeout + level.margin
-        if needed > level.timeout:
-            raise NotProved(f"the watchdog of {host} needs {needed:.0f} s, the plan gives {level.timeout:.0f} s")
-
-        def over() -> HostView | None:
-            # Asked before the clock is read: what is seen must be at least as old as the time that is counted.
-            passed = self.ports.clock.boottime() - since >= needed
-            view = self._view(host)
-            fencing.check_watchdog(view, host)
-            if view.watchdog_revision != first.watchdog_revision:
-                raise NotProved(f"{host} has taken a lease meanwhile")
-            return view if passed else None
-
-        if self._wait(over, needed + self.timeouts.lock) is None:
-            raise NotProved(f"{host}: time did not pass")
-        return dog.kind, f"{host} lost its lease {needed:.0f} s ago, its {dog.kind} watchdog takes {dog.timeout:.0f} s"
-
-    def _view(self, host: str) -> HostView:
-        return HostView.of(host, self.ports.coordinator.list(keys.host(host)))
-
-    def _order(self, level: Level, owner: Owner, owner_revision: int) -> None:
-        """Right before acting: the order, with run and epoch, in a transaction on our lock and on the owner judged.
-
-        Given again if this host stood still meanwhile: the answer may be older than the lock's life.
-        """
-        while True:
-            begin = self.ports.clock.boottime()
-            self._refresh()
-            order = self._mark(level, owner, MarkState.ORDERED)
-            if not self._write(order, {keys.owner(self.identity.name): owner_revision}):
-                raise Held("the owner record changed meanwhile")
-            if self.ports.clock.boottime() - begin < self.timeouts.lock / 2:
-                return
-
-    def _mark(self, level: Level | None, owner: Owner, state: MarkState) -> dict[str, Json]:
-        if state is MarkState.ORDERED or not self.boot_id:
-            self.boot_id = self._view(owner.host).boot_id
-        name = "" if level is None else str(level.level)
-        now = self.ports.clock.now()
-        mark = Mark(self.run.run, self.identity.name, owner.epoch, name, state, self.boot_id, now)
-        return {keys.fence(owner.host, self.identity.name): mark.to_json()}
+        FenceRun(self, self.plan, self.routes, owner, owner_revision).until_proved()
 
     def _revoke(self, owner: Owner) -> None:
         if self.identity.kind == stores.KIND:
             self._outlive(owner)
             return
         start = self.ports.clock.now()
-        self._write(revoke_epoch=owner.epoch)
+        self.write(revoke_epoch=owner.epoch)
 
         def withdrawn() -> str | None:
             value = self.ports.coordinator.get(keys.access(self.identity.store, self.identity.name)).value
@@ -512,12 +316,12 @@ class _Course:
                 return f"expired {', '.join(access.expired) or 'none'}"
             return None
 
-        said = self._wait(withdrawn, self.timeouts.revoke)
+        said = self.wait(withdrawn, self.timeouts.revoke)
         if said is None:
             why = f"store {self.identity.store} did not confirm within {self.timeouts.revoke:.0f} s"
-            self._step("revoke", start, "unknown", why)
+            self.step("revoke", start, "unknown", why)
             raise Held(why)
-        self._step("revoke", start, "ok", said)
+        self.step("revoke", start, "ok", said)
 
     def _outlive(self, owner: Owner) -> None:
         """Only a fence withdraws a store from its owner. While its lease is over it has not come back."""
@@ -526,11 +330,11 @@ class _Course:
         def over() -> bool | None:
             return self.ports.coordinator.get(keys.lease(owner.host)).value is None or None
 
-        if self._wait(over, self.timeouts.revoke) is None:
+        if self.wait(over, self.timeouts.revoke) is None:
             why = f"{owner.host} was fenced, but keeps its lease after {self.timeouts.revoke:.0f} s"
-            self._step("revoke", start, "unknown", why)
+            self.step("revoke", start, "unknown", why)
             raise Held(why)
-        self._step("revoke", start, "ok", "by the fence; the lease is over")
+        self.step("revoke", start, "ok", "by the fence; the lease is over")
 
     def _while_in_sync(self) -> dict[str, int]:
         """Keys that must not change before a store's owner does: the in-sync set, and the lease that is not there."""
@@ -551,9 +355,9 @@ class _Course:
         unchanged = {key: owner_revision}
         if self.identity.kind == stores.KIND:
             unchanged |= self._while_in_sync()
-        if not self._write({key: new.to_json()}, unchanged, epoch=epoch, steps=(*self.run.steps, step)):
+        if not self.write({key: new.to_json()}, unchanged, epoch=epoch, steps=(*self.run.steps, step)):
             raise Held(f"changed meanwhile: one of {', '.join(unchanged)}")
-        self._say(step)
+        self.say(step)
 
     # --- safe to repeat -----------------------------------------------------------------------------------------
 
@@ -572,14 +376,14 @@ class _Course:
             seen = f"{report.phase} {report.error}".strip()
             return report if report.phase is Phase.RUNNING else None
 
-        report = self._wait(running, self.timeouts.start)
+        report = self.wait(running, self.timeouts.start)
         if report is None:
-            self._step("started", start, "no", seen)
+            self.step("started", start, "no", seen)
             raise Held(f"{host} did not start it within {self.timeouts.start:.0f} s: {seen}")
         known = {(s.name, s.start) for s in self.run.steps}
         new = tuple(s for s in report.steps if (s.name, s.start) not in known)
         self.run = dataclasses.replace(self.run, steps=(*self.run.steps, *new))
-        self._step("started", start, "ok", seen)
+        self.step("started", start, "ok", seen)
 
     def _verify(self) -> Route:
         start = self.ports.clock.now()
@@ -594,11 +398,11 @@ class _Course:
                 said.append(f"{route.name}: {attempt.result} {attempt.detail}")
             return None
 
-        route = self._wait(answers, self.timeouts.verify)
+        route = self.wait(answers, self.timeouts.verify)
         if route is None:
-            self._step("verify", start, "no", "; ".join(said))
+            self.step("verify", start, "no", "; ".join(said))
             raise Held(f"no answer over any route: {'; '.join(said)}")
-        self._step("verify", start, "ok", f"over {route.name}")
+        self.step("verify", start, "ok", f"over {route.name}")
         return route
 
     def _publish(self) -> None:
@@ -608,9 +412,9 @@ class _Course:
             primary = is_primary(self.promote, self.identity, self.run.to_host)
             said = self.ports.names.publish(self.identity, self.run.to_host, self.run.epoch, primary=primary)
         except Unavailable as why:
-            self._step("dns", start, "no", str(why))
+            self.step("dns", start, "no", str(why))
             raise
-        self._step("dns", start, "ok", said)
+        self.step("dns", start, "ok", said)
 
     def _flush(self, route: Route) -> None:
         start = self.ports.clock.now()
@@ -618,78 +422,6 @@ class _Course:
             self.ports.queue.use_route([self.identity], route)
             count = self.ports.queue.flush(self.identity)
         except Unavailable as why:
-            self._step("flush", start, "no", str(why))
+            self.step("flush", start, "no", str(why))
             raise
-        self._step("flush", start, "ok", f"{count} messages over {route.name}")
-
-    # --- the lock and the record --------------------------------------------------------------------------------
-
-    def _refresh(self) -> None:
-        self.ports.coordinator.refresh(self.lock)
-        self.refreshed = self.ports.clock.boottime()
-
-    def _wait[T](self, condition: Callable[[], T | None], timeout: float) -> T | None:
-        """Poll until `condition` gives something, None after `timeout` seconds. Keeps the lock alive meanwhile."""
-        deadline = self.ports.clock.boottime() + timeout
-        while True:
-            if self.ports.clock.boottime() - self.refreshed > self.timeouts.lock / 4:
-                self._refresh()
-            found = condition()
-            if found is not None or self.ports.clock.boottime() >= deadline:
-                return found
-            self.ports.clock.sleep(self.timeouts.poll)
-
-    def _write(
-        self,
-        puts: Mapping[str, Json] | None = None,
-        unchanged: Mapping[str, int] | None = None,
-        **changes: Any,
-    ) -> bool:
-        """The record with `changes`, and `puts`, in one transaction on the lock. False: `unchanged` had changed."""
-        run = dataclasses.replace(self.run, **changes)
-        everything = {keys.takeover(run.identity): run.to_json(), **(puts or {})}
-        if run.state is not RunState.RUNNING or run.epoch > 0:
-            everything[keys.run(run.identity, run.run)] = run.to_json()
-        if not self.ports.coordinator.write(self.lock, everything, unchanged or {}):
-            return False
-        self.run = run
-        return True
-
-    def _step(
-        self,
-        name: str,
-        start: float,
-        result: str,
-        detail: str = "",
-        puts: Mapping[str, Json] | None = None,
-        **changes: Any,
-    ) -> None:
-        """Add a finished step to the record and write it, with `puts`."""
-        step = Step(name, start, self.ports.clock.now(), result, detail)
-        self._write(puts, steps=(*self.run.steps, step), **changes)
-        self._say(step)
-
-    def _say(self, step: Step) -> None:
-        self.ports.log(
-            "takeover_step",
-            identity=self.identity.name,
-            run=self.run.run,
-            step=step.name,
-            result=step.result,
-            detail=step.detail,
-            seconds=round((step.end or step.start) - step.start, 3),
-            epoch=self.run.epoch,
-        )
-
-    def _hold(self, why: Exception) -> Run:
-        """Record that the run stopped. Without quorum the record stays RUNNING, which is true: nobody ended it.
-
-        An owner that was shut out by a level that proved nothing in the end is let in again: it is the owner still.
-        """
-        self.ports.log("takeover_held", identity=self.identity.name, run=self.run.run, why=str(why), level="alert")
-        now = self.ports.clock.now()
-        step = Step("hold", now, now, "held", str(why))
-        taken_back = self.run.proof is None and not self.revoked_for_good
-        revoke_epoch = 0 if taken_back else self.run.revoke_epoch
-        self._write(state=RunState.HELD, steps=(*self.run.steps, step), revoke_epoch=revoke_epoch)
-        return self.run
+        self.step("flush", start, "ok", f"{count} messages over {route.name}")

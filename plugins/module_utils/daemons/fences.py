@@ -16,10 +16,10 @@ from pathlib import Path
 from ..adapters.fence_agent import FenceAgent
 from ..adapters.power import SshPowerSwitch
 from ..core.fencing import DEFAULT_LEVELS, FencePlan, Level, LevelName, Withdrawal
+from ..core.locked_run import Timeouts
 from ..core.placement import Placement
 from ..core.ports import PowerSwitch
 from ..core.promotion import Promote
-from ..core.takeover import Timeouts
 from .config import Section
 
 

@@ -28,10 +28,11 @@ from ..adapters.clock import SystemClock
 from ..adapters.etcd import EtcdCoordinator
 from ..adapters.log import LineLog
 from ..adapters.nfs_probe import NfsProber
+from ..core.locked_run import Ports, Timeouts
 from ..core.model import Identity, Method, Route
 from ..core.pairing import Pairing
 from ..core.ports import Coordinator, Log, PowerSwitch
-from ..core.takeover import Ports, Takeover, Timeouts
+from ..core.takeover import Takeover
 from ..core.threshold import Threshold
 from ..core.watching import Settings, Watch
 from . import config, service, wiring

@@ -30,10 +30,11 @@ from ..adapters.prober import RelayProber
 from ..adapters.topology import Topology
 from ..core.checks import INTERVAL
 from ..core.fencing import FencePlan
+from ..core.locked_run import Ports, Timeouts
 from ..core.model import Identity, Method, Route
 from ..core.placement import ranked
 from ..core.ports import Clock, Log, PowerSwitch
-from ..core.takeover import Ports, Takeover, Timeouts
+from ..core.takeover import Takeover
 from ..core.threshold import Threshold
 from ..core.watching import Settings
 from . import fences

@@ -8,9 +8,10 @@ import itertools
 import pytest
 from holdfast.core import keys
 from holdfast.core.fencing import ConfirmedOff, FencePlan, Level, LevelName, Mark, MarkState, Watchdog, Withdrawal
+from holdfast.core.locked_run import Timeouts
 from holdfast.core.model import Run, RunState
 from holdfast.core.ports import LockLost
-from holdfast.core.takeover import Timeouts, abandoned, read_choice, read_state, unfinished
+from holdfast.core.takeover import abandoned, read_choice, read_state, unfinished
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import MX, FakeSwitch, World

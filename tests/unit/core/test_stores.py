@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from holdfast.core import keys, ownership, stores
 from holdfast.core.fencing import ConfirmedOff, FencePlan, Level, LevelName, Watchdog, Withdrawal
+from holdfast.core.locked_run import Ports, Timeouts
 from holdfast.core.model import (
     Access,
     Attempt,
@@ -25,7 +26,7 @@ from holdfast.core.ownership import Action
 from holdfast.core.pairing import Pairing
 from holdfast.core.ports import Unavailable
 from holdfast.core.stores import InSync, NotAllowed
-from holdfast.core.takeover import Ports, Takeover, Timeouts
+from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
 from holdfast.core.watching import Settings, Watch
 from hypothesis import given, settings

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from holdfast.core import keys
+from holdfast.core.locked_run import Timeouts
 from holdfast.core.model import Access, Owner, Phase, Readiness, Report, RunState
 from holdfast.core.ports import Lock, LockLost, Unavailable
-from holdfast.core.takeover import HOUR, Refused, Timeouts, abandoned, read_state, unfinished
+from holdfast.core.takeover import HOUR, Refused, abandoned, read_state, unfinished
 from world import MX, FakeSwitch, World
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from holdfast.core import keys
+from holdfast.core.locked_run import Timeouts
 from holdfast.core.model import Attempt, Identity, Method, Owner, Result, Route, RunState
 from holdfast.core.ports import Unavailable
-from holdfast.core.takeover import Takeover, Timeouts
+from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -13,6 +13,7 @@ from typing import Any
 
 from holdfast.core import access, dropping, keys
 from holdfast.core.fencing import FencePlan, HostView, Watchdog
+from holdfast.core.locked_run import Ports, Timeouts
 from holdfast.core.model import (
     Access,
     Attempt,
@@ -29,7 +30,7 @@ from holdfast.core.model import (
 )
 from holdfast.core.ports import Entry, Lock, LockLost, Power, Unavailable
 from holdfast.core.promotion import Promote
-from holdfast.core.takeover import Ports, Takeover, Timeouts
+from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
 from holdfast.core.watching import Settings, Watch
 

@@ -11,8 +11,9 @@ from edges import IM, MX, Clock, Coordinator, Lines
 from holdfast.core import keys
 from holdfast.core.model import Identity, Phase, Report
 from holdfast.core.ports import Unavailable
-from holdfast.daemons.agent import BACK_OFF, LOOK_EVERY, Agent, Keeper
+from holdfast.daemons.agent import Agent
 from holdfast.daemons.instance import Cancel, Found, Place
+from holdfast.daemons.keeper import BACK_OFF, LOOK_EVERY, Keeper
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

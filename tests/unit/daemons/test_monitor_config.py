@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 from holdfast.core.fencing import DEFAULT_LEVELS, LevelName, Withdrawal
+from holdfast.core.locked_run import Timeouts
 from holdfast.core.promotion import Promote
-from holdfast.core.takeover import Timeouts
 from holdfast.daemons import wiring
 from holdfast.daemons.config import ConfigError
 from test_config import COORDINATOR, IDENTITY

@@ -11,8 +11,8 @@ from edges import MX, Clock
 from holdfast.adapters import machine
 from holdfast.core import keys
 from holdfast.core.model import Phase, Run, RunState
-from holdfast.daemons.agent import BACK_OFF, then_awake
 from holdfast.daemons.instance import Found, Instance
+from holdfast.daemons.keeper import BACK_OFF, then_awake
 from test_agent import STEPS, Host, place
 
 

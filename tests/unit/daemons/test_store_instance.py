@@ -15,7 +15,8 @@ from holdfast.core import keys, stores
 from holdfast.core.model import Identity, Phase, Report
 from holdfast.core.ports import Entry, Unavailable
 from holdfast.daemons import fence_peer
-from holdfast.daemons.agent import Agent, Keeper
+from holdfast.daemons.agent import Agent
+from holdfast.daemons.keeper import Keeper
 from holdfast.daemons.store_instance import StoreChecks, StoreInstance, StorePlace, read_epoch
 
 S = Identity("store1", "10.255.3.1", stores.KIND, (), "a", ("a", "b"), "store1")
