@@ -9,7 +9,7 @@ import pytest
 
 from tests.story.coordinator import Records
 from tests.story.machines import ROOT, Lab
-from tests.story.outage import Post, users
+from tests.story.outage import RELAYS, Post, users
 from tests.story.pair import PAIRS, Pair
 from tests.story.stage import Stage
 
@@ -56,7 +56,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = outcome.get_result()  # type: ignore[attr-defined]
     if report.when == "call" and report.failed:
         lab = Lab(os.environ.get("HOLDFAST_LAB", "molecule"))
-        asked = [("relay2", "holdfast-monitor"), ("mail1", "holdfast-agent"), ("mail2", "holdfast-agent")]
+        asked = [(relay, "holdfast-monitor") for relay in RELAYS]
+        asked += [("mail1", "holdfast-agent"), ("mail2", "holdfast-agent")]
         members = [host for pair in PAIRS.values() for host in pair]
         asked += [(host, f"holdfast-{unit}") for host in members for unit in ("agent", "store-monitor")]
         for host, unit in asked:

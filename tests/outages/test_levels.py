@@ -10,8 +10,8 @@ from holdfast.core.fencing import ConfirmedOff
 from holdfast.core.model import RunState
 
 from tests.story.machines import wait_for
-from tests.story.outage import IDENTITY, RELAY
-from tests.story.stage import Stage
+from tests.story.outage import IDENTITY
+from tests.story.stage import RELAY, Stage
 
 MONITOR = "/etc/holdfast/monitor.yml"
 

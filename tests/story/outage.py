@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import subprocess
 import tarfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from .messages import Letter, letters
 from .timeline import Event
 
 IDENTITY = "mx.alpha.example"
-CLIENT, RELAY = "client1", "relay2"
+CLIENT = "client1"
+RELAYS = ("relay2", "relay1")  # in the order of their MX records
 CA_ON_CLIENT = "/etc/holdfast-ca.pem"
 ON_CLIENT = Path(__file__).parent / "on_client"
 
@@ -223,41 +225,48 @@ class Outage:
         client = journal.read(
             self.lab, CLIENT, start, "-t", "postfix/smtp", "-t", "postfix/cleanup", "-t", "postfix/bounce"
         )
-        relay = journal.read(self.lab, RELAY, start)
+        relays = {name: journal.read(self.lab, name, start) for name in RELAYS}
         mail = journal.read(self.lab, after.host, start)
-        verdict = judge(written, boxes, client, [*relay, *mail])
-        events, waited = self._events(before, run, fault, handed, relay)
+        verdict = judge(written, boxes, client, [*itertools.chain(*relays.values()), *mail])
+        events, waited = self._events(before, run, fault, handed, relays)
         return Result(before, after, run, fault, verdict, events, waited)
 
     def _events(
-        self, before: Owner, run: Run, fault: float, handed: list[dict[str, Any]], relay: Sequence[journal.Line]
+        self,
+        before: Owner,
+        run: Run,
+        fault: float,
+        handed: list[dict[str, Any]],
+        relays: Mapping[str, Sequence[journal.Line]],
     ) -> tuple[list[Event], float | None]:
         events = [
             Event(handed[0]["time"], "mail", "first letter handed to the sender's Postfix"),
             Event(handed[-1]["time"], "mail", f"last of {len(handed)} letters handed over"),
             Event(fault, "fault", f"power cut at {before.host}, owner at epoch {before.epoch}"),
         ]
-        held = [x for x in relay if x.time >= fault and x.tag.endswith("/qmgr") and "queue active" in x.text]
-        if held:
-            events.append(Event(held[0].time, "mail", f"relay {RELAY} holds the first letter"))
-        asked = None
-        for line in relay:
-            if line.time < fault or not line.text.startswith(("attempt ", "takeover_asked ")):
-                continue
-            f = journal.fields(line.text)
-            if f["event"] == "takeover_asked":
-                asked = asked or line.time
-                events.append(Event(line.time, "takeover", f"threshold: {f.get('reason', '')}"))
-            elif line.time <= run.time + 60 and f.get("method") != "topology":
-                text = f"attempt over {f.get('route')} by {f.get('method')}: {f.get('result')}"
-                events.append(Event(line.time, "attempt", text))
+        asked: list[float] = []
+        for name, lines in relays.items():
+            held = [x for x in lines if x.time >= fault and x.tag.endswith("/qmgr") and "queue active" in x.text]
+            if held:
+                events.append(Event(held[0].time, "mail", f"relay {name} holds its first letter"))
+            for line in lines:
+                if line.time < fault or not line.text.startswith(("attempt ", "takeover_asked ")):
+                    continue
+                f = journal.fields(line.text)
+                if f["event"] == "takeover_asked":
+                    asked.append(line.time)
+                    events.append(Event(line.time, "takeover", f"threshold at {name}: {f.get('reason', '')}"))
+                elif line.time <= run.time + 60 and f.get("method") != "topology":
+                    text = f"attempt over {f.get('route')} by {f.get('method')} from {name}: {f.get('result')}"
+                    events.append(Event(line.time, "attempt", text))
         for step in run.steps:
             kind = "service" if step.name in ("store", "address", "start", "started", "verify", "flush") else "takeover"
             took = f" ({step.end - step.start:.1f} s)" if step.end is not None else ""
             events.append(Event(step.end or step.start, kind, f"{step.name}: {step.result} {step.detail[:60]}{took}"))
-        sent = [d for d in journal.deliveries(relay) if d.status == "sent" and d.time >= run.time]
+        carried = sorted(itertools.chain(*relays.values()), key=lambda line: line.time)
+        sent = [d for d in journal.deliveries(carried) if d.status == "sent" and d.time >= run.time]
         if sent:
             events.append(Event(sent[0].time, "mail", f"first delivery to {run.to_host}"))
             events.append(Event(sent[-1].time, "mail", f"last held letter delivered ({len(sent)} copies)"))
-        waited = sent[0].time - asked if sent and asked is not None else None
+        waited = sent[0].time - min(asked) if sent and asked else None
         return events, waited

@@ -17,10 +17,11 @@ from . import journal
 from .coordinator import Records
 from .machines import Lab, StoryError, wait_for
 from .messages import SENDER, Letter, letters
-from .outage import CLIENT, IDENTITY, RELAY, Post, arrived, judge
+from .outage import CLIENT, IDENTITY, RELAYS, Post, arrived, judge
 
 MAIL_HOSTS = ("mail1", "mail2")
-RELAY_NAME = "relay2.alpha.example"
+RELAY = RELAYS[0]  # takes what is sent while the identity is down
+RELAY_NAME = f"{RELAY}.alpha.example"
 
 
 @dataclass
@@ -40,9 +41,11 @@ class Stage:
         self.wait_running()
         for host in MAIL_HOSTS:
             wait_for(f"{host} being ready", lambda host=host: self.ready(host), 90)  # type: ignore[misc]
-        wait_for("an empty relay", lambda: self.held() == 0, 120, every=3)
+        wait_for("empty relays", lambda: self.held() == 0, 120, every=3)
         # An outage is over for the monitor after two good attempts; the next one begins with nothing counted.
-        wait_for("a monitor that counts nothing", lambda: self.evidence().get("downs") == 0, 120, every=3)
+        for relay in RELAYS:
+            look = lambda relay=relay: self.evidence(relay).get("downs") == 0  # noqa: E731
+            wait_for(f"the monitor of {relay} counting nothing", look, 120, every=3)
         for address in self.post.passwords:
             self.post.read(address, "expunge")
         self.begun = time.time() - 1
@@ -79,13 +82,14 @@ class Stage:
         value = self.records.get(keys.ready(host, IDENTITY)).get(keys.ready(host, IDENTITY))
         return bool(lease and value and value["ready"] and time.time() - value["time"] < 60)
 
-    def evidence(self) -> dict[str, Any]:
-        value: dict[str, Any] = self.records.get(keys.evidence(IDENTITY, RELAY)).get(keys.evidence(IDENTITY, RELAY), {})
+    def evidence(self, relay: str) -> dict[str, Any]:
+        key = keys.evidence(IDENTITY, relay)
+        value: dict[str, Any] = self.records.get(key).get(key, {})
         return value
 
     def held(self) -> int:
-        """Messages in the relay's queue."""
-        return len(self.lab.shell(RELAY, "postqueue -j").splitlines())
+        """Messages in the relays' queues."""
+        return sum(len(self.lab.shell(relay, "postqueue -j").splitlines()) for relay in RELAYS)
 
     def runs_here(self, host: str) -> bool:
         """Does anything of the identity run on that host, by the host's own word?"""
@@ -118,8 +122,13 @@ class Stage:
 
         return wait_for(f"a run that is {state}", look, seconds, every=2)
 
-    def wait_downs(self, count: int, seconds: float = 150) -> None:
-        wait_for(f"{count} attempts down", lambda: self.evidence().get("downs", 0) >= count, seconds, every=2)
+    def wait_downs(self, count: int, seconds: float = 150, relays: Sequence[str] = RELAYS) -> None:
+        """Until one of the relays has counted so many."""
+
+        def look() -> bool:
+            return any(self.evidence(relay).get("downs", 0) >= count for relay in relays)
+
+        wait_for(f"{count} attempts down", look, seconds, every=2)
 
     def wait_letters(self, written: Sequence[Letter], seconds: float = 120) -> dict[str, list[dict[str, Any]]]:
         boxes: dict[str, list[dict[str, Any]]] = {}
@@ -167,7 +176,7 @@ class Stage:
 
         `owner`: who carries them now, where the coordinator cannot tell.
         """
-        lines = journal.read(self.lab, RELAY, self.begun)
-        for host in (CLIENT, owner or self.owner().host):
+        lines: list[journal.Line] = []
+        for host in (*RELAYS, CLIENT, owner or self.owner().host):
             lines += journal.read(self.lab, host, self.begun)
         return judge(written, boxes, lines).mistakes

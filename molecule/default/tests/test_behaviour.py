@@ -26,7 +26,7 @@ def swaks(lab: Lab, *args: str) -> str:
 
 def test_the_domain_names_both_mail_exchangers(hosts: Hosts) -> None:
     answer = hosts["client1"].check_output("dig +short MX alpha.example").split("\n")
-    assert sorted(answer) == [f"10 {MX}.", f"20 {RELAY_MX}."]
+    assert sorted(answer) == [f"10 {MX}.", f"20 {RELAY_MX}.", "30 relay1.alpha.example."]
     assert hosts["client1"].check_output(f"dig +short A {MX}") == "203.0.113.10"
 
 
@@ -38,7 +38,7 @@ def test_one_host_owns_the_identity_and_only_there_is_its_address(hosts: Hosts, 
         assert ("203.0.113.10/32" in addresses) == (name == owner.host)
 
 
-@pytest.mark.parametrize("name", ["mail1", "mail2", "relay2"])
+@pytest.mark.parametrize("name", ["mail1", "mail2", "relay1", "relay2"])
 def test_the_distributions_own_services_are_masked(hosts: Hosts, name: str) -> None:
     units = ["postfix.service"] + (["dovecot.service"] if name.startswith("mail") else [])
     for unit in units:
@@ -49,7 +49,7 @@ def test_the_distributions_own_services_are_masked(hosts: Hosts, name: str) -> N
     ("name", "uid"), [("postfix", 2001), ("dovecot", 2003), ("dovenull", 2004), ("vmail", 2005), ("holdfast", 2006)]
 )
 def test_accounts_have_the_same_ids_everywhere(hosts: Hosts, name: str, uid: int) -> None:
-    for host in ("mail1", "mail2", "store1a", "store1b", "store2a", "store2b", "relay2"):
+    for host in ("mail1", "mail2", "store1a", "store1b", "store2a", "store2b", "relay1", "relay2"):
         assert hosts[host].user(name).uid == uid
 
 
@@ -207,8 +207,10 @@ def test_a_restarted_agent_stops_nothing(lab: Lab, hosts: Hosts, records: Record
 
 
 def test_routes_to_the_identity_are_two(hosts: Hosts) -> None:
-    for source in ("10.2.1.31", "10.2.2.31"):
-        hosts["relay2"].run_test("ping -c 2 -W 2 -I %s 203.0.113.10", source)
+    legs = {"relay1": ("10.1.1.31", "10.1.2.31"), "relay2": ("10.2.1.31", "10.2.2.31")}
+    for relay, sources in legs.items():
+        for source in sources:
+            assert hosts[relay].run_test("ping -c 2 -W 2 -I %s 203.0.113.10", source).rc == 0, (relay, source)
 
 
 def test_sites_are_thirty_milliseconds_apart(hosts: Hosts) -> None:

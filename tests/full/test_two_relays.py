@@ -1,0 +1,122 @@
+"""Two relays, two monitors: evidence of one alone is not enough, and one goes on where the other died in a takeover.
+
+Each takes several minutes, so not in CI. HOLDFAST_LAB names a lab that is up and deployed; without it one is made and
+ended.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+from holdfast.core.model import Run, RunState
+
+from tests.story.coordinator import Records
+from tests.story.machines import ROOT, Lab, wait_for
+from tests.story.outage import IDENTITY, RELAYS, Post, users
+from tests.story.pair import Pair
+from tests.story.stage import Stage
+
+INVENTORY = ROOT / "inventories" / "compact"
+ADDRESS = "203.0.113.10"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    given = os.environ.get("HOLDFAST_LAB")
+    made = Lab(given or "relays")
+    if given is None:
+        made.word("down", "--purge")
+        made.word("up", "compact", timeout=1800)
+        made.word("deploy", "compact", "--", "-e", "monitor_hourly_limit=20", timeout=1800)
+    yield made
+    if given is None:
+        made.word("down", "--purge")
+
+
+@pytest.fixture
+def stage(lab: Lab) -> Iterator[Stage]:
+    made = Stage(lab, Records(lab), Post(lab, users(INVENTORY)), INVENTORY)
+    made.set_up()
+    yield made
+    made.tidy()
+
+
+def other(relay: str) -> str:
+    return next(name for name in RELAYS if name != relay)
+
+
+def test_a_relay_that_alone_sees_an_outage_moves_nothing(stage: Stage) -> None:
+    """It is cut off from the identity on both routes, beyond every limit; owner and other relay are well."""
+    before, begun, alone = stage.owner(), time.time(), RELAYS[0]
+    rules = f"table inet cut {{ chain out {{ type filter hook output priority 0; ip daddr {ADDRESS} drop; }} }}"
+    stage.lab.run(alone, "nft", "-f", "-", stdin=rules)
+    try:
+        wait_for("its threshold", lambda: stage.evidence(alone).get("passed"), 200, every=3)
+        said = f"journalctl -q --no-pager -u holdfast-monitor --since @{begun:.0f}"
+        wait_for("its word", lambda: "second_evidence_missing" in stage.lab.shell(alone, said), 60, every=3)
+        # Time for what must not happen: two of its rounds.
+        downs = stage.evidence(alone)["downs"]
+        wait_for("two rounds more", lambda: stage.evidence(alone)["downs"] >= downs + 2, 120, every=3)
+        assert not stage.evidence(other(alone))["passed"]
+        run = stage.records.run(IDENTITY)
+        assert stage.owner() == before and (run is None or run.time < begun)
+    finally:
+        stage.lab.shell(alone, "nft delete table inet cut")
+    written = stage.send_to_relay(2, "alone")
+    assert stage.mistakes(written, stage.wait_letters(written)) == []
+
+
+def running(stage: Stage, since: float) -> Run | None:
+    run = stage.records.run(IDENTITY)
+    return run if run is not None and run.time >= since and run.state is RunState.RUNNING else None
+
+
+def test_an_invoker_that_dies_with_the_proof_in_hand_is_followed_by_the_other_relay(stage: Stage) -> None:
+    """It waits for the store's word, behind the fence and before a new owner, when its power fails."""
+    before = stage.owner()
+    server = Pair(stage.lab, stage.records).owner().host
+    # Halted, not stopped: the agent starts a unit again that has ended.
+    stage.lab.shell(server, "systemctl kill --signal=STOP holdfast-store")
+    try:
+        _, fault = stage.kill_owner()
+        written = stage.send_to_relay(3, "proof")
+
+        def fenced() -> Run | None:
+            run = running(stage, fault)
+            return run if run is not None and run.proof is not None and run.revoke_epoch == before.epoch else None
+
+        first = wait_for("a run with a proof", fenced, 240, every=0.5)
+        stage.lab.word("kill", first.invoker)
+        assert stage.owner() == before
+    finally:
+        stage.lab.shell(server, "systemctl kill --signal=CONT holdfast-store")
+    done = stage.wait_run(fault, RunState.DONE, 240)
+    assert done.invoker == other(first.invoker) and done.run != first.run
+    assert stage.owner().epoch == before.epoch + 1 and stage.owner().host != before.host
+    stage.lab.word("start", first.invoker)
+    boxes = stage.wait_letters(written, 240)
+    assert stage.mistakes(written, boxes) == []
+
+
+def test_an_invoker_that_dies_behind_the_change_of_owner_is_finished_by_the_other_relay(stage: Stage) -> None:
+    before, standby = stage.owner(), stage.standby()
+    _, fault = stage.kill_owner()
+    written = stage.send_to_relay(3, "owned")
+
+    def owned() -> Run | None:
+        run = running(stage, fault)
+        return run if run is not None and stage.owner().run == run.run else None
+
+    first = wait_for("a new owner", owned, 240, every=0.3)
+    stage.lab.word("kill", first.invoker)
+    still = stage.records.run(IDENTITY)
+    assert still is not None and still.state is RunState.RUNNING, "it had ended before it was killed: nothing was tried"
+    done = stage.wait_run(fault, RunState.DONE, 240)
+    assert (done.run, done.invoker) == (first.run, other(first.invoker))
+    assert (stage.owner().host, stage.owner().epoch) == (standby, before.epoch + 1)
+    stage.lab.word("start", first.invoker)
+    boxes = stage.wait_letters(written, 240)
+    assert stage.mistakes(written, boxes) == []
