@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from tests.story.coordinator import Records
 from tests.story.machines import ROOT, Lab
 from tests.story.outage import IDENTITY
-from tests.story.pair import MEMBERS, Pair, Writer
+from tests.story.pair import Pair, Writer
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def main() -> int:
     for number in range(arguments.cuts):
         cut = play(lab, records, number, arguments.seconds)
         cuts.append(cut)
-        role = "etcd leader" if cut.leader else "etcd member" if cut.host == MEMBERS[0] else "no member"
+        role = "etcd leader" if cut.leader else "not the leader"
         print(
             f"{number + 1:3} {cut.host} ({role}): stall {cut.stall:.1f} s; lease over +{cut.lease:.1f}, own"
             f" +{cut.own:.1f}, serves +{cut.serves:.1f}; {cut.records} records, {cut.missing} missing {cut.error};"

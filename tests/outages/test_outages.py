@@ -132,7 +132,7 @@ def test_a_takeover_by_hand_says_what_it_would_do_and_then_does_it(stage: Stage)
 
 def test_without_the_coordinator_the_relay_holds(stage: Stage) -> None:
     before = stage.owner()
-    for host in ("store1a", "witness1"):
+    for host in ("relay1", "witness1"):
         stage.lab.shell(host, "systemctl stop etcd")
     try:
         written = stage.send_to_relay(2, "etcd")
@@ -150,7 +150,7 @@ def test_without_the_coordinator_the_relay_holds(stage: Stage) -> None:
         held = stage.send_to_relay(2, "etcd-held")
         assert stage.held() == len(held)
     finally:
-        for host in ("store1a", "witness1"):
+        for host in ("relay1", "witness1"):
             stage.lab.shell(host, "systemctl start etcd")
     assert stage.owner() == before
     stage.lab.word("start", before.host)
