@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM as an exception, which may be held back where half a step would leave an orphan."""
+"""Ctrl-C, SIGTERM and SIGHUP as one exception: for `bin/lab`, and for what runs it.
+
+It may be held back where half a step would leave an orphan.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ def _raise() -> None:
 
 
 def install() -> None:
-    """Begin to listen. Only in the main thread."""
+    """Begin to listen. Only in the main thread. The first signal raises Interrupted, later ones are ignored."""
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _arrived)

@@ -6,13 +6,14 @@ python -m tests.phases lint unit simulate lab scenario
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
+
+from lab import interrupt
+from lab.errors import Interrupted
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
@@ -58,22 +59,14 @@ def strategy_plugins() -> str:
 
 def interrupted(name: str) -> int:
     """Leave no machine behind: molecule, interrupted, leaves its own. pytest's fixtures end theirs by themselves."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # what follows is short and must come to its end
     print(f"\nphases: interrupted in {name}; ending its machines", file=sys.stderr)
     if name == "scenario":
         subprocess.run([ROOT / "bin/lab", "--name", "molecule", "down", "--purge"], check=False)
     return 130
 
 
-def interruption(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main(names: list[str]) -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, interruption)
+    interrupt.install()
     unknown = [n for n in names if n not in PHASES]
     if unknown:
         print(f"phases: {unknown[0]} is no phase; known: {', '.join(PHASES)}", file=sys.stderr)
@@ -93,7 +86,7 @@ def main(names: list[str]) -> int:
         for command in PHASES[name]:
             try:
                 code = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
-            except KeyboardInterrupt:
+            except Interrupted:
                 return interrupted(name)
             if code != 0:
                 bad = " ".join(command)
