@@ -269,7 +269,7 @@ MUTANTS = (
         "a gap longer than the lease is a standstill",
         AGENT,
         "Agent.tick",
-        (("gap = self._gap()", "gap = self._gap() - 3600.0"),),
+        (("gap, self._longest = self._longest, 0.0", "gap, self._longest = self._longest - 3600.0, 0.0"),),
     ),
     Mutant(
         "starts_without_asking",

@@ -33,6 +33,7 @@ for a dead store while the lease is kept and the others are looked after.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -165,6 +166,38 @@ class Coordinator(Protocol):
     def keepalive(self, lease: int) -> bool: ...
 
 
+class StoodStill(Exception):
+    """This host stood still for longer than its lease: nothing may be asked before what runs is stopped."""
+
+
+class Asking:
+    """A coordinator that is asked nothing any more once `check` raises.
+
+    A look is several calls, and each may take as long as a coordinator does not answer: a standstill in the middle of
+    the look must not wait for its end.
+    """
+
+    def __init__(self, coordinator: Coordinator, check: Callable[[], None]) -> None:
+        self._coordinator = coordinator
+        self._check = check
+
+    def read(self, keys: Sequence[str]) -> dict[str, Entry]:
+        self._check()
+        return self._coordinator.read(keys)
+
+    def put(self, key: str, value: Mapping[str, object], lease: int | None = None) -> None:
+        self._check()
+        self._coordinator.put(key, value, lease)
+
+    def grant(self, ttl: int) -> int:
+        self._check()
+        return self._coordinator.grant(ttl)
+
+    def keepalive(self, lease: int) -> bool:
+        self._check()
+        return self._coordinator.keepalive(lease)
+
+
 class Dog(Protocol):
     """An armed watchdog (adapters.watchdog.Watchdog)."""
 
@@ -201,9 +234,10 @@ class Agent:
         self.dog: Dog | None = None  # set before the first tick
         self._lease_end = clock.boottime()
         self._keepers = keepers
-        self._coordinator = coordinator
+        self._coordinator = Asking(coordinator, self._check_awake)
         self._reasons = reasons
         self._gap = gap
+        self._longest = 0.0  # seconds of the longest gap since the last decision
         self._boot_id = boot_id
         self._clock = clock
         self._log = log
@@ -215,24 +249,35 @@ class Agent:
         self._unreachable = ""
 
     def tick(self) -> None:
-        gap = self._gap()
-        if gap > self._ttl:
-            self._log("stood_still", seconds=round(gap, 1), level="alert")
         entries: dict[str, Entry] | None = None
-        # A host that stood still stops first and asks afterwards: no call before the decision.
-        if gap <= self._ttl:
+        # A host that stood still stops first and asks afterwards, also when it stood still in the middle of asking.
+        with contextlib.suppress(StoodStill):
+            self._check_awake()
             try:
                 entries = self._contact()
                 self._reached("")
             except Unavailable as why:
                 self._reached(str(why))
+        self._longest = max(self._longest, self._gap())
+        gap, self._longest = self._longest, 0.0
+        if gap > self._ttl:
+            self._log("stood_still", seconds=round(gap, 1), level="alert")
+            entries = None
         for keeper, place in self._keepers:
             self._decide(keeper, place, entries, gap)
         if entries is not None:
-            try:
-                self._tell(entries)
-            except Unavailable as why:
-                self._reached(str(why))
+            # A standstill in the middle of telling is the next tick's to decide about.
+            with contextlib.suppress(StoodStill):
+                try:
+                    self._tell(entries)
+                except Unavailable as why:
+                    self._reached(str(why))
+
+    def _check_awake(self) -> None:
+        """Raises StoodStill."""
+        self._longest = max(self._longest, self._gap())
+        if self._longest > self._ttl:
+            raise StoodStill
 
     def _contact(self) -> dict[str, Entry]:
         """Keep the lease, then read all that decides, in one call."""

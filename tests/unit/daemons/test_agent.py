@@ -298,6 +298,30 @@ class TestStop:
         looks[0]()
         assert host.mx.did[-1] == "down" and not set(host.mx.did) & set(STEPS), "at once, and nothing is begun anew"
 
+    @pytest.mark.parametrize("call", ["keepalive", "read"])
+    def test_a_standstill_in_the_middle_of_asking_ends_the_asking(
+        self, host: Host, call: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The lease is lost, so more calls would follow, each as long as a coordinator that does not answer."""
+        host.own()
+        host.tick()
+        real = getattr(host.coordinator, call)
+
+        def slow(*arguments: Any) -> Any:
+            host.gap = TTL + 1.0
+            monkeypatch.setattr(host.coordinator, call, real)
+            answer = real(*arguments)
+            monkeypatch.setattr(host.coordinator, "grant", never)
+            return answer
+
+        def never(ttl: int) -> int:
+            raise AssertionError("asked on")
+
+        monkeypatch.setattr(host.coordinator, call, slow)
+        host.clock.sleep(TTL + 1.0)  # the lease is over, a new one would be taken
+        assert host.tick() == ["down"]
+        assert len(host.log.said("stood_still")) == 1
+
     def test_a_short_standstill_is_none(self, host: Host) -> None:
         host.own()
         host.tick()
