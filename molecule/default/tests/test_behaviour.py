@@ -279,9 +279,9 @@ def test_a_mail_hosts_credentials_write_its_own_keys_and_no_others(hosts: Hosts,
 def test_a_certificate_alone_gives_no_rights_and_the_members_port_takes_none_of_mail_hosts(lab: Lab) -> None:
     tls = "--cacert /etc/holdfast/tls/ca.pem --cert /etc/holdfast/tls/mail1.pem --key /etc/holdfast/tls/mail1.key"
     ask = f"curl -s --http1.1 -m 20 {tls} -d '{{}}' -o /dev/null -w '%{{http_code}}'"
-    assert lab.shell("mail1", f"{ask} https://10.1.3.21:2379/v3/kv/range || true") == "400"
-    assert lab.shell("mail1", f"{ask} -H Accept: https://10.1.3.21:2379/v3/kv/range || true") in ("400", "403")
-    assert lab.shell("mail1", f"{ask} https://10.1.3.21:2380/members || true") == "000"
+    assert lab.shell("mail1", f"{ask} https://10.1.3.31:2379/v3/kv/range || true") == "400"
+    assert lab.shell("mail1", f"{ask} -H Accept: https://10.1.3.31:2379/v3/kv/range || true") in ("400", "403")
+    assert lab.shell("mail1", f"{ask} https://10.1.3.31:2380/members || true") == "000"
     member = tls.replace("/etc/holdfast/tls/mail1", "/etc/etcd/member")
-    said = lab.shell("store1a", f"curl -s --http1.1 -m 20 {member} https://10.1.3.21:2380/members")
+    said = lab.shell("relay1", f"curl -s --http1.1 -m 20 {member} https://10.1.3.31:2380/members")
     assert "relay2" in said, "a member is let in"
