@@ -16,7 +16,7 @@ from tests.story.pair import Pair
 from tests.story.service import ADDRESS, watched
 from tests.story.stage import Stage
 
-MAJORITY = ("store1a", "witness1")
+MAJORITY = ("relay1", "witness1")
 
 
 def test_without_a_majority_mail_goes_on_and_nothing_moves(stage: Stage, pair: Pair) -> None:
