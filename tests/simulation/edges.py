@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.model import Attempt, Identity, Method, Route
 from holdfast.core.ports import Power, Unavailable
-from holdfast.daemons.instance import ADDRESS_WITHIN, MOUNT_WITHIN, VERIFY_WITHIN, Cancel, Cancelled, Found, Place
+from holdfast.daemons.instance import MOUNT_WITHIN, Place
 from holdfast.daemons.keeper import Located
+from holdfast.daemons.running import ADDRESS_WITHIN, VERIFY_WITHIN, Cancel, Cancelled, Found
 
 from .hosts import Host
 from .kernel import Kernel

@@ -370,13 +370,10 @@ def _fencing(inventory: Inventory) -> Iterator[Mistake]:
             covered.add(host)
             if host not in inventory.hosts:
                 yield Mistake(file, f"{key}.hosts", host, "is no host of the inventory")
-    for name, identity in inventory.settings.get("identities", {}).items():
-        for host in identity.get("candidates") or []:
-            if host in inventory.hosts and host not in covered:
-                remedy = f"add it to a device, else {name} can never be taken over from it"
-                yield Mistake(file, "fence_devices.*.hosts", host, remedy)
-    for name, store in (inventory.settings.get("stores") or {}).items():
-        for host in store.get("members") or []:
+    owners = [(name, i.get("candidates")) for name, i in inventory.settings.get("identities", {}).items()]
+    owners += [(name, s.get("members")) for name, s in (inventory.settings.get("stores") or {}).items()]
+    for name, hosts in owners:
+        for host in hosts or []:
             if host in inventory.hosts and host not in covered:
                 remedy = f"add it to a device, else {name} can never be taken over from it"
                 yield Mistake(file, "fence_devices.*.hosts", host, remedy)

@@ -10,7 +10,6 @@ verify   a real SMTP dialogue and a real login on its address
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,21 +23,10 @@ from ..adapters.track import TrackFile
 from ..adapters.units import Units
 from ..core.model import Identity, Result
 from ..core.ports import Clock, Unavailable
+from . import running
 
-MARKS = Path("/run/holdfast/running")
-
-# Seconds. A step that takes longer has failed; the agent begins anew after a while.
-MOUNT_WITHIN = 40.0
-ADDRESS_WITHIN = 15.0
-VERIFY_WITHIN = 30.0
+MOUNT_WITHIN = 40.0  # seconds; a step that takes longer has failed
 SETTLE_WITHIN = 5.0
-POLL = 0.25
-
-DEAD = {"inactive", "failed"}  # any other state is on its way to one of them or to `active`
-
-
-class Cancelled(Exception):
-    """The owner has changed while the identity was being started."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +53,6 @@ class Place:
         return f"holdfast-dovecot@{self.identity.name}.service", f"holdfast-postfix@{self.identity.name}.service"
 
 
-@dataclass(frozen=True)
-class Found:
-    """How an identity stands when the agent starts."""
-
-    epoch: int | None  # at which it runs, None when it does not
-    traces: tuple[str, ...]  # what is there although it does not run
-
-
-Cancel = Callable[[], bool]
-
-
 class Instance:
     """Does what it is told; whether is core/ownership.py's to say. Methods raise Unavailable or OSError."""
 
@@ -87,7 +64,7 @@ class Instance:
         track: TrackFile,
         announcement: Announcement,
         clock: Clock,
-        marks: Path = MARKS,
+        marks: Path = running.MARKS,
     ) -> None:
         self.place = place
         self._mount = mount
@@ -95,32 +72,21 @@ class Instance:
         self._track = track
         self._announcement = announcement
         self._clock = clock
-        self._mark = marks / place.identity.name
+        self._mark = running.Mark(place.identity.name, marks)
 
     # --- going up ----------------------------------------------------------------------------------------------
 
-    def steps(self, epoch: int, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
+    def steps(self, epoch: int, cancel: running.Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
         """In their order. Each returns what is worth telling."""
         return (
             ("store", lambda: self._attach(epoch, cancel)),
             ("queue", self._adopt),
-            ("address", lambda: self._raise_address(cancel)),
+            ("address", lambda: running.until_address(self._clock, self.place.identity.address, cancel)),
             ("start", self._start),
             ("verify", lambda: self._verify(cancel)),
         )
 
-    def _until(self, what: Callable[[], str | None], within: float, cancel: Cancel) -> str | None:
-        """Poll until `what` says something, None when it does not in time. Raises Cancelled."""
-        end = self._clock.boottime() + within
-        while True:
-            if cancel():
-                raise Cancelled
-            said = what()
-            if said is not None or self._clock.boottime() >= end:
-                return said
-            self._clock.sleep(POLL)
-
-    def _attach(self, epoch: int, cancel: Cancel) -> str:
+    def _attach(self, epoch: int, cancel: running.Cancel) -> str:
         # Before there is an address to be announced.
         self._announcement.tell(self.place.identity.name, epoch)
         # Keepalived takes a second for the address, and until something listens there a refused connection sends mail
@@ -137,7 +103,7 @@ class Instance:
                 return None
             return f"{self._mount.source} at {self._mount.target}"
 
-        said = self._until(mounted, MOUNT_WITHIN, cancel)
+        said = running.until(self._clock, mounted, MOUNT_WITHIN, cancel)
         if said is None:
             raise Unavailable(why)
         return said
@@ -150,18 +116,11 @@ class Instance:
                 raise Unavailable(f"{folder} is missing on the store")
         return "there"
 
-    def _raise_address(self, cancel: Cancel) -> str:
-        address = self.place.identity.address
-        said = self._until(lambda: address if machine.has_address(address) else None, ADDRESS_WITHIN, cancel)
-        if said is None:
-            raise Unavailable(f"keepalived did not put {address} on within {ADDRESS_WITHIN:g} s; see its journal")
-        return said
-
     def _start(self) -> str:
         self._units.start(self.place.units)
         return ", ".join(self.place.units)
 
-    def _verify(self, cancel: Cancel) -> str:
+    def _verify(self, cancel: running.Cancel) -> str:
         """As a sender and as a user see it."""
         place, why = self.place, ""
         dialogue = smtp.Dialogue(place.identity.address, place.identity.name, place.probe_recipient, ca=place.tls_ca)
@@ -189,43 +148,30 @@ class Instance:
                 return None
             return f"SMTP {outcome.detail}; IMAP {read}"
 
-        said = self._until(answers, VERIFY_WITHIN, cancel)
+        said = running.until(self._clock, answers, running.VERIFY_WITHIN, cancel)
         if said is None:
             raise Unavailable(why)
         return said
 
     def mark(self, epoch: int) -> None:
         """Remember, until the next boot, that it runs here and since which epoch."""
-        self._mark.parent.mkdir(parents=True, exist_ok=True)
-        new = self._mark.with_name(f".{self._mark.name}.new")
-        new.write_text(json.dumps({"epoch": epoch}))
-        new.replace(self._mark)
+        self._mark.write(epoch)
 
     # --- going down --------------------------------------------------------------------------------------------
 
     def down(self) -> None:
         """Address first, so that nobody comes any more. Everything is tried, even if something before it failed."""
-        errors: list[str] = []
-
-        def attempt(act: Callable[[], None]) -> bool:
-            try:
-                act()
-            except (Unavailable, OSError) as why:
-                errors.append(str(why))
-                return False
-            return True
-
+        attempt = running.Attempts()
         attempt(lambda: self._track.write(False))
-        attempt(lambda: self._mark.unlink(missing_ok=True))
+        attempt(self._mark.remove)
         everything = (*self.place.units, self.place.adoption)
         if not attempt(lambda: self._units.stop(everything)):
             # Processes that wait for a dead store end when their requests are given up.
             attempt(self._mount.unmount)
             if attempt(lambda: self._units.stop(everything)):
-                errors.clear()
+                attempt.errors.clear()
         attempt(self._mount.unmount)
-        if errors:
-            raise Unavailable("; ".join(errors))
+        attempt.end()
 
     def release(self) -> None:
         """Down for another host to go on at once: nobody is left waiting, and nothing is delivered twice by it.
@@ -239,7 +185,9 @@ class Instance:
         with contextlib.suppress(Unavailable):
             self._units.stop((postfix,))
             socket = f"/run/dovecot-{self.place.identity.name}/lmtp"
-            self._until(lambda: None if machine.connections(socket) else "none", SETTLE_WITHIN, lambda: False)
+            running.until(
+                self._clock, lambda: None if machine.connections(socket) else "none", SETTLE_WITHIN, lambda: False
+            )
             self._units.stop((dovecot,))
         self.down()
 
@@ -251,9 +199,7 @@ class Instance:
 
     def dead(self) -> str | None:
         """Units that do not run. Starts a program: not for every second."""
-        states = self._units.states(self.place.units)
-        gone = [f"{unit} is {state}" for unit, state in states.items() if state in DEAD]
-        return ", ".join(gone) or None
+        return running.dead(self._units.states(self.place.units))
 
     def announce(self, epoch: int) -> None:
         """Again, if the routing daemon has been started or reloaded meanwhile."""
@@ -262,17 +208,15 @@ class Instance:
     def address_missing(self) -> bool:
         return not machine.has_address(self.place.identity.address)
 
-    def found(self) -> Found:
+    def found(self) -> running.Found:
         """Does it run here already, from before a restart of the agent? Raises Unavailable."""
         if not self._track.path.exists():
             self._track.write(False)  # keepalived has something to read from the beginning
-        epoch = None
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            epoch = int(json.loads(self._mark.read_text())["epoch"])
+        epoch = self._mark.read()
         states = self._units.states(self.place.units)
-        traces = [unit for unit, state in states.items() if state not in DEAD]
+        traces = running.alive(states)
         whole = epoch is not None and self._mount.is_mounted() and len(traces) == len(states)
         if whole:
-            return Found(epoch, ())
+            return running.Found(epoch, ())
         there = {"mark": self._mark.exists(), "track file": self._track.read(), "mount": self._mount.is_mounted()}
-        return Found(None, (*traces, *(name for name, is_there in there.items() if is_there)))
+        return running.Found(None, (*traces, *(name for name, is_there in there.items() if is_there)))

@@ -14,7 +14,7 @@ from typing import Protocol
 from ..core.model import Identity, Owner, Phase, Report, Run, Step
 from ..core.ownership import Action
 from ..core.ports import Clock, Log, Unavailable
-from .instance import Cancel, Cancelled, Found
+from .running import Cancel, Cancelled, Found
 
 LOOK_EVERY = 10.0  # seconds between looks at the units of a running identity
 BACK_OFF = (2.0, 60.0)  # seconds before something failed is tried again: the first time, and at most

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +28,7 @@ from ..core import keys, stores
 from ..core.model import Identity, Owner
 from ..core.ports import Clock, Entry, Log, Unavailable
 from ..core.stores import Half
-from . import config
-from .instance import ADDRESS_WITHIN, DEAD, MARKS, POLL, VERIFY_WITHIN, Cancel, Cancelled, Found
+from . import config, running
 
 EPOCHS = Path("/run/holdfast/store")
 NFS_UNITS = ("nfsdcld.service", "nfs-server.service")
@@ -124,7 +122,7 @@ class StoreInstance:
         probe: Callable[[str], str | None] = nfs_probe.null,
         has_address: Callable[[str], bool] = machine.has_address,
         run_folder: Path = EPOCHS,
-        marks: Path = MARKS,
+        marks: Path = running.MARKS,
     ) -> None:
         self.place = place
         self._host = host
@@ -140,11 +138,11 @@ class StoreInstance:
         self._probe = probe
         self._has_address = has_address
         self._epochs = run_folder
-        self._mark = marks / place.identity.name
+        self._mark = running.Mark(place.identity.name, marks)
 
     # --- going up ----------------------------------------------------------------------------------------------
 
-    def steps(self, epoch: int, cancel: Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
+    def steps(self, epoch: int, cancel: running.Cancel) -> Sequence[tuple[str, Callable[[], str]]]:
         """In their order. Each returns what is worth telling."""
         return (
             ("insync", self._confirm),
@@ -155,17 +153,6 @@ class StoreInstance:
             ("address", lambda: self._raise_address(cancel)),
             ("verify", lambda: self._verify(cancel)),
         )
-
-    def _until(self, what: Callable[[], str | None], within: float, cancel: Cancel) -> str | None:
-        """Poll until `what` says something, None when it does not in time. Raises Cancelled."""
-        end = self._clock.boottime() + within
-        while True:
-            if cancel():
-                raise Cancelled
-            said = what()
-            if said is not None or self._clock.boottime() >= end:
-                return said
-            self._clock.sleep(POLL)
 
     def _confirm(self) -> str:
         judged = judge(self._records, self._name)
@@ -203,15 +190,12 @@ class StoreInstance:
         self._units.start([EXPORTS_UNIT])
         return EXPORTS_UNIT
 
-    def _raise_address(self, cancel: Cancel) -> str:
+    def _raise_address(self, cancel: running.Cancel) -> str:
         address = self.place.identity.address
         self._track.write(True)
-        said = self._until(lambda: address if self._has_address(address) else None, ADDRESS_WITHIN, cancel)
-        if said is None:
-            raise Unavailable(f"keepalived did not put {address} on within {ADDRESS_WITHIN:g} s; see its journal")
-        return said
+        return running.until_address(self._clock, address, cancel, self._has_address)
 
-    def _verify(self, cancel: Cancel) -> str:
+    def _verify(self, cancel: running.Cancel) -> str:
         address, why = self.place.identity.address, ""
 
         def answers() -> str | None:
@@ -219,17 +203,14 @@ class StoreInstance:
             why = self._probe(address) or ""
             return None if why else f"{address} answers"
 
-        said = self._until(answers, VERIFY_WITHIN, cancel)
+        said = running.until(self._clock, answers, running.VERIFY_WITHIN, cancel)
         if said is None:
             raise Unavailable(f"NFS at {address}: {why}")
         return said
 
     def mark(self, epoch: int) -> None:
         """Remember, until the next boot, that it runs here and since which epoch."""
-        self._mark.parent.mkdir(parents=True, exist_ok=True)
-        new = self._mark.with_name(f".{self._mark.name}.new")
-        new.write_text(json.dumps({"epoch": epoch}))
-        new.replace(self._mark)
+        self._mark.write(epoch)
 
     # --- going down --------------------------------------------------------------------------------------------
 
@@ -239,21 +220,13 @@ class StoreInstance:
         Everything is tried, even if something before it failed. The epoch goes last: as long as this host may be
         primary, its fence-peer handler must know at which epoch it acts.
         """
-        errors: list[str] = []
-
-        def attempt(act: Callable[[], None]) -> None:
-            try:
-                act()
-            except (Unavailable, OSError) as why:
-                errors.append(str(why))
-
+        attempt = running.Attempts()
         attempt(lambda: self._track.write(False))
-        attempt(lambda: self._mark.unlink(missing_ok=True))
+        attempt(self._mark.remove)
         attempt(lambda: self._units.stop(ALL_UNITS))
         attempt(self._disk.unmount)
         attempt(self._demote)
-        if errors:
-            raise Unavailable("; ".join(errors))
+        attempt.end()
         epoch_file(self._name, self._epochs).unlink(missing_ok=True)
 
     def release(self) -> None:
@@ -278,9 +251,7 @@ class StoreInstance:
     def dead(self) -> str | None:
         """Units that do not run. A look at the pair goes with it: the partner joins when it has everything again."""
         self._review()
-        states = self._units.states((*NFS_UNITS, EXPORTS_UNIT))
-        gone = [f"{unit} is {state}" for unit, state in states.items() if state in DEAD]
-        return ", ".join(gone) or None
+        return running.dead(self._units.states((*NFS_UNITS, EXPORTS_UNIT)))
 
     def _review(self) -> None:
         """Who has everything? Read owner and set, look at DRBD, write if nothing has changed: core/stores.py says why.
@@ -311,24 +282,22 @@ class StoreInstance:
     def address_missing(self) -> bool:
         return not self._has_address(self.place.identity.address)
 
-    def found(self) -> Found:
+    def found(self) -> running.Found:
         """Does it run here already, from before a restart of the agent? Raises Unavailable."""
         if not self._track.path.exists():
             self._track.write(False)  # keepalived has something to read from the beginning
-        epoch = None
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            epoch = int(json.loads(self._mark.read_text())["epoch"])
+        epoch = self._mark.read()
         states = self._units.states((*NFS_UNITS, EXPORTS_UNIT))
-        traces = [unit for unit, state in states.items() if state not in DEAD]
+        traces = running.alive(states)
         same = epoch is not None and read_epoch(self._name, self._epochs) == epoch
         if same and self._disk.is_mounted() and len(traces) == len(states):
-            return Found(epoch, ())
+            return running.Found(epoch, ())
         there = {"mark": self._mark.exists(), "track file": self._track.read(), "mount": self._disk.is_mounted()}
         try:
             there["primary"] = self._drbd.state().primary
         except Unavailable:
             there["primary"] = False  # what is not up is not primary
-        return Found(None, (*traces, *(name for name, is_there in there.items() if is_there)))
+        return running.Found(None, (*traces, *(name for name, is_there in there.items() if is_there)))
 
 
 class StoreChecks:

@@ -12,8 +12,9 @@ from holdfast.core import keys
 from holdfast.core.model import Identity, Phase, Report
 from holdfast.core.ports import Unavailable
 from holdfast.daemons.agent import Agent
-from holdfast.daemons.instance import Cancel, Found, Place
+from holdfast.daemons.instance import Place
 from holdfast.daemons.keeper import BACK_OFF, LOOK_EVERY, Keeper
+from holdfast.daemons.running import Cancel, Found
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -11,8 +11,9 @@ from edges import MX, Clock
 from holdfast.adapters import machine
 from holdfast.core import keys
 from holdfast.core.model import Phase, Run, RunState
-from holdfast.daemons.instance import Found, Instance
+from holdfast.daemons.instance import Instance
 from holdfast.daemons.keeper import BACK_OFF, then_awake
+from holdfast.daemons.running import Found
 from test_agent import STEPS, Host, place
 
 
