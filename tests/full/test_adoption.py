@@ -1,54 +1,26 @@
-"""A dead owner has left something of every kind in queue and mailboxes; the next one makes exactly one copy of each.
-
-HOLDFAST_LAB names a lab that is up and deployed; without it one is made and ended.
-"""
+"""A dead owner has left something of every kind in queue and mailboxes; the next one makes exactly one copy of each."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import json
-import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 from holdfast.core.model import RunState
 
 from tests.story import journal
-from tests.story.coordinator import Records
-from tests.story.machines import ROOT, Lab, StoryError, wait_for
+from tests.story.machines import StoryError, wait_for
 from tests.story.messages import ALICE, BOB, SENDER, Letter, letters
-from tests.story.outage import ADDRESS, CLIENT, IDENTITY, Post, users
+from tests.story.outage import ADDRESS, CLIENT, IDENTITY
 from tests.story.pair import MOUNTED, SERVED, Pair
 from tests.story.stage import Stage
 
-INVENTORY = ROOT / "inventories" / "compact"
 ON_STORE = Path(__file__).parent.parent / "story" / "on_store"
 CONFIG = f"/etc/holdfast/identity/{IDENTITY}/postfix"
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    given = os.environ.get("HOLDFAST_LAB")
-    made = Lab(given or "adoption")
-    if given is None:
-        made.word("down", "--purge")
-        made.word("up", "compact", timeout=1800)
-        made.word("deploy", "compact", timeout=1800)
-    yield made
-    if given is None:
-        made.word("down", "--purge")
-
-
-@pytest.fixture
-def stage(lab: Lab) -> Iterator[Stage]:
-    made = Stage(lab, Records(lab), Post(lab, users(INVENTORY)), INVENTORY)
-    made.set_up()
-    yield made
-    made.tidy()
 
 
 class Left:

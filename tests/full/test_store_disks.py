@@ -1,12 +1,8 @@
-"""Disks of a store that fail or are too full: errors of the disk, of the file system, a member with older data.
-
-HOLDFAST_LAB names a lab that is up and deployed with `-e store_hourly_limit=1000`; without it one is made and ended.
-"""
+"""Disks of a store that fail or are too full: errors of the disk, of the file system, a member with older data."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 
@@ -14,45 +10,12 @@ import pytest
 from holdfast.core import keys
 from holdfast.core.model import RunState
 
-from tests.story.coordinator import Records
-from tests.story.machines import ROOT, Lab, wait_for
-from tests.story.outage import IDENTITY, Post, users
+from tests.story.machines import wait_for
+from tests.story.outage import IDENTITY
 from tests.story.pair import STORE, Pair, Writer
 from tests.story.stage import Stage
 
-INVENTORY = ROOT / "inventories" / "compact"
-
 DISK, RESOURCE = "/dev/ubdb", f"/etc/drbd.d/{STORE}.res"
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    given = os.environ.get("HOLDFAST_LAB")
-    made = Lab(given or "disks")
-    if given is None:
-        made.word("down", "--purge")
-        made.word("up", "compact", timeout=1800)
-        made.word("deploy", "compact", "--", "-e", "store_hourly_limit=1000", timeout=1800)
-    yield made
-    if given is None:
-        made.word("down", "--purge")
-
-
-@pytest.fixture
-def stage(lab: Lab) -> Iterator[Stage]:
-    made = Stage(lab, Records(lab), Post(lab, users(INVENTORY)), INVENTORY)
-    made.tidy()
-    pair = Pair(lab, made.records)
-    pair.wait_running()
-    pair.wait_whole()
-    made.set_up()
-    yield made
-    made.tidy()
-
-
-@pytest.fixture
-def pair(stage: Stage) -> Pair:
-    return Pair(stage.lab, stage.records)
 
 
 class Breakable:

@@ -1,47 +1,18 @@
 """Two relays, two monitors: evidence of one alone is not enough, and one goes on where the other died in a takeover.
 
-Each takes several minutes, so not in CI. HOLDFAST_LAB names a lab that is up and deployed; without it one is made and
-ended.
+Each takes several minutes, so not in CI.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
 
-import pytest
 from holdfast.core.model import Run, RunState
 
-from tests.story.coordinator import Records
-from tests.story.machines import ROOT, Lab, wait_for
-from tests.story.outage import IDENTITY, RELAYS, Post, users
+from tests.story.machines import wait_for
+from tests.story.outage import ADDRESS, IDENTITY, RELAYS
 from tests.story.pair import Pair
 from tests.story.stage import Stage
-
-INVENTORY = ROOT / "inventories" / "compact"
-ADDRESS = "203.0.113.10"
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    given = os.environ.get("HOLDFAST_LAB")
-    made = Lab(given or "relays")
-    if given is None:
-        made.word("down", "--purge")
-        made.word("up", "compact", timeout=1800)
-        made.word("deploy", "compact", "--", "-e", "monitor_hourly_limit=20", timeout=1800)
-    yield made
-    if given is None:
-        made.word("down", "--purge")
-
-
-@pytest.fixture
-def stage(lab: Lab) -> Iterator[Stage]:
-    made = Stage(lab, Records(lab), Post(lab, users(INVENTORY)), INVENTORY)
-    made.set_up()
-    yield made
-    made.tidy()
 
 
 def other(relay: str) -> str:

@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .machines import Lab
-from .outage import CLIENT, ON_CLIENT
-
-ADDRESS = "203.0.113.10"
+from .outage import ADDRESS, CLIENT, ON_CLIENT
 
 
 @dataclass

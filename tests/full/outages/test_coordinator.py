@@ -11,9 +11,9 @@ from holdfast.core.model import Result, RunState
 from tests.story.coordinator import Records
 from tests.story.faults import all_once, legs, sending
 from tests.story.machines import wait_for
-from tests.story.outage import IDENTITY, RELAY
+from tests.story.outage import ADDRESS, IDENTITY, RELAY
 from tests.story.pair import Pair
-from tests.story.service import ADDRESS, watched
+from tests.story.service import watched
 from tests.story.stage import Stage
 
 MAJORITY = ("relay1", "witness1")
