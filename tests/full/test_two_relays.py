@@ -10,9 +10,9 @@ import time
 from holdfast.core.model import Run, RunState
 
 from tests.story.machines import wait_for
-from tests.story.outage import ADDRESS, IDENTITY, RELAYS
+from tests.story.outage import IDENTITY, RELAYS
 from tests.story.pair import Pair
-from tests.story.stage import Stage
+from tests.story.stage import ADDRESSES, Stage
 
 
 def other(relay: str) -> str:
@@ -21,8 +21,10 @@ def other(relay: str) -> str:
 
 def test_a_relay_that_alone_sees_an_outage_moves_nothing(stage: Stage) -> None:
     """It is cut off from the identity on both routes, beyond every limit; owner and other relay are well."""
-    before, begun, alone = stage.owner(), time.time(), RELAYS[0]
-    rules = f"table inet cut {{ chain out {{ type filter hook output priority 0; ip daddr {ADDRESS} drop; }} }}"
+    before, begun, alone = stage.owner(), time.time(), next(iter(RELAYS))
+    rules = (
+        f"table inet cut {{ chain out {{ type filter hook output priority 0; ip daddr {ADDRESSES[IDENTITY]} drop; }} }}"
+    )
     stage.lab.run(alone, "nft", "-f", "-", stdin=rules)
     try:
         wait_for("its threshold", lambda: stage.evidence(alone).get("passed"), 200, every=3)

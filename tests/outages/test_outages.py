@@ -158,10 +158,12 @@ def test_without_the_coordinator_the_relay_holds(stage: Stage) -> None:
     stage.wait_letters(held)
 
 
-def test_a_full_disk_of_the_relay_answers_4xx_and_loses_nothing(stage: Stage) -> None:
+def test_a_full_store_of_the_relay_answers_4xx_and_loses_nothing(stage: Stage) -> None:
     """Room for less than one and a half messages of the largest size is too little to promise anything."""
-    free = int(stage.lab.shell(RELAY, "df --output=avail -B1M /var/spool/postfix | tail -1"))
-    stage.lab.shell(RELAY, f"fallocate -l {free - 40}M /var/spool/full")
+    server = stage.records.owner("store2")  # where the queue of that relay is
+    assert server is not None
+    free = int(stage.lab.shell(server.host, "df --output=avail -B1M /srv/store | tail -1"))
+    stage.lab.shell(server.host, f"fallocate -l {free - 40}M /srv/store/full")
     try:
         said = stage.lab.shell(
             "client1",
@@ -170,6 +172,6 @@ def test_a_full_disk_of_the_relay_answers_4xx_and_loses_nothing(stage: Stage) ->
         )
         assert "452 4.3.1" in said, said
     finally:
-        stage.lab.shell(RELAY, "rm -f /var/spool/full")
+        stage.lab.shell(server.host, "rm -f /srv/store/full")
     written = stage.send_to_relay(2, "full")
     assert stage.mistakes(written, stage.wait_letters(written)) == []

@@ -18,7 +18,7 @@ from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
 from holdfast.core.watching import Settings, Watch
 from holdfast.daemons.agent import Agent
-from holdfast.daemons.instance import Place
+from holdfast.daemons.instance import Mailboxes, Place
 from holdfast.daemons.keeper import Keeper
 from holdfast.daemons.store import Config, Store
 
@@ -194,11 +194,9 @@ class World:
             source,
             f"/srv/holdfast/{identity.name}",
             f"{folder}/postfix",
-            f"{folder}/dovecot/dovecot.conf",
             "/etc/holdfast/tls/ca.pem",
-            "probe@example",
-            "/etc/holdfast/probe",
             "postmaster@example",
+            Mailboxes(f"{folder}/dovecot/dovecot.conf", "probe@example", "/etc/holdfast/probe"),
         )
 
     def _client(self, host: Host) -> Client:

@@ -27,8 +27,9 @@ from .timeline import Event
 
 IDENTITY = "mx.alpha.example"
 CLIENT = "client1"
-RELAYS = ("relay2", "relay1")  # in the order of their MX records
-RELAY = RELAYS[0]  # takes what is sent while the identity is down
+# Where relays are at home, in the order of their MX records, and what they are called.
+RELAYS = {"relay2": "relay.dc2.alpha.example", "relay1": "relay.dc1.alpha.example"}
+RELAY, RELAY_NAME = next(iter(RELAYS.items()))  # takes what is sent while the identity is down
 ADDRESS = "203.0.113.10"
 CA_ON_CLIENT = "/etc/holdfast-ca.pem"
 ON_CLIENT = Path(__file__).parent / "on_client"

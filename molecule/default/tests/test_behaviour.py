@@ -14,7 +14,7 @@ from tests.story.messages import ALICE, Letter, letters
 from tests.story.outage import CA_ON_CLIENT, IDENTITY, Post, arrived, judge
 from tests.story.pair import ADDRESSES, Pair
 
-MX, RELAY_MX = "mx.alpha.example", "relay2.alpha.example"
+MX, RELAY_MX = "mx.alpha.example", "relay.dc2.alpha.example"
 Journal = list[tuple[str, str]]
 
 
@@ -26,7 +26,7 @@ def swaks(lab: Lab, *args: str) -> str:
 
 def test_the_domain_names_both_mail_exchangers(hosts: Hosts) -> None:
     answer = hosts["client1"].check_output("dig +short MX alpha.example").split("\n")
-    assert sorted(answer) == [f"10 {MX}.", f"20 {RELAY_MX}.", "30 relay1.alpha.example."]
+    assert sorted(answer) == [f"10 {MX}.", f"20 {RELAY_MX}.", "30 relay.dc1.alpha.example."]
     assert hosts["client1"].check_output(f"dig +short A {MX}") == "203.0.113.10"
 
 
@@ -186,7 +186,7 @@ def test_every_pair_is_whole_and_answers_all_who_may_mount_it(
     owner = pair.wait_running().host
     pair.wait_whole()
     site = store[-1]
-    for host in ("mail1", "mail2", "relay2"):
+    for host in ("mail1", "mail2", "relay1", "relay2"):
         probe = f"from holdfast.adapters.nfs_probe import null; print(null('{ADDRESSES[store]}'))"
         assert hosts[host].check_output(f'PYTHONPATH=/usr/lib/holdfast python3 -c "{probe}"') == "None"
         route = hosts[host].check_output(f"ip -4 route get {ADDRESSES[store]}")

@@ -317,6 +317,11 @@ class EtcdCoordinator:
         self._now = random.randrange(len(endpoints)) if first is None else first
         self._held: dict[Lock, _Held] = {}
 
+    def another(self) -> EtcdCoordinator:
+        """A connection of its own to the same members, for another thread."""
+        tls = self.tls
+        return EtcdCoordinator(self.endpoints, tls.ca, tls.cert, tls.key, self.timeout, login=self.login)
+
     def as_user(self, login: Login) -> EtcdCoordinator:
         """The same members, asked by somebody else."""
         tls = self.tls

@@ -1,4 +1,4 @@
-"""The relay's queue as root sees it: reading a held message out, and having Postfix return it to its sender.
+"""A relay's queue as root sees it: reading a held message out, and having Postfix return it to its sender.
 
 Postfix 3.5 and newer: postsuper(1) `-e` asks for forced expiration. The queue manager tries the message once more; if
 that fails for now, bounce(8) returns it with a delivery status notification (RFC 3464) and removes it, in Postfix's own
@@ -52,7 +52,7 @@ class HeldMail:
 
     def __init__(
         self,
-        config_dir: str = "/etc/postfix",
+        config_dir: str,
         run: command.Run = command.run,
         copy: Callable[[Sequence[str], Path], None] = copy_to,
     ) -> None:

@@ -18,7 +18,7 @@ from .mount import MOUNTINFO, parse_mountinfo
 LIBRARY = Path("/usr/lib/holdfast/holdfast")
 DRAIN = Path("/etc/holdfast/drain")
 MOUNTS = "/srv/holdfast/"
-UNIT = re.compile(r"^holdfast-(?:postfix|dovecot)@(?P<name>.+)\.service$")
+UNIT = re.compile(r"^holdfast-(?:postfix|dovecot|relay)@(?P<name>.+)\.service$")
 # Of these every candidate of an identity has the same version: they write its queue and mailboxes.
 PACKAGES = ("postfix", "postfix-lmdb", "dovecot-core", "dovecot-imapd", "dovecot-lmtpd", "dovecot-sieve", "keepalived")
 ALWAYS = ("holdfast-agent.service", "keepalived.service", "frr.service")
@@ -77,7 +77,8 @@ def read(
 ) -> Facts:
     """`addresses`: identity or store to its address. `store`: of which this host is a member. Raises CommandError."""
     found: list[tuple[str, str]] = []
-    listing = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "holdfast-postfix@*", "holdfast-dovecot@*"]
+    units = [f"holdfast-{part}@*" for part in ("postfix", "dovecot", "relay")]
+    listing = ["systemctl", "list-units", "--all", "--plain", "--no-legend", *units]
     found += unit_traces(run(listing, timeout=TIMEOUT))
     found += mount_traces(MOUNTINFO.read_text())
     if store is not None:

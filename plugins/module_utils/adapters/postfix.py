@@ -1,12 +1,13 @@
-"""The relay's Postfix: what waits in its queue, which route it takes, and what became of one delivery.
+"""The Postfix of each relay on this host: what waits in its queue, which route it takes, what became of a delivery.
 
 Postfix 3.10: postqueue(1), transport(5), and the smtp client's log lines (src/global/log_adhoc.c), read from the
-journal. One transport a route, bound to the relay's own address in it; they log as `NAME/route-ROUTE/smtp`.
+journal. One transport a route, bound to the host's own address in it; they log as `holdfast/RELAY/route-ROUTE/smtp`.
 """
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -85,7 +86,7 @@ def parse_journal(line: str) -> Delivery | None:
     if not isinstance(message, str) or (found := DELIVERY.match(message)) is None:
         return None
     parts = str(entry.get("SYSLOG_IDENTIFIER", "")).split("/")
-    return Delivery(**found.groupdict(), transport=parts[1] if len(parts) == 3 else "")
+    return Delivery(**found.groupdict(), transport=parts[2] if len(parts) == 4 else "")
 
 
 @dataclass(frozen=True)
@@ -140,13 +141,23 @@ def render_table(identities: Iterable[Identity], routes: Mapping[str, str]) -> s
     return "".join(lines)
 
 
+@dataclass(frozen=True)
+class Instance:
+    """The Postfix of one relay: its configuration, its name in log lines, and a file that is there while it runs."""
+
+    config_dir: str
+    syslog_name: str
+    running: Path
+
+
 class PostfixQueue:
     """Implements `core.ports.RelayQueue`, and `deliver` of `core.ports.Prober`.
 
-    `identities`: all that this relay holds mail for; `routes`: in their order, the first is used until somebody
-    chooses; `table`: source text of the map `lmdb:TABLE`, which is also where the choice is remembered, for other
-    programs and for the next start; `syslog_name`: of the instance; `timeout`: seconds that one attempt may take,
-    longer than the transports' connection and greeting timeouts together.
+    `identities`: all that this host's relays hold mail for; `routes`: in their order, the first is used until somebody
+    chooses; `instances`: the relays that this host may own: those that run here are worked, none is no fault;
+    `table`: source text of the map `lmdb:TABLE`, which all of them use, and where the choice is remembered, for other
+    programs and for the next start; `timeout`: seconds that one attempt may take, longer than the transports'
+    connection and greeting timeouts together.
     """
 
     def __init__(
@@ -156,9 +167,8 @@ class PostfixQueue:
         clock: Clock,
         log: Log,
         *,
-        config_dir: str = "/etc/postfix",
+        instances: Sequence[Instance],
         table: str = "/var/lib/holdfast/relay/transport",
-        syslog_name: str = "holdfast-relay",
         timeout: float = 45.0,
         run: command.Run = command.run,
         follow: command.Follow = command.follow,
@@ -167,23 +177,30 @@ class PostfixQueue:
         self._routes = {r.name: r for r in routes}
         self._clock = clock
         self._log = log
-        self._config_dir = config_dir
+        self._instances = instances
         self._table = Path(table)
         self._timeout = timeout
         self._run = run
         self._follow = follow
-        tags = [f"{syslog_name}/{TRANSPORT}{r.name}/smtp" for r in routes]
-        self._tags = [*tags, f"{syslog_name}/error", f"{syslog_name}/retry"]
         self._tried: dict[str, tuple[str, float]] = {}
 
     def waiting(self, identity: Identity) -> int:
-        return sum(any(serves(identity.domains, r) for r in m.recipients) for m in self._queue())
+        return sum(self._waiting_in(instance, identity) for instance in self._here())
+
+    def _waiting_in(self, instance: Instance, identity: Identity) -> int:
+        return sum(any(serves(identity.domains, r) for r in m.recipients) for m in self._queue(instance))
 
     def flush(self, identity: Identity) -> int:
-        """All of the queue is tried, since Postfix can flush one destination only where it kept a list for it."""
-        count = self.waiting(identity)
-        self._postqueue("-f")
+        """All of a queue is tried, since Postfix can flush one destination only where it kept a list for it."""
+        count = 0
+        for instance in self._here():
+            count += self._waiting_in(instance, identity)
+            self._postqueue(instance, "-f")
         return count
+
+    def _here(self) -> list[Instance]:
+        """The relays that this host owns now, and that are up."""
+        return [i for i in self._instances if i.running.exists()]
 
     def use_route(self, identities: Sequence[Identity], route: Route) -> None:
         """Nothing is written when the table says so already. Its map changes in one transaction (lmdb)."""
@@ -211,7 +228,7 @@ class PostfixQueue:
             owner = self._table.parent.stat()
             os.chown(new, owner.st_uid, owner.st_gid)
         new.replace(self._table)
-        self._run(["postmap", "-c", self._config_dir, f"lmdb:{self._table}"], timeout=20.0)
+        self._run(["postmap", f"lmdb:{self._table}"], timeout=20.0)
 
     def _built(self) -> bool:
         """Is the map as new as its source? It is not, where somebody was interrupted between the two."""
@@ -224,21 +241,23 @@ class PostfixQueue:
     def deliver(self, identity: Identity, route: Route) -> Attempt | None:
         """Let Postfix deliver the identity's oldest message over `route`, and read in the journal what came of it.
 
-        None when no message waits, and when this relay's own Postfix says nothing: that is logged, and no word
+        None when no message waits, and when this host's own Postfix says nothing: that is logged, and no word
         about the server. The attempt's route is the one that the log names.
         """
         listed = start = self._clock.now()
         try:
-            message = oldest(self._queue(), identity.domains)
+            queues = {instance: self._queue(instance) for instance in self._here()}
+            message = oldest(itertools.chain(*queues.values()), identity.domains)
             if message is None:
                 return None
+            instance = next(i for i, messages in queues.items() if message in messages)
             self._wait_for_resolver(identity, route)
             self.use_route([identity], route)
             start = self._clock.now()
             self._tried[identity.name] = (route.name, self._clock.boottime())
-            self._postqueue("-i", message.queue_id)
+            self._postqueue(instance, "-i", message.queue_id)
             # Postfix may have tried it by itself since it was listed; then that is the attempt.
-            delivery = self._outcome(message, identity, listed)
+            delivery = self._outcome(instance, message, identity, listed)
             result = classify(delivery.status, delivery.dsn, delivery.text) if delivery else None
             if result is Result.DOWN:
                 # Postfix's own retries go over the other route too, and its resolver learns it in time.
@@ -259,14 +278,14 @@ class PostfixQueue:
         words = f"{delivery.recipient}: {delivery.status} {delivery.dsn} {delivery.text}"
         return Attempt(Method.DELIVERY, taken, result, start, self._clock.now(), words, message.queue_id)
 
-    def _queue(self) -> list[Waiting]:
+    def _queue(self, instance: Instance) -> list[Waiting]:
         try:
-            return list(parse_queue(self._postqueue("-j")))
+            return list(parse_queue(self._postqueue(instance, "-j")))
         except (ValueError, KeyError) as why:
             raise Unavailable(f"postqueue -j: {why}") from why
 
-    def _postqueue(self, *words: str) -> str:
-        return self._run(["postqueue", "-c", self._config_dir, *words], timeout=30.0)
+    def _postqueue(self, instance: Instance, *words: str) -> str:
+        return self._run(["postqueue", "-c", instance.config_dir, *words], timeout=30.0)
 
     def _wait_for_resolver(self, identity: Identity, route: Route) -> None:
         """Put an attempt off for a moment when that lets it take its route (RESOLVER_CACHE)."""
@@ -275,9 +294,11 @@ class PostfixQueue:
             left = at + RESOLVER_CACHE - self._clock.boottime()
             self._clock.sleep(max(0.0, min(left, PATIENCE)))
 
-    def _outcome(self, message: Waiting, identity: Identity, since: float) -> Delivery | None:
+    def _outcome(self, instance: Instance, message: Waiting, identity: Identity, since: float) -> Delivery | None:
+        name = instance.syslog_name
+        tags = [*(f"{name}/{TRANSPORT}{route}/smtp" for route in self._routes), f"{name}/error", f"{name}/retry"]
         argv = ["journalctl", "--follow", "--no-tail", "--quiet", "--output=json", f"--since=@{since:.6f}"]
-        argv += [f"--identifier={tag}" for tag in self._tags]
+        argv += [f"--identifier={tag}" for tag in tags]
         with self._follow(argv, timeout=self._timeout) as lines:
             for line in lines:
                 found = parse_journal(line)

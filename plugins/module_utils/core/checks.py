@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import rights
-from .model import Method
+from .model import RELAY_KIND, Method
 
 INTERVAL = (30, 60)  # R1.3
 SECRETS = ("tsig_secret", "probe_password")
@@ -182,6 +182,12 @@ def _identities(inventory: Inventory) -> Iterator[Mistake]:
                 yield Mistake(file, f"{key}.address", identity.get("address"), f"take one from {service}")
         yield from _places(inventory, key, identity)
         domains = identity.get("domains") or []
+        if identity.get("kind") == RELAY_KIND:
+            if identity.get("domains") != []:
+                remedy = "leave it empty, []: a relay holds mail for the identities whose `relays` name its home"
+                yield Mistake(file, f"{key}.domains", identity.get("domains"), remedy)
+            continue
+        yield from _held(inventory, key, identity)
         if not domains:
             yield Mistake(file, f"{key}.domains", domains, "name at least one domain")
         for domain in domains:
@@ -202,14 +208,15 @@ def _places(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iter
             remedy = f"{why}; hosts of {group}: {', '.join(known) or 'none'}"
             yield Mistake(file, f"{key}.{field_name}", host, remedy)
 
+    group = "relay" if identity.get("kind") == RELAY_KIND else "mail"
     candidates = list(identity.get("candidates") or [])
     for host in candidates:
-        yield from wrong("candidates", host, "mail")
+        yield from wrong("candidates", host, group)
     if len(set(candidates)) < 2:
         yield Mistake(file, f"{key}.candidates", candidates, "name at least two hosts that can run it")
     if len(set(candidates)) != len(candidates):
         yield Mistake(file, f"{key}.candidates", candidates, "name each host once")
-    yield from wrong("home", identity.get("home"), "mail")
+    yield from wrong("home", identity.get("home"), group)
     if identity.get("home") not in candidates:
         yield Mistake(file, f"{key}.home", identity.get("home"), f"name one of its candidates: {candidates}")
     stores = inventory.settings.get("stores") or {}
@@ -218,7 +225,9 @@ def _places(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iter
         yield Mistake(file, f"{key}.store", identity.get("store"), remedy)
     relays = list(identity.get("relays") or [])
     if not relays:
-        yield Mistake(file, f"{key}.relays", relays, "name at least one relay that holds its mail")
+        yield Mistake(file, f"{key}.relays", relays, "name at least one relay host that watches it")
+    if group == "relay" and set(relays) == {identity.get("home")}:
+        yield Mistake(file, f"{key}.relays", relays, "name another relay host too: nobody watches himself")
     routes = set(inventory.settings.get("mail_routes") or [])
     segments = inventory.settings.get("segments", {})
     for host in relays:
@@ -229,6 +238,25 @@ def _places(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iter
         if not bad and len(over) < 2:
             remedy = f"a relay needs legs in two networks of mail_routes ({', '.join(sorted(routes))}); add one"
             yield Mistake(inventory.hosts_file, f"{host}.legs", list(legs), remedy)
+
+
+def _held(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Each host of `relays` is home of one relay, and whoever may own that one watches the identity."""
+    file, relays = inventory.file("identities"), list(identity.get("relays") or [])
+    for host in relays:
+        at_home = {
+            name: one
+            for name, one in inventory.settings.get("identities", {}).items()
+            if one.get("kind") == RELAY_KIND and one.get("home") == host
+        }
+        if host in inventory.group("relay") and len(at_home) != 1:
+            remedy = f"is home of {', '.join(at_home) or 'no identity'}; make it that of one identity of kind relay"
+            yield Mistake(file, f"{key}.relays", host, remedy)
+        for name, one in at_home.items():
+            for other in one.get("candidates") or []:
+                if other not in relays:
+                    remedy = f"add {other}: it may own {name}, which holds this identity's mail"
+                    yield Mistake(file, f"{key}.relays", relays, remedy)
 
 
 def _stores(inventory: Inventory) -> Iterator[Mistake]:

@@ -68,9 +68,17 @@ class Attempt:
         )
 
 
+MAIL_KINDS = frozenset({"internet", "intranet"})
+RELAY_KIND = "relay"
+
+
 @dataclass(frozen=True)
 class Identity:
-    """A movable mail service (DESIGN, "Words")."""
+    """A movable mail service (DESIGN, "Words").
+
+    `domains`: those of its mailboxes; a relay has none, it holds mail for those of others. `relays`: hosts whose
+    monitors watch it; what they carry for its domains is held by the relays at home there.
+    """
 
     name: str
     address: str
@@ -80,6 +88,11 @@ class Identity:
     candidates: tuple[str, ...]
     store: str
     relays: tuple[str, ...] = ()
+
+    @property
+    def has_mailboxes(self) -> bool:
+        """Is it a goal of mail, for which relays hold what cannot be delivered? A relay and a store are none."""
+        return self.kind in MAIL_KINDS
 
     @classmethod
     def from_json(cls, name: str, data: Mapping[str, Any]) -> Identity:

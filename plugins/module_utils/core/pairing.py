@@ -1,4 +1,7 @@
-"""What a member of a pair does about its store: watch the partner while that owns it, end its own runs otherwise."""
+"""What a host does about a store or a relay that it may own itself: watch the owner while that is another host.
+
+What a host says about itself is no evidence, and nobody fences himself. As the owner it only ends its own runs.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from .watching import LOOK, Watch
 
 
 class Pairing:
-    """Call `tick` about once a second. `watch.settings.relay` is this member."""
+    """Call `tick` about once a second. `watch.settings.relay` is this host."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._host = watch.settings.relay
-        self._store = watch.identity.name
+        self._name = watch.identity.name
         self._owner: str | None = None
         self._next_look = 0.0
         self._said = ""
@@ -34,12 +37,12 @@ class Pairing:
             self._watch.tick()
 
     def _look(self) -> None:
-        value = self._watch.coordinator.get(keys.owner(self._store)).value
+        value = self._watch.coordinator.get(keys.owner(self._name)).value
         self._owner = None if value is None else Owner.from_json(value).host
         if self._owner != self._host:
             return
         # A run that made this host the owner may have lost its invoker, which was this host too.
-        state = read_state(self._watch.coordinator, self._store)
+        state = read_state(self._watch.coordinator, self._name)
         takeover = self._watch.takeover
         if takeover is not None and state.locked_by is None and unfinished(state):
             run = takeover.finish()
@@ -47,5 +50,5 @@ class Pairing:
 
     def _tell(self, why: str) -> None:
         if why and why != self._said:
-            self._watch.log("store_not_judged", identity=self._store, detail=why)
+            self._watch.log("not_judged", identity=self._name, detail=why)
         self._said = why

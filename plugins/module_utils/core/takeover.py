@@ -155,6 +155,9 @@ class Takeover:
         """
         with self._locked() as (run_id, lock, state):
             owner = self._check(state, expected_epoch, automatic)
+            if owner.host == self.invoker:
+                why = f"{owner.host} owns it and would fence itself; let another relay do it, or hand it over"
+                raise Refused(f"{self.identity.name}: {why} (playbooks/failback.yml)")
             run = dataclasses.replace(
                 self._new_run(run_id, reason, owner, state),
                 # What an earlier run has withdrawn stays withdrawn; behind a planned one no proof stood yet.
@@ -273,6 +276,7 @@ class Course(LockedRun):
             route = self._verify()
             if self.identity.kind != stores.KIND:
                 self._publish()
+            if self.identity.has_mailboxes:
                 self._flush(route)
         except (Held, Unavailable) as why:
             return self.hold(why)

@@ -144,6 +144,8 @@ def _service(known: Known, owner: Owner) -> list[str]:
 def _relays(known: Known, owner: Owner, now: float) -> list[str]:
     name, found = known.identity.name, []
     for relay, word in known.evidence.items():
+        if relay == owner.host:
+            continue  # nobody watches himself (core/pairing.py)
         if word is None:
             found.append(f"{name}: the monitor on {relay} has said nothing yet")
         elif now - float(word["time"]) > SILENT_AFTER * known.interval:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import keys, stores
+from . import keys
 from .handover import Handover, interrupted
 from .model import Attempt, Identity, Method, Result, Route, Run, RunState
 from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavailable
@@ -294,8 +294,8 @@ class Watch:
     def _follow(self, state: State) -> None:
         """Another monitor's takeover has ended: what this relay holds goes to the new owner at once, too."""
         run, owner = state.run, state.owner
-        if self.identity.kind == stores.KIND:
-            return  # nobody holds anything for a store
+        if not self.identity.has_mailboxes:
+            return  # nobody holds anything for a store or a relay
         if run is None or owner is None or run.state is not RunState.DONE or run.run != owner.run:
             return
         if run.invoker != self.settings.relay and self._flushed != owner.epoch:

@@ -1,4 +1,4 @@
-"""holdfast-agent: runs on a mail host the identities that it owns, and no others (docs/architecture.md, "The agent").
+"""holdfast-agent: runs on a host the identities that it owns, and no others (docs/architecture.md, "The agent").
 
     python3 -m holdfast.daemons.agent [--check] [FILE]
 
@@ -19,6 +19,7 @@ FILE is /etc/holdfast/agent.yml; (o) marks what may be left out, with its defaul
         dovecot_conf: /etc/holdfast/identity/mx.alpha.example/dovecot/dovecot.conf   # (o)
         tls_ca: /etc/holdfast/tls/ca.pem
         probe: {user: probe@alpha.example, password_file: …, recipient: postmaster@alpha.example}
+                                      # a relay has neither dovecot_conf nor a user who logs in
     stores:                           # (o) those of which this host is a member, looked after in the same way
       store1: {address, members, home, device: /dev/drbd0 (o), minor: 0 (o), root: /srv/store (o)}
     ready: {memory_mb: 24, disk_mb: 100}    # (o) least of both for being a candidate
@@ -57,7 +58,7 @@ from ..core import fencing, keys, ownership, stores
 from ..core.model import Access, Json, Owner, Phase, Readiness, Report, Run
 from ..core.ports import Clock, Entry, Log, Unavailable
 from . import config, service
-from .instance import Instance, Place
+from .instance import Instance, Mailboxes, Place
 from .keeper import Keeper, Located, Works, then_awake
 from .readiness import Checks, Limits
 from .store_instance import StoreChecks, StoreInstance, StorePlace
@@ -70,7 +71,7 @@ READY_EVERY = 10.0  # seconds between words about being ready
 
 @dataclass(frozen=True)
 class Config:
-    """A mail host's configuration, checked."""
+    """A host's configuration, checked."""
 
     host: str
     lease_ttl: int
@@ -139,16 +140,21 @@ def _watchdog(top: config.Section) -> WatchdogPlan | None:
 def _place(name: str, section: config.Section) -> Place:
     probe = section.section("probe")
     folder = f"/etc/holdfast/identity/{name}"
+    identity, mailboxes = config.identity(name, section), None
+    if identity.has_mailboxes:
+        mailboxes = Mailboxes(
+            dovecot_conf=section.path("dovecot_conf", f"{folder}/dovecot/dovecot.conf"),
+            probe_user=probe.text("user"),
+            probe_password_file=probe.path("password_file"),
+        )
     made = Place(
-        identity=config.identity(name, section),
+        identity=identity,
         source=f"{section.text('store_address')}:{section.path('store_path', f'/srv/store/{name}')}",
         mount=section.path("mount", f"/srv/holdfast/{name}"),
         postfix_dir=section.path("postfix_dir", f"{folder}/postfix"),
-        dovecot_conf=section.path("dovecot_conf", f"{folder}/dovecot/dovecot.conf"),
         tls_ca=section.path("tls_ca"),
-        probe_user=probe.text("user"),
-        probe_password_file=probe.path("password_file"),
         probe_recipient=probe.text("recipient"),
+        mailboxes=mailboxes,
     )
     probe.done()
     return made
@@ -387,9 +393,10 @@ class Agent:
 
 def start(file: str, settings: Config) -> None:
     for place in settings.places:
-        if not Path(place.probe_password_file).is_file():
+        password = None if place.mailboxes is None else place.mailboxes.probe_password_file
+        if password is not None and not Path(password).is_file():
             key = f"identities.{place.identity.name}.probe.password_file"
-            raise config.ConfigError(f"{file}: {key} is {place.probe_password_file!r}: no such file; write it")
+            raise config.ConfigError(f"{file}: {key} is {password!r}: no such file; write it")
     clock, log = SystemClock(), LineLog()
     units, wake = Units(), woken_by(settings.coordinator, keys.IDENTITIES, keys.STORES)
     machinery: list[Works] = []

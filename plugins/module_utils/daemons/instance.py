@@ -1,10 +1,10 @@
 """An identity on this host: the steps by which it comes up and goes down, each of them safe to repeat.
 
 store    its files are mounted
-queue    the old queue and the mailboxes are there
+queue    the old queue and, unless it is a relay, the mailboxes are there
 address  keepalived has put its address on, told by the track file
-start    its queue is adopted, its Dovecot and its Postfix run
-verify   a real SMTP dialogue and a real login on its address
+start    its queue is adopted, its Dovecot (no relay has one) and its Postfix run
+verify   a real SMTP dialogue and, where there are mailboxes, a real login on its address
 """
 
 from __future__ import annotations
@@ -30,18 +30,25 @@ SETTLE_WITHIN = 5.0
 
 
 @dataclass(frozen=True)
+class Mailboxes:
+    """What serves an identity's mailboxes on this host, and the user who tries it."""
+
+    dovecot_conf: str
+    probe_user: str
+    probe_password_file: str
+
+
+@dataclass(frozen=True)
 class Place:
-    """Where an identity's parts are on this host."""
+    """Where an identity's parts are on this host. `mailboxes`: None for a relay."""
 
     identity: Identity
     source: str
     mount: str
     postfix_dir: str
-    dovecot_conf: str
     tls_ca: str
-    probe_user: str
-    probe_password_file: str
     probe_recipient: str
+    mailboxes: Mailboxes | None
 
     @property
     def adoption(self) -> str:
@@ -49,8 +56,16 @@ class Place:
         return f"holdfast-queue@{self.identity.name}.service"
 
     @property
-    def units(self) -> tuple[str, str]:
-        return f"holdfast-dovecot@{self.identity.name}.service", f"holdfast-postfix@{self.identity.name}.service"
+    def postfix(self) -> str:
+        return f"holdfast-{'relay' if self.mailboxes is None else 'postfix'}@{self.identity.name}.service"
+
+    @property
+    def dovecot(self) -> str:
+        return f"holdfast-dovecot@{self.identity.name}.service"
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return (self.postfix,) if self.mailboxes is None else (self.dovecot, self.postfix)
 
 
 class Instance:
@@ -110,7 +125,7 @@ class Instance:
 
     def _adopt(self) -> str:
         """Nothing is made here: an empty store where files should be is a mistake to be seen, not to be filled."""
-        for name in ("queue", "mail"):
+        for name in ("queue",) if self.place.mailboxes is None else ("queue", "mail"):
             folder = Path(self.place.mount) / name
             if not folder.is_dir():
                 raise Unavailable(f"{folder} is missing on the store")
@@ -124,16 +139,14 @@ class Instance:
         """As a sender and as a user see it."""
         place, why = self.place, ""
         dialogue = smtp.Dialogue(place.identity.address, place.identity.name, place.probe_recipient, ca=place.tls_ca)
-        login = imap.Login(
-            place.identity.address,
-            place.identity.name,
-            place.probe_user,
-            Path(place.probe_password_file).read_text().strip(),
-            ca=place.tls_ca,
-        )
+        login = None if place.mailboxes is None else self._login(place.mailboxes)
 
         def answers() -> str | None:
             nonlocal why
+            if login is None:
+                outcome = smtp.talk(dialogue)
+                why = f"SMTP: {outcome.detail}"
+                return f"SMTP {outcome.detail}" if outcome.result is Result.OK else None
             # Both wait for the store most of the time, so they do it together.
             with ThreadPoolExecutor(max_workers=1) as pool:
                 reader = pool.submit(imap.login, login)
@@ -152,6 +165,10 @@ class Instance:
         if said is None:
             raise Unavailable(why)
         return said
+
+    def _login(self, mailboxes: Mailboxes) -> imap.Login:
+        identity, password = self.place.identity, Path(mailboxes.probe_password_file).read_text().strip()
+        return imap.Login(identity.address, identity.name, mailboxes.probe_user, password, ca=self.place.tls_ca)
 
     def mark(self, epoch: int) -> None:
         """Remember, until the next boot, that it runs here and since which epoch."""
@@ -180,15 +197,15 @@ class Instance:
         for an answer until his own time-out. Deliveries into mailboxes end before the mailbox server does: one that is
         cut off behind its writing is made again by the next owner.
         """
-        dovecot, postfix = self.place.units
         # What fails here is tried again by `down`, which tells it.
         with contextlib.suppress(Unavailable):
-            self._units.stop((postfix,))
-            socket = f"/run/dovecot-{self.place.identity.name}/lmtp"
-            running.until(
-                self._clock, lambda: None if machine.connections(socket) else "none", SETTLE_WITHIN, lambda: False
-            )
-            self._units.stop((dovecot,))
+            self._units.stop((self.place.postfix,))
+            if self.place.mailboxes is not None:
+                socket = f"/run/dovecot-{self.place.identity.name}/lmtp"
+                running.until(
+                    self._clock, lambda: None if machine.connections(socket) else "none", SETTLE_WITHIN, lambda: False
+                )
+                self._units.stop((self.place.dovecot,))
         self.down()
 
     # --- looking -----------------------------------------------------------------------------------------------

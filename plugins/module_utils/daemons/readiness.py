@@ -50,11 +50,11 @@ class Checks:
             socket.create_connection((store, NFS), CONNECT).close()
         except OSError as why:
             yield f"store {store} does not answer: {why}"
-        postfix, dovecot = place.postfix_dir, place.dovecot_conf
-        for folder, argv in (
-            (Path(postfix), ["postconf", "-c", postfix, "-n"]),
-            (Path(dovecot).parent, ["doveconf", "-c", dovecot, "-n"]),
-        ):
+        files = [(Path(place.postfix_dir), ["postconf", "-c", place.postfix_dir, "-n"])]
+        if place.mailboxes is not None:
+            dovecot = place.mailboxes.dovecot_conf
+            files.append((Path(dovecot).parent, ["doveconf", "-c", dovecot, "-n"]))
+        for folder, argv in files:
             if (broken := self._configuration(folder, argv)) is not None:
                 yield broken
 

@@ -6,7 +6,8 @@ FILE is /etc/holdfast/return.yml; (o) marks what may be left out, with its defau
 
     orders: /var/lib/holdfast/relay/return      # (o)
     archive: /var/lib/holdfast/archive          # (o)
-    config_dir: /etc/postfix                    # (o)
+    relays:                                     # those that this host may own; what does not run here is left out
+      relay.dc2.alpha.example: {config_dir: …, running: /run/holdfast/running/relay.dc2.alpha.example}
     identities: {mx.alpha.example: {domains: [alpha.example], archive_after: 86400}}
 
 Runs as root, once for each order, since only root may read and expire what lies in Postfix's queue. How old a message
@@ -34,11 +35,14 @@ AT_ONCE = 100  # messages that are archived before Postfix is told
 
 @dataclass(frozen=True)
 class Config:
-    """Checked. `domains`: domain to identity; `archive_after`: identity to seconds."""
+    """Checked. `domains`: domain to identity; `archive_after`: identity to seconds.
+
+    `relays`: of each the configuration of its Postfix, and a file that is there while it runs here.
+    """
 
     orders: Path
     archive: Path
-    config_dir: str
+    relays: tuple[tuple[str, Path], ...]
     domains: Mapping[str, str]
     archive_after: Mapping[str, float]
 
@@ -51,10 +55,14 @@ def load(file: str) -> Config:
         domains.update(dict.fromkeys(one.texts("domains"), name))
         after[name] = one.number("archive_after", least=60)
         one.done()
+    relays = []
+    for _, one in top.sections("relays"):
+        relays.append((one.path("config_dir"), Path(one.path("running"))))
+        one.done()
     made = Config(
         Path(top.path("orders", "/var/lib/holdfast/relay/return")),
         Path(top.path("archive", "/var/lib/holdfast/archive")),
-        top.path("config_dir", "/etc/postfix"),
+        tuple(relays),
         domains,
         after,
     )
@@ -63,14 +71,20 @@ def load(file: str) -> Config:
 
 
 class Returner:
-    """One pass over the queue. What fails is told, and ordered again by the monitor while it holds."""
+    """One pass over the queues. What fails is told, and ordered again by the monitor while it holds."""
 
     def __init__(
-        self, settings: Config, orders: OrderFiles, mail: HeldMail, archive: Archive, clock: Clock, log: Log
+        self,
+        settings: Config,
+        orders: OrderFiles,
+        queues: Sequence[HeldMail],
+        archive: Archive,
+        clock: Clock,
+        log: Log,
     ) -> None:
         self._settings = settings
         self._orders = orders
-        self._mail = mail
+        self._queues = queues
         self._archive = archive
         self._clock = clock
         self._log = log
@@ -86,23 +100,24 @@ class Returner:
             else:
                 orders.append(Order(identity, now - after, reason))
         count = 0
-        try:
-            found = due(self._mail.waiting(), orders, self._settings.domains)
-            # What Postfix has been told about already it is about to return.
-            new = ((m, o) for m, o in found if not self._archive.is_returned(o.identity, m.queue_id))
-            for some in itertools.batched(new, AT_ONCE, strict=False):
-                self._give_back(some, now)
-                count += len(some)
-        except Unavailable as why:
-            self._log("return_failed", detail=str(why), level="alert")
+        for mail in self._queues:
+            try:
+                found = due(mail.waiting(), orders, self._settings.domains)
+                # What Postfix has been told about already it is about to return.
+                new = ((m, o) for m, o in found if not self._archive.is_returned(o.identity, m.queue_id))
+                for some in itertools.batched(new, AT_ONCE, strict=False):
+                    self._give_back(mail, some, now)
+                    count += len(some)
+            except Unavailable as why:
+                self._log("return_failed", detail=str(why), level="alert")
         for order in orders:
             self._orders.done(order.identity)
         return count
 
-    def _give_back(self, some: Sequence[tuple[Held, Order]], now: float) -> None:
+    def _give_back(self, mail: HeldMail, some: Sequence[tuple[Held, Order]], now: float) -> None:
         for message, order in some:
-            self._archive.keep(order.identity, message, order.reason, self._mail.copy)
-        self._mail.give_back([message.queue_id for message, _ in some])
+            self._archive.keep(order.identity, message, order.reason, mail.copy)
+        mail.give_back([message.queue_id for message, _ in some])
         for message, order in some:
             self._archive.returned(order.identity, message.queue_id)
             self._log(
@@ -120,7 +135,8 @@ class Returner:
 def prepare(file: str) -> Callable[[], None]:
     settings, clock = load(file), SystemClock()
     archive = Archive(settings.archive, clock)
-    returner = Returner(settings, OrderFiles(settings.orders), HeldMail(settings.config_dir), archive, clock, LineLog())
+    queues = [HeldMail(config_dir) for config_dir, running in settings.relays if running.exists()]
+    returner = Returner(settings, OrderFiles(settings.orders), queues, archive, clock, LineLog())
     return lambda: print(f"{returner.run()} messages returned")
 
 

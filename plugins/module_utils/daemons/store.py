@@ -11,7 +11,7 @@ FILE is /etc/holdfast/store.yml:
                   user: (o), password_file: (o), timeout: 3 (o)}
     identities:
       mx.alpha.example: {address, kind, domains, home, candidates, store, relays}
-    hosts: {mail1: [10.1.3.11]}   # mail hosts' and relays' addresses as the NFS server sees them
+    hosts: {mail1: [10.1.3.11]}   # addresses, as the NFS server sees them, of every host that may own one of them
     owners: {mail: [2005, 2005]}  # (o) uid and gid of the folder of mailboxes
 
 Whom to admit is decided in core/access.py. What is withdrawn is withdrawn before anything else is granted, and only
@@ -293,11 +293,10 @@ class Store:
         folder = root / name
         if not first and not folder.is_dir():
             raise NotYet(f"{folder} is gone, and it has been served before; restore it, or mount the right disk")
-        for path, mode, uid, gid in (
-            (folder, 0o755, 0, 0),
-            (folder / "queue", 0o755, 0, 0),
-            (folder / "mail", 0o700, *self._settings.mail_owner),
-        ):
+        wanted = [(folder, 0o755, 0, 0), (folder / "queue", 0o755, 0, 0)]
+        if self._settings.identities[name].has_mailboxes:
+            wanted.append((folder / "mail", 0o700, *self._settings.mail_owner))
+        for path, mode, uid, gid in wanted:
             if not path.is_dir():
                 path.mkdir(mode=mode)
                 path.chmod(mode)

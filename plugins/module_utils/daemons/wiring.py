@@ -6,7 +6,7 @@ coordinator {endpoints, ca, cert, key, timeout}
 fence_devices, fence_plan, sites, placement, promote, no_candidate: see fences.py
 stores {S: {address, members, home}}: only for people: status, and hand-overs by hand
 dns {server, port, zones, key_name, algorithm, secret_file, ttl, relay_names}
-relay {config_dir, transport, syslog_name, deliver_timeout}, probe {port, connect_timeout, timeout, ca}
+relay {transport, running, deliver_timeout}, probe {port, connect_timeout, timeout, ca}
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +25,13 @@ from ..adapters.etcd import EtcdCoordinator, Login
 from ..adapters.held_mail import OrderFiles
 from ..adapters.log import LineLog
 from ..adapters.nfs_probe import NfsProber
-from ..adapters.postfix import PostfixQueue
+from ..adapters.postfix import Instance, PostfixQueue
 from ..adapters.prober import RelayProber
 from ..adapters.topology import Topology
 from ..core.checks import INTERVAL
 from ..core.fencing import FencePlan
 from ..core.locked_run import Ports, Timeouts
-from ..core.model import Identity, Method, Route
+from ..core.model import RELAY_KIND, Identity, Method, Route
 from ..core.placement import ranked
 from ..core.ports import Clock, Log, PowerSwitch
 from ..core.rights import OPERATOR
@@ -41,16 +41,16 @@ from ..core.watching import Settings
 from . import fences
 from .config import ConfigError, Section, coordinator, identity
 from .fences import Devices, Endings, Invoker
+from .running import MARKS
 from .store_instance import place
 
 
 @dataclass(frozen=True)
-class RelayInstance:
-    """The Postfix instance that holds mail; seconds for `deliver_timeout`."""
+class Relays:
+    """The relays that this host may own, and what they share; seconds for `deliver_timeout`."""
 
-    config_dir: str
+    instances: tuple[Instance, ...]
     transport: str
-    syslog_name: str
     deliver_timeout: float
 
 
@@ -75,7 +75,7 @@ class Config:
     lock: int
     switches: Callable[[], dict[str, list[PowerSwitch]]]
     names: Callable[[], DnsUpdate]
-    relay: RelayInstance
+    relays: Relays
     probe_port: int
     probe_ca: str
     probe_timeouts: smtp.Timeouts
@@ -140,12 +140,7 @@ def load(path: str) -> Config:
         lock=devices.lock,
         switches=devices.switches,
         names=_names(s.section("dns")),
-        relay=RelayInstance(
-            relay.path("config_dir", "/etc/postfix"),
-            relay.path("transport", "/var/lib/holdfast/relay/transport"),
-            relay.text("syslog_name", "holdfast-relay"),
-            relay.number("deliver_timeout", 45.0, least=1),
-        ),
+        relays=_relays(relay, identities.values(), s.text("host")),
         probe_port=probe.whole("port", 25, least=1),
         probe_ca=probe.path("ca", "/etc/holdfast/tls/ca.pem"),
         probe_timeouts=smtp.Timeouts(probe.number("connect_timeout", 10.0), probe.number("timeout", 20.0)),
@@ -153,6 +148,18 @@ def load(path: str) -> Config:
     for section in (probe, relay, s):
         section.done()
     return config
+
+
+def _relays(s: Section, identities: Iterable[Identity], host: str) -> Relays:
+    """Of those relays that are watched here, the ones that this host may own; the agent marks what runs."""
+    marks = Path(s.path("running", str(MARKS)))
+    instances = tuple(
+        Instance(f"/etc/holdfast/identity/{i.name}/postfix", f"holdfast/{i.name}", marks / i.name)
+        for i in identities
+        if i.kind == RELAY_KIND and host in i.candidates
+    )
+    transport = s.path("transport", "/var/lib/holdfast/relay/transport")
+    return Relays(instances, transport, s.number("deliver_timeout", 45.0, least=1))
 
 
 def _threshold(s: Section) -> Threshold:
@@ -212,7 +219,7 @@ def new_run_id() -> str:
 
 
 def build(config: Config, name: str, log: Log | None = None) -> Parts:
-    """The parts for identity `name`. Raises ConfigError for keys and secrets that cannot be read.
+    """The parts for identity `name`, which share nothing with those of another. Raises ConfigError for unreadable keys.
 
     `log`: standard error if not given, since a module's standard output is its answer.
     """
@@ -220,16 +227,15 @@ def build(config: Config, name: str, log: Log | None = None) -> Parts:
     log = log or LineLog(sys.stderr)
     one = config.identities[name]
     queue = PostfixQueue(
-        list(config.identities.values()),
+        [i for i in config.identities.values() if i.has_mailboxes],
         config.routes,
         clock,
         log,
-        config_dir=config.relay.config_dir,
-        table=config.relay.transport,
-        syslog_name=config.relay.syslog_name,
-        timeout=config.relay.deliver_timeout,
+        instances=config.relays.instances,
+        table=config.relays.transport,
+        timeout=config.relays.deliver_timeout,
     )
-    client = config.coordinator
+    client = config.coordinator.another()
     attempts = RelayProber(
         queue,
         Topology(clock),
@@ -260,7 +266,7 @@ def build(config: Config, name: str, log: Log | None = None) -> Parts:
         config.fence_plan,
         config.endings[name].promote,
     )
-    orders = OrderFiles(Path(config.relay.transport).with_name("return"))
+    orders = OrderFiles(Path(config.relays.transport).with_name("return"))
     return Parts(one, settings, client, attempts, queue, takeover, clock, log, orders)
 
 

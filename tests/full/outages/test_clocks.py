@@ -39,7 +39,7 @@ def test_a_stepped_clock_moves_nothing(stage: Stage, pair: Pair, who: str, hours
 def test_a_takeover_in_spite_of_a_stepped_clock(stage: Stage, who: str, hours: int) -> None:
     """The owner dies while the clock of who must act is wrong."""
     before = stage.owner()
-    wrong = {"standby": (stage.standby(),), "relays": RELAYS}[who]
+    wrong = {"standby": (stage.standby(),), "relays": tuple(RELAYS)}[who]
     with watched(stage.lab) as service, contextlib.ExitStack() as clocks:
         for host in wrong:
             clocks.enter_context(stepped(stage.lab, host, hours * HOUR))

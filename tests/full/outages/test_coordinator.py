@@ -9,12 +9,12 @@ from holdfast.core import keys
 from holdfast.core.model import Result, RunState
 
 from tests.story.coordinator import Records
-from tests.story.faults import all_once, legs, sending
+from tests.story.faults import all_once, sending
 from tests.story.machines import wait_for
-from tests.story.outage import ADDRESS, IDENTITY, RELAY
+from tests.story.outage import ADDRESS, IDENTITY, RELAY, RELAY_NAME
 from tests.story.pair import Pair
 from tests.story.service import watched
-from tests.story.stage import Stage
+from tests.story.stage import ADDRESSES, Stage
 
 MAJORITY = ("relay1", "witness1")
 
@@ -51,10 +51,10 @@ def test_a_lost_witness_keeps_nobody_from_taking_over(stage: Stage) -> None:
     stage = dataclasses.replace(stage, records=records)
     before, since = stage.owner(), time.time()
     stage.lab.word("kill", "witness1")
-    written = stage.send_to_relay(5, "witness", legs(stage.lab, RELAY)["internet"])
+    written = stage.send_to_relay(5, "witness", ADDRESSES[RELAY_NAME])
     wait_for("those letters", lambda: stage.held() == 0, 120)
     stage.lab.word("kill", before.host)
-    held = stage.send_to_relay(5, "witness-held", legs(stage.lab, RELAY)["internet"])
+    held = stage.send_to_relay(5, "witness-held", ADDRESSES[RELAY_NAME])
 
     def owned() -> bool:
         stage.hurried()

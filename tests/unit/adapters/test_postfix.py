@@ -12,6 +12,7 @@ import pytest
 from holdfast.adapters import postfix
 from holdfast.adapters.command import CommandError
 from holdfast.adapters.postfix import (
+    Instance,
     PostfixQueue,
     classify,
     oldest,
@@ -100,7 +101,7 @@ def test_a_reply_of_a_live_server_is_never_down(reply: str) -> None:
 
 
 def entry(message: str, transport: str = "route-internet") -> str:
-    return json.dumps({"MESSAGE": message, "SYSLOG_IDENTIFIER": f"holdfast-relay/{transport}/smtp", "_PID": "637"})
+    return json.dumps({"MESSAGE": message, "SYSLOG_IDENTIFIER": f"holdfast/relay.dc2/{transport}/smtp", "_PID": "637"})
 
 
 REAL = (
@@ -148,7 +149,7 @@ class TestJournal:
         assert parse_journal(line) is None
 
     def test_line_of_no_transport_of_ours(self) -> None:
-        found = parse_journal(json.dumps({"MESSAGE": REAL, "SYSLOG_IDENTIFIER": "holdfast-relay/error"}))
+        found = parse_journal(json.dumps({"MESSAGE": REAL, "SYSLOG_IDENTIFIER": "holdfast/relay.dc2/error"}))
         assert found is not None
         assert found.transport == ""
 
@@ -242,6 +243,12 @@ class Relay:
         self.clock = Clock()
         self.table = folder / "transport"
         self.fail: str | None = None
+        self.queues: dict[str, str] = {}  # of one instance, where it is not that of all
+        self.instances = [self.instance("relay.dc2")]
+        self.instances[0].running.touch()
+
+    def instance(self, name: str) -> Instance:
+        return Instance(f"/etc/{name}", f"holdfast/{name}", self.table.with_name(name))
 
     def run(self, argv: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
         self.ran.append(list(argv))
@@ -249,7 +256,7 @@ class Relay:
             raise CommandError(f"{argv[0]}: status 69: mail system is down")
         if argv[0] == "postmap":
             self.table.with_name("transport.lmdb").write_text(self.table.read_text())
-        return self.queue if "-j" in argv else ""
+        return self.queues.get(argv[2], self.queue) if "-j" in argv else ""
 
     @contextlib.contextmanager
     def follow(self, argv: Sequence[str], *, timeout: float) -> Iterator[Iterator[str]]:
@@ -265,6 +272,7 @@ class Relay:
             [INTERNET, ISOLATED],
             self.clock,
             self.log,
+            instances=self.instances,
             table=str(self.table),
             run=self.run,
             follow=self.follow,
@@ -333,7 +341,7 @@ class TestDeliver:
         assert made is not None
         assert (made.method, made.route, made.result, made.message) == ("delivery", "isolated", Result.DOWN, "A1")
         assert "Connection refused" in made.detail
-        assert ["postqueue", "-c", "/etc/postfix", "-i", "A1"] in relay.ran
+        assert ["postqueue", "-c", "/etc/relay.dc2", "-i", "A1"] in relay.ran
 
     def test_own_retries_take_the_next_route_after_a_failure(self, relay: Relay) -> None:
         relay.journal = lambda: [entry(self.line(), "route-isolated")]
@@ -356,7 +364,7 @@ class TestDeliver:
         queue.deliver(ALPHA, INTERNET)
         assert relay.clock.slept == [postfix.PATIENCE]
         assert "--since=@1000.000000" in relay.followed
-        assert "--identifier=holdfast-relay/route-isolated/smtp" in relay.followed
+        assert "--identifier=holdfast/relay.dc2/route-isolated/smtp" in relay.followed
 
     def test_the_route_of_the_log_is_the_one_that_is_told(self, relay: Relay) -> None:
         relay.journal = lambda: [entry(self.line(), "route-internet")]
@@ -408,7 +416,42 @@ def test_waiting_and_flush(relay: Relay) -> None:
     assert queue.waiting(ALPHA) == 4
     assert queue.waiting(BETA) == 1
     assert queue.flush(ALPHA) == 4
-    assert relay.ran[-1] == ["postqueue", "-c", "/etc/postfix", "-f"]
+    assert relay.ran[-1] == ["postqueue", "-c", "/etc/relay.dc2", "-f"]
+
+
+class TestSeveralRelays:
+    """A host that took over the other site's relay works both queues, in one order; one without a relay works none."""
+
+    @pytest.fixture
+    def two(self, relay: Relay) -> Relay:
+        relay.instances.append(relay.instance("relay.dc1"))
+        relay.instances[1].running.touch()
+        relay.queues = {
+            "/etc/relay.dc2": queued("A1", "x@alpha.example", 50),
+            "/etc/relay.dc1": queued("A0", "y@alpha.example", 40),
+        }
+        return relay
+
+    def test_the_oldest_of_all_is_tried_where_it_lies(self, two: Relay) -> None:
+        line = REAL.replace("4jYfzX4kxjz5B3", "A0").replace("alice@alpha.example", "y@alpha.example")
+        two.journal = lambda: [entry(line, "route-isolated")]
+        made = two.made().deliver(ALPHA, ISOLATED)
+        assert made is not None and (made.message, made.route) == ("A0", "isolated")
+        assert ["postqueue", "-c", "/etc/relay.dc1", "-i", "A0"] in two.ran
+        assert "--identifier=holdfast/relay.dc1/route-isolated/smtp" in two.followed
+
+    def test_all_are_counted_and_flushed(self, two: Relay) -> None:
+        assert two.made().flush(ALPHA) == 2
+        assert [argv[2] for argv in two.ran if argv[-1] == "-f"] == ["/etc/relay.dc2", "/etc/relay.dc1"]
+
+    def test_what_another_host_runs_is_not_asked(self, two: Relay) -> None:
+        two.instances[0].running.unlink()
+        queue = two.made()
+        assert queue.waiting(ALPHA) == 1
+        two.instances[1].running.unlink()
+        two.ran.clear()
+        assert (queue.waiting(ALPHA), queue.flush(ALPHA), queue.deliver(ALPHA, INTERNET)) == (0, 0, None)
+        assert two.ran == [] and two.events == []
 
 
 def test_every_log_line_pattern_is_anchored() -> None:

@@ -12,6 +12,12 @@ from holdfast.core.checks import Inventory, check
 Data = dict[str, Any]
 
 
+def relay(home: str, address: str) -> Data:
+    hosts = ["relay1", "relay2"]
+    places = {"home": home, "candidates": list(hosts), "store": "store1", "relays": list(hosts)}
+    return {"address": address, "kind": "relay", "domains": [], **places}
+
+
 def right() -> Data:
     """A small inventory without mistakes."""
     hosts = {
@@ -24,6 +30,7 @@ def right() -> Data:
             "store_device": "/dev/sdb",
         },
         "store1b": {"site": "dc1", "legs": {"storage1": "10.1.3.22"}, "groups": ["store"], "store_device": "/dev/sdb"},
+        "relay1": {"site": "dc1", "legs": {"dmz1": "10.1.1.31", "iso1": "10.1.2.31"}, "groups": ["relay"]},
         "relay2": {
             "site": "dc2",
             "legs": {"dmz2": "10.2.1.31", "iso2": "10.2.2.31"},
@@ -63,8 +70,10 @@ def right() -> Data:
                 "home": "mail1",
                 "candidates": ["mail1", "mail2"],
                 "store": "store1",
-                "relays": ["relay2"],
-            }
+                "relays": ["relay2", "relay1"],
+            },
+            "relay.dc1": relay("relay1", "203.0.113.21"),
+            "relay.dc2": relay("relay2", "203.0.113.22"),
         },
         "mail_users": [{"address": "alice@alpha.example", "password": "x"}],
         "monitor_interval": 30,
@@ -78,7 +87,7 @@ def right() -> Data:
                 "user": "u",
                 "host_key": "k",
                 "client_key": "k",
-                "hosts": ["mail1", "mail2", "store1a", "store1b"],
+                "hosts": ["mail1", "mail2", "relay1", "relay2", "store1a", "store1b"],
             }
         },
         "tsig_secret": "x",
@@ -97,6 +106,11 @@ def mistakes(data: Data) -> list[str]:
 
 def test_a_right_inventory_has_no_mistake() -> None:
     assert mistakes(right()) == []
+
+
+def at(d: Data) -> Data:
+    """The relay of dc2."""
+    return d["settings"]["identities"]["relay.dc2"]  # type: ignore[no-any-return]
 
 
 def identity(data: Data) -> Data:
@@ -186,6 +200,12 @@ CASES: list[tuple[str, Callable[[Data], Any], str, str]] = [
     ("places", lambda d: d["hosts"]["witness1"].update(site="dc1"), "coordinator", "spread them"),
     ("overlap", lambda d: d["settings"]["segments"]["iso1"].update(prefix="10.1.0.0/16"), "dmz1", "overlaps iso1"),
     ("legs", lambda d: d["hosts"]["relay2"]["legs"].pop("iso2"), "relay2.legs", "two networks"),
+    ("relay domains", lambda d: at(d).update(domains=["x.example"]), "relay.dc2.domains", "leave it empty"),
+    ("relay host", lambda d: at(d).update(home="mail1"), "relay.dc2.home", "no host of group relay"),
+    ("no relay at home", lambda d: d["settings"]["identities"].pop("relay.dc2"), f"{MX}.relays", "home of no identity"),
+    ("two at home", lambda d: at(d).update(home="relay1"), f"{MX}.relays", "home of relay.dc1, relay.dc2"),
+    ("unwatched", lambda d: identity(d).update(relays=["relay2"]), f"{MX}.relays", "add relay1"),
+    ("alone", lambda d: at(d).update(relays=["relay2"]), "relay.dc2.relays", "nobody watches himself"),
     ("lease", lambda d: d["settings"].update(lease_ttl=1), "lease_ttl", "3 or more"),
 ]
 

@@ -12,7 +12,7 @@ from holdfast.core import keys
 from holdfast.core.model import Identity, Phase, Report
 from holdfast.core.ports import Unavailable
 from holdfast.daemons.agent import Agent
-from holdfast.daemons.instance import Place
+from holdfast.daemons.instance import Mailboxes, Place
 from holdfast.daemons.keeper import BACK_OFF, LOOK_EVERY, Keeper
 from holdfast.daemons.running import Cancel, Found
 from hypothesis import given, settings
@@ -29,11 +29,9 @@ def place(identity: Identity) -> Place:
         f"10.1.3.21:/srv/store/{identity.name}",
         f"/srv/holdfast/{identity.name}",
         f"{folder}/postfix",
-        f"{folder}/dovecot/dovecot.conf",
         "/etc/holdfast/tls/ca.pem",
-        "probe@alpha.example",
-        "/etc/holdfast/probe",
         "postmaster@alpha.example",
+        Mailboxes(f"{folder}/dovecot/dovecot.conf", "probe@alpha.example", "/etc/holdfast/probe"),
     )
 
 

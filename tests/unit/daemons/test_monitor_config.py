@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from holdfast.adapters.postfix import Instance
 from holdfast.core.fencing import DEFAULT_LEVELS, LevelName, Withdrawal
 from holdfast.core.locked_run import Timeouts
 from holdfast.core.promotion import Promote
@@ -156,3 +157,16 @@ def test_wrong(tmp_path: Path, change: Change, said: str) -> None:
 def test_a_fence_key_that_is_not_there_is_told_when_it_is_needed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"fence_devices\.pdu\.client_key_file is '/k'"):
         load(tmp_path, monitor_file()).switches()
+
+
+def test_queues_are_those_of_the_relays_that_this_host_may_own(tmp_path: Path) -> None:
+    data = monitor_file()
+    relay = {**IDENTITY, "kind": "relay", "domains": [], "home": "relay2", "candidates": ["relay1", "relay2"]}
+    relay |= {"relays": ["relay1", "relay2"], "probe_recipient": "postmaster@alpha.example"}
+    data["identities"]["relay.dc2"] = relay
+    data["identities"]["relay.dc3"] = {**relay, "candidates": ["relay1", "relay3"]}
+    data["relay"] = {"running": "/run/marks"}
+    (mine,) = load(tmp_path, data).relays.instances
+    assert mine == Instance(
+        "/etc/holdfast/identity/relay.dc2/postfix", "holdfast/relay.dc2", Path("/run/marks/relay.dc2")
+    )

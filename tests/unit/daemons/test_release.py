@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from edges import MX, Clock
 from holdfast.adapters import machine
 from holdfast.core import keys
 from holdfast.core.model import Phase, Run, RunState
+from holdfast.core.ports import Unavailable
 from holdfast.daemons.instance import Instance
 from holdfast.daemons.keeper import BACK_OFF, then_awake
 from holdfast.daemons.running import Found
@@ -177,6 +179,18 @@ def test_released_in_an_order_that_leaves_nobody_waiting(
     assert edges.did[: looks + 2] == ["holdfast-postfix", *["look"] * looks, "holdfast-dovecot"]
     last = ["address False", "holdfast-dovecot", "holdfast-postfix", "holdfast-queue", "unmount"]
     assert edges.did[looks + 2 :] == last
+
+
+def test_a_relay_has_its_own_unit_and_no_mailboxes(tmp_path: Path) -> None:
+    edges, relay = Recorder(0), dataclasses.replace(MX, kind="relay", domains=())
+    here = dataclasses.replace(place(relay), mount=str(tmp_path), mailboxes=None)
+    made: Any = Instance(here, edges, edges, edges, Clock(), tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(Unavailable, match="queue is missing"):
+        made._adopt()
+    (tmp_path / "queue").mkdir()
+    assert made._adopt() == "there"
+    made.release()
+    assert edges.did == ["holdfast-relay", "address False", "holdfast-relay", "holdfast-queue", "unmount"]
 
 
 def test_connections_to_a_socket(tmp_path: Path) -> None:

@@ -38,15 +38,15 @@ class Postfix:
 
     def run(self, argv: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
         self.before(argv[0] + argv[3])
-        if argv[:4] == ["postqueue", "-c", "/etc/postfix", "-j"]:
+        if argv[:4] == ["postqueue", "-c", "/etc/relay", "-j"]:
             return "".join(json.dumps(self.entry(i)) + "\n" for i in self.queue)
-        if argv == ["postsuper", "-c", "/etc/postfix", "-e", "-"]:
+        if argv == ["postsuper", "-c", "/etc/relay", "-e", "-"]:
             assert stdin is not None and self.archive is not None
             for queue_id in stdin.split():
                 self.expired.add(queue_id)
                 self.archived_then[queue_id] = (self.archive / MX.name / f"{queue_id}.json").exists()
             return ""
-        assert argv == ["postqueue", "-c", "/etc/postfix", "-f"]
+        assert argv == ["postqueue", "-c", "/etc/relay", "-f"]
         for queue_id in sorted(self.expired & set(self.queue)):
             self.returned.append(queue_id)
             del self.queue[queue_id]
@@ -63,7 +63,7 @@ class Postfix:
 
     def copy(self, argv: Sequence[str], path: Path) -> None:
         self.before("postcat")
-        assert argv[:-1] == ["postcat", "-c", "/etc/postfix", "-h", "-b", "-q"]
+        assert argv[:-1] == ["postcat", "-c", "/etc/relay", "-h", "-b", "-q"]
         with path.open("xb") as file:
             file.write(BODY)
 
@@ -77,13 +77,17 @@ class Relay:
         self.clock.time = 1_000_000.0
         self.orders = OrderFiles(folder / "orders")
         self.settings = returner.Config(
-            folder / "orders", folder / "archive", "/etc/postfix", {"alpha.example": MX.name}, {MX.name: after}
+            folder / "orders",
+            folder / "archive",
+            (("/etc/relay", folder / "running"),),
+            {"alpha.example": MX.name},
+            {MX.name: after},
         )
         self.archive = Archive(self.settings.archive, self.clock)
 
     def run(self) -> int:
-        mail = HeldMail(run=self.postfix.run, copy=self.postfix.copy)
-        return Returner(self.settings, self.orders, mail, self.archive, self.clock, self.log).run()
+        mail = HeldMail("/etc/relay", self.postfix.run, self.postfix.copy)
+        return Returner(self.settings, self.orders, [mail], self.archive, self.clock, self.log).run()
 
 
 @pytest.fixture
@@ -194,7 +198,7 @@ def test_a_queue_that_cannot_be_read() -> None:
         return shlex.join(argv)
 
     with pytest.raises(Unavailable, match="postqueue -j"):
-        HeldMail(run=broken).waiting()
+        HeldMail("/etc/relay", run=broken).waiting()
     assert list(parse_queue("\n")) == []
     with pytest.raises(command.CommandError):
         HeldMail(config_dir="/nowhere", run=lambda *a, **k: command.run(["false"], timeout=5)).waiting()
@@ -204,12 +208,14 @@ def test_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     file = tmp_path / "return.yml"
     data = {
         "archive": str(tmp_path / "a"),
+        "relays": {"relay.dc2": {"config_dir": "/etc/relay", "running": "/run/relay"}},
         "identities": {MX.name: {"domains": ["alpha.example"], "archive_after": 60}},
     }
     file.write_text(yaml.safe_dump(data))
     assert config.main(["--check", str(file)], "/x", returner.prepare) == 0
     made = returner.load(str(file))
     assert made.domains == {"alpha.example": MX.name} and made.archive_after == {MX.name: 60.0}
+    assert made.relays == (("/etc/relay", Path("/run/relay")),)
     folder = tmp_path / "a" / MX.name
     folder.mkdir(parents=True)
     entry = {"identity": MX.name, "queue_id": "4A1", "sender": "s@x", "recipients": ["a@y"], "archived": 1.0}

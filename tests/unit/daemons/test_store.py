@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -124,6 +125,16 @@ def site(tmp_path: Path) -> Site:
     if os.getuid() != 0:
         pytest.skip("folders are given to other users: root only")
     return Site(tmp_path)
+
+
+def test_a_relay_gets_a_queue_and_no_mailboxes(tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("folders are given to other users: root only")
+    site = Site(tmp_path, dataclasses.replace(MX, kind="relay", domains=()))
+    site.coordinator.own("mail1", 1)
+    site.tick()
+    assert site.admitted() == set(ADDRESSES["mail1"])
+    assert [p.name for p in (site.root / MX.name).iterdir()] == ["queue"]
 
 
 def test_the_owner_is_admitted_with_all_of_its_addresses(site: Site) -> None:
