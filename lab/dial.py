@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 
-CONNECT_WITHIN = 15
+CONNECT_WITHIN = 60  # seconds; as long as Ansible waits (ansible.cfg)
 
 
 def main(netns: str, host: str, port: str) -> None:

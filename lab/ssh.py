@@ -77,9 +77,9 @@ class Ssh:
   GlobalKnownHostsFile /dev/null
   StrictHostKeyChecking yes
   PreferredAuthentications publickey
-  ConnectTimeout 15
+  ConnectTimeout 60
   ServerAliveInterval 10
-  ServerAliveCountMax 6
+  ServerAliveCountMax 18
   ControlMaster auto
   ControlPersist {CONTROL_PERSIST}
   ControlPath "{self.control}/%n"

@@ -6,6 +6,7 @@ python -m tests.phases lint unit simulate lab scenario
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from types import FrameType
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+LOG = ROOT / "build" / "ansible.log"
+RECORD = r"^\d{4}-\d\d-\d\d \S+ p=\d+ u=\S+ n=\S+ [A-Z]+\| "
+SHOWN = 40  # lines, of both ends of a complaint
 LINTED = ["plugins", "lab", "tests", "molecule"]
 
 PHASES: dict[str, list[list[str]]] = {
@@ -70,6 +74,14 @@ def interruption(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def complaints(log: Path) -> list[str]:
+    """What Ansible said of hosts that failed and of machines before they went; the end of a long log does not."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    records = [record.rstrip().splitlines() for record in re.split(RECORD, text, flags=re.MULTILINE)]
+    told = [r for r in records if r and re.search(r"(?m)UNREACHABLE!|FAILED!|^ *cleanup_lab", "\n".join(r[:2]))]
+    return [line for r in told for line in (r if len(r) <= 2 * SHOWN else [*r[:SHOWN], "…", *r[-SHOWN:]])]
+
+
 def main(names: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
@@ -83,7 +95,9 @@ def main(names: list[str]) -> int:
         "MYPYPATH": "build/python",
         "ANSIBLE_STRATEGY_PLUGINS": strategy_plugins(),
         "PATH": f"{ROOT / 'build/programs/bin'}{os.pathsep}{os.environ['PATH']}",
+        "ANSIBLE_LOG_PATH": str(LOG),
     }
+    LOG.unlink(missing_ok=True)
     took: list[tuple[str, float, str]] = []
     failed = 0
     for name in names:
@@ -102,6 +116,8 @@ def main(names: list[str]) -> int:
         took.append((name, time.monotonic() - start, "passed" if bad is None else f"FAILED: {bad}"))
         if bad is not None:
             break
+    if failed:
+        print("\n== what Ansible complained of", *complaints(LOG), sep="\n")
     print("\n== phases")
     for name, seconds, result in took:
         print(f"{name:10} {seconds:6.0f} s  {result}")

@@ -70,13 +70,11 @@ class Queue:
     def waiting(self, identity: Identity) -> int:
         return self._world.waiting[self._relay.name, identity.name]
 
-    def flush(self, identity: Identity) -> int:
+    def flush(self, identity: Identity) -> None:
         self._world.kernel.alive()
         if self._world.queue_broken:
             raise Unavailable("postqueue: mail system is down")
-        count = self.waiting(identity)
         self._world.kernel.sleep(0.1)
-        return count
 
     def use_route(self, identities: Sequence[Identity], route: Route) -> None:
         self._world.kernel.alive()

@@ -39,6 +39,12 @@ class Run(Protocol):
         ...
 
 
+class Begin(Protocol):
+    """How adapters read what a program says at first."""
+
+    def __call__(self, argv: Sequence[str], *, timeout: float) -> str: ...
+
+
 class Follow(Protocol):
     """How adapters read what a program goes on to say."""
 
@@ -58,18 +64,7 @@ def attempt(argv: Sequence[str], *, timeout: float, stdin: str | None = None) ->
 
     The program gets a process group of its own, so that a time-out leaves nothing of it behind.
     """
-    try:
-        child = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            process_group=0,
-        )
-    except OSError as why:
-        raise CommandError(f"{argv[0]}: {why.strerror}") from why
+    child = _begin(argv, subprocess.DEVNULL if stdin is None else subprocess.PIPE)
     try:
         out, err = child.communicate(stdin, timeout)
     except subprocess.TimeoutExpired:
@@ -79,6 +74,27 @@ def attempt(argv: Sequence[str], *, timeout: float, stdin: str | None = None) ->
         _kill(child)
         raise
     return Done(child.returncode, out, err)
+
+
+def beginning(argv: Sequence[str], *, timeout: float) -> str:
+    """The whole lines that a program has said within `timeout` seconds; then it is killed, if it has not ended.
+
+    Raises CommandError when it ended by itself with another status than 0.
+    """
+    child = _begin(argv, subprocess.DEVNULL)
+    try:
+        out, err = child.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired as late:
+        said = late.stdout or b""  # in bytes, whatever the mode
+        _kill(child)
+        text = said.decode(errors="replace") if isinstance(said, bytes) else said
+        return text[: text.rfind("\n") + 1]
+    except BaseException:
+        _kill(child)
+        raise
+    if child.returncode != 0:
+        raise CommandError(f"{' '.join(argv)}: status {child.returncode}: {words(err or out)}")
+    return out
 
 
 @contextlib.contextmanager
@@ -124,6 +140,21 @@ def words(text: str) -> str:
     """What a program said, in one line of bounded length; the end of it, where errors stand."""
     line = " ".join(text.split())
     return line if len(line) <= SAID else f"…{line[-SAID:]}"
+
+
+def _begin(argv: Sequence[str], stdin: int) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            process_group=0,
+        )
+    except OSError as why:
+        raise CommandError(f"{argv[0]}: {why.strerror}") from why
 
 
 def _kill(child: subprocess.Popen[str]) -> None:

@@ -28,6 +28,10 @@ TRANSPORT = "route-"
 RESOLVER_CACHE = 31.0
 PATIENCE = 2.0  # seconds that an attempt is put off for the sake of its route
 
+# Seconds. showq(8) opens each message: of 1,000 beyond a line of 30 ms the last took more than 30 s, the first came
+# at once.
+LIST_WITHIN = 5.0
+
 DELIVERY = re.compile(
     r"(?P<queue_id>[0-9A-Za-z]+): to=<(?P<recipient>[^>]*)>, (?:.*, )?dsn=(?P<dsn>\d\.\d+\.\d+), "
     r"status=(?P<status>\w+) \((?P<text>.*)\)"
@@ -171,6 +175,7 @@ class PostfixQueue:
         table: str = "/var/lib/holdfast/relay/transport",
         timeout: float = 45.0,
         run: command.Run = command.run,
+        begin: command.Begin = command.beginning,
         follow: command.Follow = command.follow,
     ) -> None:
         self._identities = identities
@@ -181,22 +186,18 @@ class PostfixQueue:
         self._table = Path(table)
         self._timeout = timeout
         self._run = run
+        self._begin = begin
         self._follow = follow
         self._tried: dict[str, tuple[str, float]] = {}
 
     def waiting(self, identity: Identity) -> int:
-        return sum(self._waiting_in(instance, identity) for instance in self._here())
+        messages = itertools.chain.from_iterable(self._queue(instance) for instance in self._here())
+        return sum(any(serves(identity.domains, r) for r in m.recipients) for m in messages)
 
-    def _waiting_in(self, instance: Instance, identity: Identity) -> int:
-        return sum(any(serves(identity.domains, r) for r in m.recipients) for m in self._queue(instance))
-
-    def flush(self, identity: Identity) -> int:
+    def flush(self, identity: Identity) -> None:
         """All of a queue is tried, since Postfix can flush one destination only where it kept a list for it."""
-        count = 0
         for instance in self._here():
-            count += self._waiting_in(instance, identity)
             self._postqueue(instance, "-f")
-        return count
 
     def _here(self) -> list[Instance]:
         """The relays that this host owns now, and that are up."""
@@ -239,7 +240,7 @@ class PostfixQueue:
             return False
 
     def deliver(self, identity: Identity, route: Route) -> Attempt | None:
-        """Let Postfix deliver the identity's oldest message over `route`, and read in the journal what came of it.
+        """Let Postfix deliver the identity's oldest message that is listed, and read in the journal what came of it.
 
         None when no message waits, and when this host's own Postfix says nothing: that is logged, and no word
         about the server. The attempt's route is the one that the log names.
@@ -279,8 +280,10 @@ class PostfixQueue:
         return Attempt(Method.DELIVERY, taken, result, start, self._clock.now(), words, message.queue_id)
 
     def _queue(self, instance: Instance) -> list[Waiting]:
+        """As much of it as is told within LIST_WITHIN."""
+        argv = ["postqueue", "-c", instance.config_dir, "-j"]
         try:
-            return list(parse_queue(self._postqueue(instance, "-j")))
+            return list(parse_queue(self._begin(argv, timeout=LIST_WITHIN)))
         except (ValueError, KeyError) as why:
             raise Unavailable(f"postqueue -j: {why}") from why
 

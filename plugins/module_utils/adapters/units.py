@@ -21,6 +21,16 @@ class Units:
         """
         self._run(["systemctl", "start", *units], timeout=self._timeout)
 
+    def begin(self, units: Sequence[str]) -> None:
+        """Order their start and return at once. Raises CommandError."""
+        self._run(["systemctl", "start", "--no-block", *units], timeout=self._timeout)
+
+    def pending(self, units: Sequence[str]) -> bool:
+        """Has what was ordered of any of them not come to its end, good or bad? Raises CommandError."""
+        return bool(
+            self._run(["systemctl", "show", "--property=Job", "--value", *units], timeout=self._timeout).split()
+        )
+
     def stop(self, units: Sequence[str]) -> None:
         """Returns when none of them has a process left. Raises CommandError."""
         self._run(["systemctl", "stop", *units], timeout=self._timeout)

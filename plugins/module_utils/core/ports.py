@@ -153,11 +153,11 @@ class NameService(Protocol):
 
 class RelayQueue(Protocol):
     def waiting(self, identity: Identity) -> int:
-        """How many messages wait for the identity's domains."""
+        """How many messages wait for the identity's domains; of a long queue at least so many."""
         ...
 
-    def flush(self, identity: Identity) -> int:
-        """Try all of them now; how many there were."""
+    def flush(self, identity: Identity) -> None:
+        """Try all of them now."""
         ...
 
     def use_route(self, identities: Sequence[Identity], route: Route) -> None:

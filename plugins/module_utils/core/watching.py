@@ -300,8 +300,8 @@ class Watch:
             return
         if run.invoker != self.settings.relay and self._flushed != owner.epoch:
             try:
-                count = self.queue.flush(self.identity)
-                self.log("flush", identity=self.identity.name, epoch=owner.epoch, count=count)
+                self.queue.flush(self.identity)
+                self.log("flush", identity=self.identity.name, epoch=owner.epoch)
             except Unavailable as why:
                 self.log("relay_queue_failed", identity=self.identity.name, detail=str(why), level="alert")
         self._flushed = owner.epoch

@@ -26,6 +26,8 @@ from ..core.ports import Clock, Unavailable
 from . import running
 
 MOUNT_WITHIN = 40.0  # seconds; a step that takes longer has failed
+# 1,000 letters beyond a line of 30 ms take 5 s. A little more than TimeoutStartSec of holdfast-queue@.service.
+ADOPT_WITHIN = 1830.0
 SETTLE_WITHIN = 5.0
 
 
@@ -97,7 +99,7 @@ class Instance:
             ("store", lambda: self._attach(epoch, cancel)),
             ("queue", self._adopt),
             ("address", lambda: running.until_address(self._clock, self.place.identity.address, cancel)),
-            ("start", self._start),
+            ("start", lambda: self._start(cancel)),
             ("verify", lambda: self._verify(cancel)),
         )
 
@@ -131,9 +133,19 @@ class Instance:
                 raise Unavailable(f"{folder} is missing on the store")
         return "there"
 
-    def _start(self) -> str:
-        self._units.start(self.place.units)
-        return ", ".join(self.place.units)
+    def _start(self, cancel: running.Cancel) -> str:
+        """A long queue takes its time to adopt: that is waited for as long as this host is the owner."""
+        units = self.place.units
+
+        def ended() -> str | None:
+            return None if self._units.pending(units) else "ended"
+
+        self._units.begin(units)
+        if running.until(self._clock, ended, ADOPT_WITHIN, cancel) is None:
+            raise Unavailable(f"{self.place.adoption} did not end within {ADOPT_WITHIN:g} s; see its journal")
+        if (dead := running.dead(self._units.states(units))) is not None:
+            raise Unavailable(f"{dead}; see its journal and that of {self.place.adoption}")
+        return ", ".join(units)
 
     def _verify(self, cancel: running.Cancel) -> str:
         """As a sender and as a user see it."""

@@ -279,7 +279,7 @@ class NoMail:
     def waiting(self, identity: Identity) -> int:
         raise AssertionError(f"{identity.name} is a store")
 
-    def flush(self, identity: Identity) -> int:
+    def flush(self, identity: Identity) -> None:
         raise AssertionError(f"{identity.name} is a store")
 
     def use_route(self, identities: Sequence[Identity], route: Route) -> None:

@@ -152,5 +152,5 @@ class Broken(World):
     def use_route(self, identities: object, route: object) -> None:
         pass
 
-    def flush(self, identity: object) -> int:
+    def flush(self, identity: object) -> None:
         raise Unavailable("postqueue: no queue")

@@ -306,10 +306,8 @@ class World:
     def use_route(self, identities: Sequence[Identity], route: Route) -> None:
         pass
 
-    def flush(self, identity: Identity) -> int:
-        count, self.waiting = self.waiting, 0
-        self.flushed += count
-        return count
+    def flush(self, identity: Identity) -> None:
+        self.flushed, self.waiting = self.flushed + self.waiting, 0
 
     def withdrawn(self, identity: Identity, routes: Iterable[Route]) -> str:
         announced = set(self.running) if self.announced is None else self.announced

@@ -15,7 +15,7 @@ from holdfast.core.model import Phase, Run, RunState
 from holdfast.core.ports import Unavailable
 from holdfast.daemons.instance import Instance
 from holdfast.daemons.keeper import BACK_OFF, then_awake
-from holdfast.daemons.running import Found
+from holdfast.daemons.running import POLL, Cancelled, Found
 from test_agent import STEPS, Host, place
 
 
@@ -152,6 +152,19 @@ class Recorder:
         self.did: list[str] = []
         self.busy = busy  # looks for which a delivery goes on
 
+    jobs = 0  # looks for which a start goes on
+    ended = "active"
+
+    def begin(self, units: tuple[str, ...]) -> None:
+        self.did += [f"begin {u.split('@')[0]}" for u in units]
+
+    def pending(self, units: tuple[str, ...]) -> bool:
+        self.jobs -= 1
+        return self.jobs >= 0
+
+    def states(self, units: tuple[str, ...]) -> dict[str, str]:
+        return dict.fromkeys(units, self.ended)
+
     def stop(self, units: tuple[str, ...]) -> None:
         self.did += [u.split("@")[0] for u in units]
 
@@ -181,10 +194,38 @@ def test_released_in_an_order_that_leaves_nobody_waiting(
     assert edges.did[looks + 2 :] == last
 
 
+class TestStart:
+    def made(self, edges: Recorder, clock: Clock) -> Any:
+        return Instance(place(MX), edges, edges, edges, edges, clock)  # type: ignore[arg-type]
+
+    def test_a_long_queue_is_waited_for(self) -> None:
+        edges, clock = Recorder(0), Clock()
+        edges.jobs = 2000
+        said = self.made(edges, clock)._start(lambda: False)
+        assert clock.time == 1000.0 + 2000 * POLL
+        assert edges.did == ["begin holdfast-dovecot", "begin holdfast-postfix"] and "holdfast-postfix@" in said
+
+    def test_an_owner_no_more_waits_for_nothing(self) -> None:
+        edges, clock = Recorder(0), Clock()
+        edges.jobs = 2000
+        with pytest.raises(Cancelled):
+            self.made(edges, clock)._start(lambda: clock.time >= 1003.0)
+        assert clock.time == 1003.0
+
+    def test_what_does_not_come_up_or_to_an_end_is_told(self) -> None:
+        edges = Recorder(0)
+        edges.ended = "failed"
+        with pytest.raises(Unavailable, match=r"holdfast-dovecot@\S+ is failed, .*journal"):
+            self.made(edges, Clock())._start(lambda: False)
+        edges.jobs = 1_000_000
+        with pytest.raises(Unavailable, match=r"holdfast-queue@\S+ did not end within 1830 s"):
+            self.made(edges, Clock())._start(lambda: False)
+
+
 def test_a_relay_has_its_own_unit_and_no_mailboxes(tmp_path: Path) -> None:
     edges, relay = Recorder(0), dataclasses.replace(MX, kind="relay", domains=())
     here = dataclasses.replace(place(relay), mount=str(tmp_path), mailboxes=None)
-    made: Any = Instance(here, edges, edges, edges, Clock(), tmp_path)  # type: ignore[arg-type]
+    made: Any = Instance(here, edges, edges, edges, edges, Clock(), tmp_path)  # type: ignore[arg-type]
     with pytest.raises(Unavailable, match="queue is missing"):
         made._adopt()
     (tmp_path / "queue").mkdir()

@@ -1,0 +1,61 @@
+"""What a failed run says last is what an operator far from the machine gets to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import phases
+
+AT = "2026-11-25 01:55:06,502 p=26577 u=root n=ansible"
+LOG = f"""{AT} INFO| TASK [Routes] ****
+{AT} INFO| ok: [gw1]
+{AT} ERROR| [ERROR]: Task failed: Connection refused
+Origin: site.yml:3
+
+{AT} INFO| fatal: [relay1]: UNREACHABLE! => 
+    msg: 'Connection refused'
+    unreachable: true
+
+{AT} INFO| FAILED - RETRYING: [mail1]: Wait (3 retries left).
+{AT} INFO| fatal: [mail1]: FAILED! => 
+    msg: no
+{AT} INFO| ok: [localhost] => 
+    cleanup_lab.stdout_lines:
+    - gw1 on
+{AT} INFO| PLAY RECAP ****
+"""  # noqa: W291  as Ansible writes it
+
+
+def test_hosts_that_failed_and_the_machines_are_told(tmp_path: Path) -> None:
+    log = tmp_path / "ansible.log"
+    log.write_text(LOG)
+    told = phases.complaints(log)
+    assert [line.strip() for line in told] == [
+        "fatal: [relay1]: UNREACHABLE! =>",
+        "msg: 'Connection refused'",
+        "unreachable: true",
+        "fatal: [mail1]: FAILED! =>",
+        "msg: no",
+        "ok: [localhost] =>",
+        "cleanup_lab.stdout_lines:",
+        "- gw1 on",
+    ]
+
+
+def test_a_long_complaint_is_told_by_both_of_its_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phases, "SHOWN", 2)
+    log = tmp_path / "ansible.log"
+    log.write_text(f"{AT} INFO| fatal: [x]: FAILED! => \n" + "".join(f"    line {n}\n" for n in range(9)))
+    assert [line.strip() for line in phases.complaints(log)] == [
+        "fatal: [x]: FAILED! =>",
+        "line 0",
+        "…",
+        "line 7",
+        "line 8",
+    ]
+
+
+def test_without_a_log_nothing_is_said(tmp_path: Path) -> None:
+    assert phases.complaints(tmp_path / "none") == []
