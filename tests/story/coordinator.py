@@ -39,7 +39,7 @@ class Records:
         return self.lab.shell(
             self.member,
             f"ETCDCTL_USER=operator ETCDCTL_PASSWORD={password('operator')} "
-            f"etcdctl --command-timeout=30s --endpoints https://127.0.0.1:2379 {files} {words}",
+            f"etcdctl --dial-timeout=30s --command-timeout=30s --endpoints https://127.0.0.1:2379 {files} {words}",
         )
 
     def get(self, prefix: str) -> dict[str, Any]:
