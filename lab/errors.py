@@ -13,8 +13,13 @@ class LabError(Exception):
         super().__init__(f"{line}; {remedy}" if remedy else line)
 
 
-class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM arrived.
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, SIGTERM or a closed terminal's SIGHUP arrived.
 
-    Not an `Exception`: nothing between the signal and the clean-up may swallow it.
+    No `Exception`: nothing between the signal and the clean-up may swallow it. A KeyboardInterrupt, so that
+    `subprocess` gives a child that was interrupted, too, a moment for its own end. `number`: the signal's.
     """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number

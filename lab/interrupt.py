@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM as an exception, which may be held back where half a step would leave an orphan."""
+"""Ctrl-C, SIGTERM and SIGHUP as one exception: for `bin/lab`, and for what runs it.
+
+It may be held back where half a step would leave an orphan.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +14,26 @@ from lab.errors import Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _held = 0
-_pending = False
+_pending = 0  # the signal that is put off
 
 
 def _arrived(number: int, frame: FrameType | None) -> None:
     global _pending
     if _held:
-        _pending = True
+        _pending = number
         return
-    _raise()
+    _raise(number)
 
 
-def _raise() -> None:
+def _raise(number: int) -> None:
     # The clean-up that now begins is short and must come to its end.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    raise Interrupted
+    raise Interrupted(number)
 
 
 def install() -> None:
-    """Begin to listen. Only in the main thread."""
+    """Begin to listen. Only in the main thread. The first signal raises Interrupted, later ones are ignored."""
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _arrived)
@@ -46,5 +49,5 @@ def held() -> Iterator[None]:
     finally:
         _held -= 1
         if _pending and not _held:
-            _pending = False
-            _raise()
+            number, _pending = _pending, 0
+            _raise(number)

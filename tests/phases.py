@@ -5,6 +5,7 @@ python -m tests.phases lint unit simulate lab scenario
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -13,12 +14,15 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
+
+from lab import interrupt
+from lab.errors import Interrupted
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 LOG = ROOT / "build" / "ansible.log"
 RECORD = r"^\d{4}-\d\d-\d\d \S+ p=\d+ u=\S+ n=\S+ [A-Z]+\| "
+END_WITHIN = 120  # seconds
 SHOWN = 40  # lines, of both ends of a complaint
 LINTED = ["plugins", "lab", "tests", "molecule"]
 
@@ -62,16 +66,25 @@ def strategy_plugins() -> str:
 
 def interrupted(name: str) -> int:
     """Leave no machine behind: molecule, interrupted, leaves its own. pytest's fixtures end theirs by themselves."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # what follows is short and must come to its end
     print(f"\nphases: interrupted in {name}; ending its machines", file=sys.stderr)
     if name == "scenario":
         subprocess.run([ROOT / "bin/lab", "--name", "molecule", "down", "--purge"], check=False)
     return 130
 
 
-def interruption(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def call(command: list[str], env: dict[str, str]) -> int:
+    """Its status. Interrupted, it gets time to end the machines that it has begun; then Interrupted is raised."""
+    child = subprocess.Popen(command, cwd=ROOT, env=env)
+    try:
+        return child.wait()
+    except Interrupted as why:
+        if why.number != signal.SIGINT:  # Ctrl-C has reached it already; a second one would cut its end short
+            child.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(END_WITHIN)
+        child.kill()
+        child.wait()
+        raise
 
 
 def complaints(log: Path) -> list[str]:
@@ -83,9 +96,7 @@ def complaints(log: Path) -> list[str]:
 
 
 def main(names: list[str]) -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, interruption)
+    interrupt.install()
     unknown = [n for n in names if n not in PHASES]
     if unknown:
         print(f"phases: {unknown[0]} is no phase; known: {', '.join(PHASES)}", file=sys.stderr)
@@ -106,8 +117,8 @@ def main(names: list[str]) -> int:
         bad = None
         for command in PHASES[name]:
             try:
-                code = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
-            except KeyboardInterrupt:
+                code = call(command, env)
+            except Interrupted:
                 return interrupted(name)
             if code != 0:
                 bad = " ".join(command)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import FrameType
+
+from lab import interrupt
+from lab.errors import Interrupted
 
 from .machines import ROOT, Lab, StoryError
 from .outage import Outage
@@ -52,15 +53,8 @@ def play(lab: Lab, took: dict[str, float]) -> int:
     return 1 if v.mistakes else 0
 
 
-def interrupted(number: int, frame: FrameType | None) -> None:
-    """SIGTERM and a closed terminal are interruptions, too."""
-    raise KeyboardInterrupt
-
-
 def main() -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, interrupted)
+    interrupt.install()
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the lab up")
     keep = parser.parse_args().keep
@@ -75,9 +69,7 @@ def main() -> int:
         code = play(lab, took)
     except StoryError as why:
         print(f"demo: {why}", file=sys.stderr)
-    except KeyboardInterrupt:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # what follows is short and must come to its end
+    except Interrupted:
         print("demo: interrupted; ending the lab", file=sys.stderr)
         keep, code = False, 130
     finally:

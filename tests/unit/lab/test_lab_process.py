@@ -100,7 +100,7 @@ def test_an_interrupted_build_leaves_no_product_and_no_folder(tmp_path: Path, mo
 
     def build(folder: Path) -> None:
         (folder / "half").write_text("x")
-        raise Interrupted
+        raise Interrupted(signal.SIGTERM)
 
     with pytest.raises(Interrupted):
         obtain("thing", "abc", build, free_mb=1)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lab import interrupt
+from lab.errors import Interrupted
 from tests import phases
 
 AT = "2026-11-25 01:55:06,502 p=26577 u=root n=ansible"
@@ -59,3 +66,41 @@ def test_a_long_complaint_is_told_by_both_of_its_ends(tmp_path: Path, monkeypatc
 
 def test_without_a_log_nothing_is_said(tmp_path: Path) -> None:
     assert phases.complaints(tmp_path / "none") == []
+
+
+@pytest.fixture
+def _signals() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs this may ignore it
+    interrupt.install()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+ENDS_ITS_MACHINES = """
+import sys, time
+from pathlib import Path
+begun, ended = map(Path, sys.argv[1:])
+try:
+    begun.touch()
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5)
+    ended.touch()
+"""
+
+
+@pytest.mark.usefixtures("_signals")
+def test_a_signal_to_the_phases_alone_reaches_what_runs_and_its_end_is_waited_for(tmp_path: Path) -> None:
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+
+    def terminate() -> None:
+        while not begun.exists():
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate).start()
+    with pytest.raises(Interrupted):
+        phases.call([sys.executable, "-c", ENDS_ITS_MACHINES, str(begun), str(ended)], dict(os.environ))
+    assert ended.exists()
