@@ -127,8 +127,8 @@ def main(names: list[str]) -> int:
         took.append((name, time.monotonic() - start, "passed" if bad is None else f"FAILED: {bad}"))
         if bad is not None:
             break
-    if failed:
-        print("\n== what Ansible complained of", *complaints(LOG), sep="\n")
+    if failed and (told := complaints(LOG)):
+        print("\n== what Ansible complained of", *told, sep="\n")
     print("\n== phases")
     for name, seconds, result in took:
         print(f"{name:10} {seconds:6.0f} s  {result}")

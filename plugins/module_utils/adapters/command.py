@@ -85,9 +85,8 @@ def beginning(argv: Sequence[str], *, timeout: float) -> str:
     try:
         out, err = child.communicate(timeout=timeout)
     except subprocess.TimeoutExpired as late:
-        said = late.stdout or b""  # in bytes, whatever the mode
         _kill(child)
-        text = said.decode(errors="replace") if isinstance(said, bytes) else said
+        text = (late.stdout or b"").decode(errors="replace")  # in bytes, whatever the mode
         return text[: text.rfind("\n") + 1]
     except BaseException:
         _kill(child)
