@@ -45,6 +45,7 @@ PHASES: dict[str, list[list[str]]] = {
             "-p",
             "tests.simulation",
         ],
+        ["mypy", "tests/full", "tests/outages"],
         ["yamllint", "--strict", "."],
         ["ansible-lint", "--offline", "-q"],
     ],
@@ -103,7 +104,7 @@ def main(names: list[str]) -> int:
         return 2
     env = {
         **os.environ,
-        "MYPYPATH": "build/python",
+        "MYPYPATH": "build/python:.",
         "ANSIBLE_STRATEGY_PLUGINS": strategy_plugins(),
         "PATH": f"{ROOT / 'build/programs/bin'}{os.pathsep}{os.environ['PATH']}",
         "ANSIBLE_LOG_PATH": str(LOG),

@@ -20,7 +20,7 @@ from tests.story.machines import ROOT
 
 sys.path.insert(0, str(ROOT / "tests" / "unit" / "adapters"))
 
-from cluster import Cluster
+from cluster import Cluster  # type: ignore[import-not-found]
 from holdfast.adapters.etcd import EtcdCoordinator, Login, Tls, member_client, token
 from holdfast.adapters.etcd_rights import Rights, Step, permissions, steps
 from holdfast.adapters.pki import Authority, Leaf

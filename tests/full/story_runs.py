@@ -20,18 +20,18 @@ import json
 import math
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from holdfast.core.model import Run
 
+from lab import interrupt
+from lab.errors import Interrupted
 from tests.story.coordinator import Records
 from tests.story.machines import ROOT, Lab, StoryError
 from tests.story.outage import Outage, Post, Result, users
@@ -219,11 +219,6 @@ def kept(file: Path = BUILD / "story-runs.json") -> list[One]:
     return [One(**one) for one in found]
 
 
-def interrupted(number: int, frame: FrameType | None) -> None:
-    """SIGTERM and a closed terminal are interruptions, too."""
-    raise KeyboardInterrupt
-
-
 def made(lab: Lab) -> None:
     limits = ("--", "-e", "monitor_hourly_limit=1000", "-e", "store_hourly_limit=1000")
     lab.word("down", "--purge")
@@ -243,9 +238,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.runs < 1:
         parser.error(f"--runs {arguments.runs}: give at least 1")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, interrupted)
+    interrupt.install()
     lab = Lab(arguments.lab or "runs")
     runs = kept() if arguments.add else []
     wanted, code = len(runs) + arguments.runs, 0
@@ -263,9 +256,7 @@ def main() -> int:
     except StoryError as why:
         print(f"story_runs: {why}", file=sys.stderr)
         code = 1
-    except KeyboardInterrupt:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # what follows is short and must come to its end
+    except Interrupted:
         print("story_runs: interrupted", file=sys.stderr)
         code = 130
     finally:

@@ -9,8 +9,8 @@ from holdfast.core import keys
 from holdfast.core.model import Run, RunState
 
 from tests.story.machines import ROOT, wait_for
-from tests.story.outage import IDENTITY, RELAY, RELAYS, Outage
-from tests.story.stage import RELAY_NAME, Stage
+from tests.story.outage import IDENTITY, RELAY, RELAY_NAME, RELAYS, Outage
+from tests.story.stage import Stage
 from tests.story.timeline import as_json, as_svg, as_text
 
 OTHERS = [relay for relay in RELAYS if relay != RELAY]

@@ -93,7 +93,7 @@ def bgp_is_up(stage: Stage, neighbour: str) -> bool:
     states = {a: p["state"] for vrf in said.values() for a, p in vrf.get("ipv4Unicast", {}).get("peers", {}).items()}
     if neighbour not in states:
         raise StoryError(f"{GATEWAY} knows no neighbour {neighbour}, but {states}")
-    return states[neighbour] == "Established"
+    return bool(states[neighbour] == "Established")
 
 
 def test_a_zombie_whose_agent_is_frozen_too_writes_nothing_and_is_sent_nobody(stage: Stage, pair: Pair) -> None:
