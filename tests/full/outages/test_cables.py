@@ -9,7 +9,7 @@ from holdfast.core.model import Result, RunState
 
 from tests.story.faults import all_once, sending, unplugged
 from tests.story.machines import wait_for
-from tests.story.outage import IDENTITY, RELAY
+from tests.story.outage import IDENTITY, RELAY, RELAY_NAME
 from tests.story.pair import Pair
 from tests.story.service import watched
 from tests.story.stage import Stage
@@ -32,7 +32,6 @@ def unmoved(stage: Stage, pair: Pair, since: float) -> None:
         ("standby", "storage"),
         ("relay", "mgmt"),
         ("relay", "internet"),
-        ("relay", "storage"),
         ("store owner", "mgmt"),
         ("store standby", "storage"),
     ],
@@ -93,18 +92,23 @@ def test_both_mail_routes_of_the_owner_are_cut(stage: Stage) -> None:
     assert (after.host, after.epoch) == (run.to_host, before.epoch + 1) and after.host != before.host
 
 
-def test_a_relay_without_any_cable_triggers_nothing(stage: Stage, pair: Pair) -> None:
-    before, since = stage.owner(), time.time()
+@pytest.mark.parametrize("cables", [("storage",), ("internet", "isolated", "storage")], ids=["store", "all"])
+def test_a_relay_host_that_is_cut_off_loses_its_relay_and_moves_nothing_else(
+    stage: Stage, pair: Pair, cables: tuple[str, ...]
+) -> None:
+    """It sees outages wherever it looks, and has no lease: what it says moves nobody, but it is no relay itself."""
+    before, relay, since = stage.owner(), stage.owner(RELAY_NAME), time.time()
     with watched(stage.lab) as service, sending(stage, 30, 1.0, "deaf") as written:
-        with unplugged(stage.lab, RELAY, "internet", "isolated", "storage"):
-            stage.wait_rounds(ROUNDS)
-            assert stage.owner() == before
-            unmoved(stage, pair, since)
+        with unplugged(stage.lab, relay.host, *cables):
+            run = stage.wait_run(since, RunState.DONE, 300, RELAY_NAME, hurry=True)
+            assert run.proof is not None and (run.proof.level, run.proof.host) == ("power", relay.host)
         print(all_once(stage, written))
     print(service)
-    # What it saw while it was deaf counts against nobody once it hears again.
+    after = stage.wait_running(identity=RELAY_NAME)
+    assert (after.host, after.epoch) == (run.to_host, relay.epoch + 1) and after.host != relay.host
+    stage.lab.word("start", relay.host)
     stage.wait_rounds(3)
-    assert stage.owner() == before
+    assert stage.owner() == before and stage.owner(RELAY_NAME) == after
     unmoved(stage, pair, since)
 
 
