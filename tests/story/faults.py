@@ -9,7 +9,7 @@ import contextlib
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from . import journal
@@ -79,15 +79,15 @@ def stepped(lab: Lab, host: str, seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def monitor_with(lab: Lab, **changes: Any) -> Iterator[None]:
-    """The relays' monitors run with these keys of their configuration instead of their own."""
+def monitor_with(lab: Lab, relays: Iterable[str] = RELAYS, **changes: Any) -> Iterator[None]:
+    """The monitors on these relays run with these keys of their configuration instead of their own."""
     script = (
         "import json, sys, yaml; from pathlib import Path; p = Path(sys.argv[1])\n"
         "kept = p.with_suffix('.story'); kept.exists() or kept.write_text(p.read_text())\n"
         "p.write_text(yaml.safe_dump({**yaml.safe_load(kept.read_text()), **json.loads(sys.argv[2])}))"
     )
     with contextlib.ExitStack() as changed:
-        for relay in RELAYS:
+        for relay in relays:
             lab.run(relay, "python3", "-c", script, MONITOR, json.dumps(changes))
             back = f"mv {MONITOR[:-4]}.story {MONITOR} && systemctl restart holdfast-monitor"
             changed.callback(lab.shell, relay, back)
