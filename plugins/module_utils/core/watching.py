@@ -8,7 +8,7 @@ from typing import Any
 
 from . import keys
 from .handover import Handover, interrupted
-from .model import Attempt, Identity, Method, Result, Route, Run, RunState
+from .model import Attempt, Identity, Method, Owner, Phase, Report, Result, Route, Run, RunState
 from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavailable
 from .requests import Request, granted
 from .returning import Returns, outlasted, without_candidate
@@ -276,8 +276,15 @@ class Watch:
                 continue
             fresh = self.clock.boottime() - self._others[relay][1] <= 2 * self.settings.interval
             if fresh and value["passed"] and int(value["epoch"]) == state.owner.epoch:
-                return f"{relay} agrees"
+                # Whoever took it from a host that adopts a long queue would begin anew what that host is about to end.
+                return None if self._starting(state.owner) else f"{relay} agrees"
         return None
+
+    def _starting(self, owner: Owner) -> bool:
+        """Does the owner, by its agent's word, bring the identity up? Each step of that has a limit of its own."""
+        value = self.coordinator.get(keys.report(owner.host, self.identity.name)).value
+        report = None if value is None else Report.from_json(value)
+        return report is not None and (report.epoch, report.phase) == (owner.epoch, Phase.STARTING)
 
     def _asked(self, epoch: int, lease: bool) -> str | None:
         """Has a relay without fence rights asked, and do its evidence and the lease, read here and now, bear it out?"""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from holdfast.core import keys
 from holdfast.core.locked_run import Timeouts
-from holdfast.core.model import Attempt, Identity, Method, Owner, Result, Route, RunState
+from holdfast.core.model import Attempt, Identity, Method, Owner, Phase, Report, Result, Route, RunState
 from holdfast.core.ports import Unavailable
 from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
@@ -84,6 +84,30 @@ def test_a_second_relay_that_agrees_is_enough() -> None:
 
     world.clock.on_sleep.append(agrees)
     world.let_run(watch, 130)
+    assert world.owner.host == "mail2" and "relay1 agrees" in world.record.reason
+
+
+def test_an_owner_that_is_starting_is_left_to_it_while_it_keeps_its_lease() -> None:
+    """A long queue takes its time to adopt: to take the identity away would begin that anew."""
+    world = World()
+    world.cut = {"mail1"}
+    two = MX.__class__(**{**MX.__dict__, "relays": ("relay2", "relay1")})
+    watch = world.watch(DEFAULT)
+    watch.identity = two
+    phase, epoch = Phase.STARTING, 1
+
+    def agrees() -> None:
+        c = world.coordinator
+        c._put(
+            keys.evidence(MX.name, "relay1"), {"relay": "relay1", "time": world.clock.time, "passed": True, "epoch": 1}
+        )
+        c._put(keys.report("mail1", MX.name), Report("mail1", epoch, phase, world.clock.time).to_json())
+
+    world.clock.on_sleep.append(agrees)
+    world.let_run(watch, 600)
+    assert world.owner.epoch == 1 and world.said("second_evidence_missing")
+    epoch = 0  # what it once said of an earlier epoch is no word about this one
+    world.let_run(watch, 40)
     assert world.owner.host == "mail2" and "relay1 agrees" in world.record.reason
 
 
