@@ -53,7 +53,7 @@ PHASES: dict[str, list[list[str]]] = {
     "simulate": [[*PYTEST, "tests/simulation"], [sys.executable, "-m", "tests.simulation"]],
     "lab": [[*PYTEST, "tests/lab"]],
     "scenario": [["molecule", "test", "-s", "default"]],
-    "full": [[*PYTEST, "tests/full"]],
+    "full": [[*PYTEST, "tests/full"], [*PYTEST, "-m", "full", "tests/outages"]],
 }
 
 

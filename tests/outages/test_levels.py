@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 
+import pytest
 from holdfast.core import keys
 from holdfast.core.fencing import ConfirmedOff
 from holdfast.core.model import RunState
@@ -30,6 +31,7 @@ def take_over(stage: Stage, config: str = MONITOR) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.full
 def test_an_operators_word_is_a_proof_only_for_a_host_that_is_heard_no_more(stage: Stage) -> None:
     before = stage.owner()
     words = ("-e", f"host={before.host}", "-e", "by=anna", "-e", "reason='pulled both plugs'")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
 from holdfast.core import keys
 from holdfast.core.model import Run, RunState
 
@@ -36,6 +37,7 @@ def test_the_story(stage: Stage) -> None:
     print(f"{result.threshold_to_delivery:.1f} s from the threshold to the first delivery")
 
 
+@pytest.mark.full
 def test_a_dead_host_that_comes_back_starts_nothing_and_is_ready_to_take_over(stage: Stage) -> None:
     before = stage.owner()
     standby = stage.standby()
@@ -99,6 +101,7 @@ def test_a_relay_that_is_restarted_amid_holding_loses_neither_mail_nor_count(sta
     assert done.time - fault < 60 + 3 * 30
 
 
+@pytest.mark.full
 def test_treat_as_inoperable_skips_the_wait_but_not_the_fence(stage: Stage) -> None:
     before = stage.owner()
     start = time.time()
@@ -116,6 +119,7 @@ def test_treat_as_inoperable_skips_the_wait_but_not_the_fence(stage: Stage) -> N
     assert keys.inoperable(IDENTITY) in stage.records.get(keys.inoperable(IDENTITY))
 
 
+@pytest.mark.full
 def test_a_takeover_by_hand_says_what_it_would_do_and_then_does_it(stage: Stage) -> None:
     before = stage.owner()
     words = ("-e", f"identity={IDENTITY}", "-e", "reason=test")
@@ -158,6 +162,7 @@ def test_without_the_coordinator_the_relay_holds(stage: Stage) -> None:
     stage.wait_letters(held)
 
 
+@pytest.mark.full
 def test_a_full_store_of_the_relay_answers_4xx_and_loses_nothing(stage: Stage) -> None:
     """Room for less than one and a half messages of the largest size is too little to promise anything."""
     server = stage.records.owner("store2")  # where the queue of that relay is

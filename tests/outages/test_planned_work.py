@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
 from holdfast.core.model import RunState
 
 from tests.story.machines import wait_for
@@ -59,6 +60,7 @@ def test_failback_while_letters_are_sent(stage: Stage) -> None:
     assert {h["state"] for h in status["hosts"]} == {"on"}, "nobody's power was cut"
 
 
+@pytest.mark.full
 def test_a_fenced_home_host_is_refused_then_rejoins_then_gets_it_back(stage: Stage) -> None:
     if stage.owner().host != HOME:
         hand_over(stage)
@@ -83,6 +85,7 @@ def test_a_fenced_home_host_is_refused_then_rejoins_then_gets_it_back(stage: Sta
     assert stage.mistakes(written, stage.wait_letters(written)) == []
 
 
+@pytest.mark.full
 def test_an_evacuated_host_owns_nothing_and_takes_nothing_until_that_is_undone(stage: Stage) -> None:
     before = stage.owner()
     said = stage.playbook("evacuate_host.yml", "-e", f"host={before.host}", "-e", "reason='new disk'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from holdfast.core.model import RunState
 
 from tests.story.machines import wait_for
@@ -51,6 +52,7 @@ def test_a_power_cut_of_the_active_server_stalls_clients_and_loses_nothing(stage
     assert pair.missing(done) == []
 
 
+@pytest.mark.full
 def test_a_dead_standby_stalls_writes_for_seconds_and_joins_again(stage: Stage, pair: Pair) -> None:
     before, standby = pair.owner(), pair.standby()
     writer = Writer(stage.lab, stage.owner().host, f"standby{int(time.time())}", 45)
