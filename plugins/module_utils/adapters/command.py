@@ -53,10 +53,7 @@ class Follow(Protocol):
 
 def run(argv: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
     """Run to the end, at most `timeout` seconds; standard output. Raises CommandError with the program's words."""
-    done = attempt(argv, timeout=timeout, stdin=stdin)
-    if done.status != 0:
-        raise CommandError(f"{' '.join(argv)}: status {done.status}: {words(done.stderr or done.stdout)}")
-    return done.stdout
+    return _well(argv, attempt(argv, timeout=timeout, stdin=stdin))
 
 
 def attempt(argv: Sequence[str], *, timeout: float, stdin: str | None = None) -> Done:
@@ -91,9 +88,7 @@ def beginning(argv: Sequence[str], *, timeout: float) -> str:
     except BaseException:
         _kill(child)
         raise
-    if child.returncode != 0:
-        raise CommandError(f"{' '.join(argv)}: status {child.returncode}: {words(err or out)}")
-    return out
+    return _well(argv, Done(child.returncode, out, err))
 
 
 @contextlib.contextmanager
@@ -139,6 +134,12 @@ def words(text: str) -> str:
     """What a program said, in one line of bounded length; the end of it, where errors stand."""
     line = " ".join(text.split())
     return line if len(line) <= SAID else f"…{line[-SAID:]}"
+
+
+def _well(argv: Sequence[str], done: Done) -> str:
+    if done.status != 0:
+        raise CommandError(f"{' '.join(argv)}: status {done.status}: {words(done.stderr or done.stdout)}")
+    return done.stdout
 
 
 def _begin(argv: Sequence[str], stdin: int) -> subprocess.Popen[str]:

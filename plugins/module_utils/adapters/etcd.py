@@ -319,10 +319,9 @@ class EtcdCoordinator:
 
     def another(self) -> EtcdCoordinator:
         """A connection of its own to the same members, for another thread."""
-        tls = self.tls
-        return EtcdCoordinator(self.endpoints, tls.ca, tls.cert, tls.key, self.timeout, login=self.login)
+        return self.as_user(self.login)
 
-    def as_user(self, login: Login) -> EtcdCoordinator:
+    def as_user(self, login: Login | None) -> EtcdCoordinator:
         """The same members, asked by somebody else."""
         tls = self.tls
         return EtcdCoordinator(self.endpoints, tls.ca, tls.cert, tls.key, self.timeout, login=login)

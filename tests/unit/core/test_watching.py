@@ -14,6 +14,7 @@ from holdfast.core.model import Attempt, Identity, Method, Owner, Phase, Report,
 from holdfast.core.ports import Unavailable
 from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
+from holdfast.core.watching import Watch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import MX, ROUTES, World
@@ -71,39 +72,36 @@ def test_the_relay_alone_never_triggers_while_the_lease_lives() -> None:
     assert world.said("second_evidence_missing")
 
 
-def test_a_second_relay_that_agrees_is_enough() -> None:
-    world = World()
+def cut_off_for_both(world: World) -> Watch:
+    """Neither relay reaches the owner, which keeps its lease; relay1 goes on saying so."""
     world.cut = {"mail1"}
-    two = MX.__class__(**{**MX.__dict__, "relays": ("relay2", "relay1")})
     watch = world.watch(DEFAULT)
-    watch.identity = two
+    watch.identity = dataclasses.replace(MX, relays=("relay2", "relay1"))
 
     def agrees() -> None:
         word = {"relay": "relay1", "time": world.clock.time, "passed": True, "epoch": 1}
         world.coordinator._put(keys.evidence(MX.name, "relay1"), word)
 
     world.clock.on_sleep.append(agrees)
-    world.let_run(watch, 130)
+    return watch
+
+
+def test_a_second_relay_that_agrees_is_enough() -> None:
+    world = World()
+    world.let_run(cut_off_for_both(world), 130)
     assert world.owner.host == "mail2" and "relay1 agrees" in world.record.reason
 
 
 def test_an_owner_that_is_starting_is_left_to_it_while_it_keeps_its_lease() -> None:
     """A long queue takes its time to adopt: to take the identity away would begin that anew."""
-    world = World()
-    world.cut = {"mail1"}
-    two = MX.__class__(**{**MX.__dict__, "relays": ("relay2", "relay1")})
-    watch = world.watch(DEFAULT)
-    watch.identity = two
-    phase, epoch = Phase.STARTING, 1
+    world, epoch = World(), 1
+    watch = cut_off_for_both(world)
 
-    def agrees() -> None:
-        c = world.coordinator
-        c._put(
-            keys.evidence(MX.name, "relay1"), {"relay": "relay1", "time": world.clock.time, "passed": True, "epoch": 1}
-        )
-        c._put(keys.report("mail1", MX.name), Report("mail1", epoch, phase, world.clock.time).to_json())
+    def starting() -> None:
+        report = Report("mail1", epoch, Phase.STARTING, world.clock.time)
+        world.coordinator._put(keys.report("mail1", MX.name), report.to_json())
 
-    world.clock.on_sleep.append(agrees)
+    world.clock.on_sleep.append(starting)
     world.let_run(watch, 600)
     assert world.owner.epoch == 1 and world.said("second_evidence_missing")
     epoch = 0  # what it once said of an earlier epoch is no word about this one
