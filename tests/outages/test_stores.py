@@ -10,7 +10,9 @@ from holdfast.core.model import RunState
 from tests.story.machines import wait_for
 from tests.story.outage import IDENTITY
 from tests.story.pair import STORE, Pair, Writer
-from tests.story.stage import Stage
+from tests.story.stage import STORE_OF, Stage
+
+STORAGE_LEGS = {"mail1": "10.1.3.11", "mail2": "10.2.3.11", "relay1": "10.1.3.31", "relay2": "10.2.3.31"}
 
 
 def test_a_power_cut_of_the_active_server_stalls_clients_and_loses_nothing(stage: Stage, pair: Pair) -> None:
@@ -31,9 +33,11 @@ def test_a_power_cut_of_the_active_server_stalls_clients_and_loses_nothing(stage
     assert pair.missing(done) == []
     print(f"{len(done.records)} records, stalled for {stall.seconds:.1f} s, {stall.time - cut:.1f} s behind the cut")
 
-    # Exports outlive the server: the owner of the identity, and nobody else.
+    # Exports outlive the server: to the owner of each identity, and to nobody else.
     etab = stage.lab.shell(after.host, "cat /var/lib/nfs/etab")
-    assert etab.count("\n") == 1 and etab.startswith(f"/srv/store/{IDENTITY}\t"), etab
+    exports = [line.split("(")[0].split("\t") for line in etab.splitlines()]
+    owners = {name: stage.owner(name).host for name in (IDENTITY, *(n for n, s in STORE_OF.items() if s == STORE))}
+    assert sorted(exports) == sorted([f"/srv/store/{n}", STORAGE_LEGS[host]] for n, host in owners.items()), etab
     standby = stage.standby()
     refused = stage.lab.shell(
         standby,
