@@ -118,9 +118,12 @@ def sending(stage: Stage, count: int, rate: float, name: str) -> Iterator[list[L
     run = f"{name}{int(time.time())}"
     written, folder = letters(count, run), f"/var/tmp/story/{run}"
     stage.post.hand_over(written, folder)
-    sender = stage.post.send(folder, rate)
-    yield written
-    _, error = sender.communicate(timeout=count / rate + 300)
+    with stage.post.send(folder, rate) as sender:
+        try:
+            yield written
+            _, error = sender.communicate(timeout=count / rate + 300)
+        finally:
+            sender.kill()  # there is nothing left to end unless something failed
     if sender.returncode != 0:
         raise StoryError(f"the sender failed: {error.decode()[-500:]}")
 

@@ -11,7 +11,7 @@ from conftest import Hosts
 from tests.story.coordinator import Records
 from tests.story.machines import Lab, wait_for
 from tests.story.messages import ALICE, Letter, letters
-from tests.story.outage import CA_ON_CLIENT, IDENTITY, Post, arrived, judge
+from tests.story.outage import CA_ON_CLIENT, IDENTITY, RELAYS, Post, arrived, judge
 from tests.story.pair import ADDRESSES, Pair
 
 MX, RELAY_MX = "mx.alpha.example", "relay.dc2.alpha.example"
@@ -175,6 +175,17 @@ def test_only_the_owner_may_mount_the_identity(lab: Lab, hosts: Hosts, records: 
     )
     assert tried.rc != 0, "the store let a host in that does not own the identity"
     assert hosts[owner.host].mount_point(f"/srv/holdfast/{IDENTITY}").filesystem == "nfs4"
+
+
+@pytest.mark.parametrize("identity", [IDENTITY, *RELAYS.values()])
+def test_no_server_waits_for_a_lock_on_the_store(hosts: Hosts, records: Records, identity: str) -> None:
+    """Over NFS it would be asked for again after up to 30 s, and nobody served meanwhile."""
+    owner = records.owner(identity)
+    assert owner is not None
+    locks = hosts[owner.host].check_output(
+        f"stat --dereference --file-system --format=%T /srv/holdfast/{identity}/queue/pid"
+    )
+    assert locks == "tmpfs"
 
 
 @pytest.mark.parametrize("store", list(ADDRESSES))

@@ -52,6 +52,7 @@ corrupt = queue / "corrupt" / "0" / f"{head}0007z7"
 put(corrupt, half, COMPLETE)
 corrupt.parent.chmod(COMPLETE)
 os.chown(corrupt.parent, POSTFIX, POSTFIX)
+(queue / "pid").unlink()  # a link into the owner's /run; in older queues it is a folder
 put(queue / "pid" / "master.pid", b"      4242\n", owner=0)
 
 # The dead owner was amid a delivery: its record is torn or gone, its locks are there, half a letter lies in tmp.
