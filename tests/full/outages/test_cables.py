@@ -50,6 +50,7 @@ def test_one_cable_moves_nothing(stage: Stage, pair: Pair, who: str, use: str) -
                 words = stage.evidence(RELAY)["words"]
                 other = {"internet": "isolated", "isolated": "internet"}[use]
                 assert (words[use], words[other]) == (Result.DOWN, Result.OK)
+        stage.wait_running()  # the route to a cable that is plugged again takes a moment
         print(all_once(stage, [*written, *held]))
     print(service)
     assert stage.wait_running() == before

@@ -64,7 +64,7 @@ def test_a_lost_witness_keeps_nobody_from_taking_over(stage: Stage) -> None:
     after = stage.owner()
     assert after.host != before.host
     wait_for("the held letters", lambda: stage.hurried() and stage.held() == 0, 240, 3)
-    said = stage.lab.shell("client1", f"nc -w 5 {ADDRESS} 25 </dev/null || true")
+    said = stage.lab.shell("client1", f"nc -N -w 5 {ADDRESS} 25 </dev/null || true")
     assert said.startswith("220 mx.alpha.example")
     stage.lab.word("start", "witness1")
     run = stage.wait_run(since, RunState.DONE, 240)

@@ -1,12 +1,13 @@
 """Runs on a relay: send the monitor a signal as soon as its journal says that a step of a run is recorded.
 
-python3 - STEP SIGNAL FILE      prints `waiting` when it listens, then the Unix time of the signal; none without FILE
+python3 - STEP SIGNAL FILE      prints `waiting` when it listens, then the Unix time of the signal; ends without FILE
 """
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +18,15 @@ follow = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
 main = int(subprocess.check_output(["systemctl", "show", "--property=MainPID", "--value", UNIT], text=True))
 assert follow.stdout is not None
 wanted.touch()
+
+
+def end_when_nobody_wants_it() -> None:
+    while wanted.exists():
+        time.sleep(0.2)
+    follow.kill()
+
+
+threading.Thread(target=end_when_nobody_wants_it, daemon=True).start()
 print("waiting", flush=True)
 for line in follow.stdout:
     if line.startswith("takeover_step ") and f" step={step} " in line:

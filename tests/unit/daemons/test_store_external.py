@@ -1,0 +1,122 @@
+"""An NFS service from elsewhere: the operator's program opens and closes it, and its word counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from edges import IM, MX, Clock, Coordinator, Lines
+from holdfast.adapters.external_nfs import LIST_EVERY, ExternalClients, ExternalExports
+from holdfast.core import keys
+from holdfast.core.model import Access, Run, RunState
+from holdfast.core.ports import Unavailable
+from holdfast.daemons.store import Config, External, Store
+
+ADDRESSES = {"mail1": ("10.1.3.11",), "mail2": ("10.2.3.11",)}
+PROGRAM = """#!/bin/sh
+# An NFS service in a folder: a file for each pair that may mount; what is asked goes into `asked`.
+cd "$(dirname "$0")" || exit 1
+echo "$*" >>asked
+[ -e broken ] && { echo "the service does not answer" >&2; exit 1; }
+case $1 in
+    check) [ -e sync ] || { echo "export is async" >&2; exit 1; } ;;
+    list) for f in open/*; do [ -e "$f" ] && basename "$f" | tr : ' '; done; exit 0 ;;
+    admit) [ -e deaf ] || touch "open/$2:$3" ;;
+    withdraw) [ -e deaf ] || rm -f "open/$2:$3" ;;
+    expire) ;;
+    *) exit 64 ;;
+esac
+"""
+
+
+class Service:
+    """The service, and the daemon in front of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "open").mkdir()
+        (folder / "sync").touch()
+        self.program = folder / "nfs-access"
+        self.program.write_text(PROGRAM)
+        self.program.chmod(0o755)
+        self.clock = Clock()
+        self.coordinator = Coordinator(self.clock)
+        self.log = Lines()
+        self.exports = ExternalExports(str(self.program), Path("/export/mail"), self.clock)
+        clients = ExternalClients(str(self.program), "192.0.2.9", probe=lambda address: None)
+        made = Config(
+            "store1", Path("/export/mail"), 1.0, self.coordinator, {i.name: i for i in (MX, IM)}, ADDRESSES, (0, 0),  # type: ignore[arg-type]
+            External("192.0.2.9", str(self.program)),
+        )  # fmt: skip
+        self.store = Store(made, self.coordinator, self.exports, clients, self.clock, self.log)
+
+    def tick(self, seconds: float = 1.0) -> list[str]:
+        (self.folder / "asked").write_text("")
+        self.clock.sleep(seconds)
+        self.store.tick()
+        return (self.folder / "asked").read_text().splitlines()
+
+    @property
+    def open_to(self) -> set[str]:
+        return {f.name for f in (self.folder / "open").iterdir()}
+
+    @property
+    def access(self) -> Access:
+        return Access.from_json(self.coordinator.data[keys.access("store1", MX.name)])
+
+    def revoke(self) -> None:
+        run = Run("r1", MX.name, "relay2", "test", RunState.RUNNING, "mail1", 0.0, revoke_epoch=1)
+        self.coordinator.data[keys.takeover(MX.name)] = run.to_json()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    made = Service(tmp_path)
+    made.coordinator.own("mail1", 1)
+    return made
+
+
+def test_the_owner_is_admitted_and_nobody_else(service: Service) -> None:
+    (service.folder / "open" / f"{MX.name}:10.9.9.9").touch()
+    asked = service.tick()
+    assert service.open_to == {f"{MX.name}:10.1.3.11"}
+    assert f"withdraw {MX.name} 10.9.9.9" in asked and "expire 10.2.3.11" in asked
+    assert service.access.admitted == "mail1"
+    assert service.tick() == [], "no program is started while nothing changes"
+
+
+def test_what_is_withdrawn_is_withdrawn_before_it_is_said(service: Service) -> None:
+    service.tick()
+    service.revoke()
+    (service.folder / "broken").touch()
+    service.tick()
+    assert service.access.admitted == "mail1", "a program that fails has done nothing"
+    assert service.log.said("not_settled")
+    (service.folder / "broken").unlink()
+    (service.folder / "deaf").touch()
+    service.tick()
+    assert service.access.admitted == "mail1", (
+        "a program that says yes and whose list says otherwise counts for nothing"
+    )
+    (service.folder / "deaf").unlink()
+    asked = service.tick()
+    assert service.open_to == set() and service.access.admitted is None and service.access.run == "r1"
+    assert asked.index(f"withdraw {MX.name} 10.1.3.11") < asked.index("expire 10.1.3.11")
+
+
+def test_what_somebody_opened_by_hand_is_closed_again(service: Service) -> None:
+    service.tick()
+    (service.folder / "open" / "mx.stranger.example:10.1.3.11").touch()
+    (service.folder / "open" / f"{MX.name}:10.2.3.11").touch()
+    service.tick(LIST_EVERY + 1)
+    assert service.open_to == {f"{MX.name}:10.1.3.11"}
+
+
+def test_a_service_that_does_not_what_is_needed_and_a_program_that_talks_nonsense(service: Service) -> None:
+    assert service.exports.check() == ""
+    (service.folder / "sync").unlink()
+    with pytest.raises(Unavailable, match="export is async"):
+        service.exports.check()
+    service.program.write_text("#!/bin/sh\necho a b c\n")
+    with pytest.raises(Unavailable, match="'a b c' is not IDENTITY ADDRESS"):
+        service.exports.table()
