@@ -219,7 +219,18 @@ MUTANTS = (
         "one dead route is no outage",
         THRESHOLD,
         "observe",
-        (("if route not in failing:", "if goods >= reset_after:"),),
+        (("if any(said is not Result.DOWN and route not in failing for", "if goods >= reset_after and any(True for"),),
+        test="tests/unit/core/test_threshold.py",
+    ),
+    Mutant(
+        "delivery_speaks_of_the_route_that_was_asked_for",
+        "a delivery that took another route is a word about that one",
+        THRESHOLD,
+        "_by_route",
+        (
+            ("for route in dict.fromkeys(a.route for a in spoke)", "for route in [attempts[0].route]"),
+            ("[a for a in spoke if a.route == route]", "spoke"),
+        ),
         test="tests/unit/core/test_threshold.py",
     ),
     Mutant(

@@ -83,6 +83,17 @@ def verdict(attempts: Sequence[Attempt]) -> Result | None:
     return None
 
 
+def _by_route(attempts: Sequence[Attempt]) -> dict[str, Result]:
+    """What a round says of each route. A routing table is asked only where nobody spoke to the server."""
+    spoke = [a for a in attempts if a.method is not Method.TOPOLOGY] or attempts
+    found = {}
+    for route in dict.fromkeys(a.route for a in spoke):
+        word = verdict([a for a in spoke if a.route == route])
+        assert word is not None
+        found[route] = word
+    return found
+
+
 def observe(evidence: Evidence, attempts: Sequence[Attempt], reset_after: int) -> Evidence:
     """The evidence after one more round.
 
@@ -90,28 +101,32 @@ def observe(evidence: Evidence, attempts: Sequence[Attempt], reset_after: int) -
     anew, so a flapping server reaches the threshold too. A REFUSED round changes neither count: the server lives.
     A route is another matter: whoever can be reached over a route that does not fail is not down, so one dead route
     adds up to nothing. `reset_after` OK rounds on a route, whatever the others say, and it fails no more.
+    Mostly a round speaks over one route; where a delivery took another one, over two.
     """
-    found = verdict(attempts)
-    if found is None:
+    found = _by_route(attempts)
+    if not found:
         return evidence
     kept = (*evidence.attempts, *attempts)[-KEPT_ATTEMPTS:]
-    route, failing = attempts[0].route, dict(evidence.failing)
-    new = dataclasses.replace(evidence, verdict=found, attempts=kept, words={**evidence.words, route: found})
-    if found is Result.DOWN:
+    words, failing, goods = {**evidence.words, **found}, dict(evidence.failing), evidence.goods
+    word = next(r for r in (Result.OK, Result.REFUSED, Result.DOWN) if r in found.values())
+    new = dataclasses.replace(evidence, verdict=word, attempts=kept, words=words)
+    for route, said in found.items():
+        if said is Result.DOWN:
+            failing[route] = 0
+        elif said is Result.OK and route in failing:
+            failing[route] += 1
+    if word is Result.DOWN:
         start = min(a.start for a in attempts)
         first = start if evidence.first_down is None else evidence.first_down
-        failing[route] = 0
         return dataclasses.replace(new, downs=evidence.downs + 1, goods=0, first_down=first, failing=failing)
-    goods = evidence.goods
-    if found is Result.OK:
+    if Result.DOWN in found.values():
+        goods = 0
+    elif word is Result.OK:
         goods += 1
-        if route in failing:
-            failing[route] += 1
     if goods >= reset_after:
         failing.clear()
-    elif failing.get(route, 0) >= reset_after:
-        del failing[route]
-    if route not in failing:
+    failing = {route: count for route, count in failing.items() if count < reset_after}
+    if any(said is not Result.DOWN and route not in failing for route, said in found.items()):
         return dataclasses.replace(new, downs=0, goods=goods, first_down=None, failing=failing)
     return dataclasses.replace(new, goods=goods, failing=failing)
 

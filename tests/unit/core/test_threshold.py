@@ -70,6 +70,30 @@ def test_one_dead_route_adds_up_to_nothing() -> None:
     assert over_two([down] * 5, [down, down, ok, ok, ok]).downs == 0
 
 
+def test_a_delivery_that_took_another_route_speaks_of_that_one() -> None:
+    """Postfix's resolver sends a second attempt within half a minute over the route of the first."""
+
+    def hurried(internet: Result) -> Evidence:
+        evidence = observe(Evidence(1), [attempt(internet)], 2)
+        for n in range(10):
+            table = attempt(Result.OK, n, Method.TOPOLOGY)
+            letter = attempt(Result.DOWN, n, Method.DELIVERY, "isolated")
+            evidence = observe(evidence, [table, letter, attempt(internet, n)], 2)
+        return evidence
+
+    lives = hurried(Result.OK)
+    assert lives.words == {"internet": Result.OK, "isolated": Result.DOWN}
+    assert (lives.downs, lives.goods, dict(lives.failing)) == (0, 0, {"isolated": 0})
+    refuses = hurried(Result.REFUSED)
+    assert refuses.downs == 0 and refuses.verdict is Result.REFUSED
+    gone = hurried(Result.DOWN)
+    assert (gone.downs, gone.first_down) == (11, 0) and passed(gone, Threshold(4, None), 0.0) is not None
+    # Nobody spoke over the route that was asked for: its table is no word about the server.
+    table, letter = attempt(Result.OK, method=Method.TOPOLOGY), attempt(Result.DOWN, 0, Method.DELIVERY, "isolated")
+    alone = observe(Evidence(1), [table, letter], 2)
+    assert (alone.downs, dict(alone.words)) == (1, {"isolated": Result.DOWN})
+
+
 def test_a_server_that_flaps_on_both_routes_still_reaches_the_threshold() -> None:
     down, ok = Result.DOWN, Result.OK
     flapping = over_two([down, ok, down], [down, down, down])

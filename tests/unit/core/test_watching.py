@@ -14,7 +14,7 @@ from holdfast.core.model import Attempt, Identity, Method, Owner, Phase, Report,
 from holdfast.core.ports import Unavailable
 from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
-from holdfast.core.watching import Watch
+from holdfast.core.watching import Watch, make_round
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import MX, ROUTES, World
@@ -47,6 +47,24 @@ def test_attempts_alternate_between_the_routes() -> None:
     routes = [a.route for a in world.attempts]
     assert len(routes) >= 6
     assert all(a != b for a, b in itertools.pairwise(routes))
+
+
+def test_a_delivery_over_another_route_is_no_answer_for_the_one_that_was_asked_for() -> None:
+    class Stuck:
+        """Postfix's resolver keeps to one route."""
+
+        def topology(self, identity: Identity, route: Route) -> Attempt:
+            return Attempt(Method.TOPOLOGY, route.name, Result.OK, 0.0, 1.0)
+
+        def deliver(self, identity: Identity, route: Route) -> Attempt | None:
+            return Attempt(Method.DELIVERY, "isolated", Result.DOWN, 1.0, 2.0)
+
+        def probe(self, identity: Identity, route: Route) -> Attempt:
+            return Attempt(Method.PROBE, route.name, Result.OK, 2.0, 3.0)
+
+    made = {r.name: [(a.method, a.route) for a in make_round(Stuck(), MX, r, tuple(Method))] for r in ROUTES}
+    assert made["isolated"] == [(Method.TOPOLOGY, "isolated"), (Method.DELIVERY, "isolated")]
+    assert made["internet"][1:] == [(Method.DELIVERY, "isolated"), (Method.PROBE, "internet")]
 
 
 def test_each_method_alone_finds_a_dead_server() -> None:
