@@ -17,6 +17,7 @@ SETTINGS = (
     "service_prefix",
     "store_prefix",
     "stores",
+    "external_stores",
     "store_lease_ttl",
     "drbd_secret",
     "coordinator_secret",

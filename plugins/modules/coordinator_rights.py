@@ -20,6 +20,10 @@ options:
     description: The inventory's C(identities); of each C(candidates), C(relays) and C(store) count.
     type: dict
     required: true
+  external_stores:
+    description: The inventory's C(external_stores); of each C(manager) counts.
+    type: dict
+    default: {}
   stores:
     description: The inventory's C(stores); of each C(members) count.
     type: dict
@@ -103,6 +107,7 @@ def main():
             "coordinator": {"type": "dict", "required": True},
             "identities": {"type": "dict", "required": True},
             "stores": {"type": "dict", "default": {}},
+            "external_stores": {"type": "dict", "default": {}},
             "without_fence_rights": {"type": "list", "elements": "str", "default": []},
             "passwords": {"type": "dict", "required": True, "no_log": True},
             "enabled": {"type": "bool", "default": False},
@@ -111,7 +116,7 @@ def main():
     )
     p = module.params
     given, passwords = p["coordinator"], p["passwords"]
-    everything = served(p["identities"], p["stores"], p["without_fence_rights"])
+    everything = served(p["identities"], p["stores"], p["without_fence_rights"], p["external_stores"])
     wanted = {user: permissions(grants) for user, grants in rights(everything).items()}
     missing = sorted({*wanted, ADMIN} - {user for user, some in passwords.items() if some})
     if missing:

@@ -250,8 +250,8 @@ class World:
         store = Store(
             settings,
             self._client(host),
-            Exports(self, host),  # type: ignore[arg-type]
-            Clients(self, host),  # type: ignore[arg-type]
+            Exports(self, host),
+            Clients(self, host),
             host.clock,
             self._log(f"{host.name}/store"),
         )

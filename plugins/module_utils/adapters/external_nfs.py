@@ -34,8 +34,13 @@ class ExternalExports:
         self._table: set[Export] | None = None
         self._ask_at = 0.0
 
-    def check(self) -> str:
-        return self._run([self._program, "check"], timeout=TIMEOUT).strip()
+    def unfit(self) -> str | None:
+        """Why the service must not hold mail, by the operator's program."""
+        try:
+            self._run([self._program, "check"], timeout=TIMEOUT)
+        except Unavailable as why:
+            return str(why)
+        return None
 
     def table(self) -> set[Export]:
         if self._table is None or self._clock.boottime() >= self._ask_at:
@@ -90,3 +95,25 @@ class ExternalClients:
         for address in addresses:
             self._run([self._program, "expire", address], timeout=TIMEOUT)
         return len(addresses)
+
+
+class ExternalDoor:
+    """As adapters.nft.Firewall: a host that may mount nothing reaches nothing, by what `withdraw` promises."""
+
+    def __init__(self, exports: ExternalExports) -> None:
+        self._exports = exports
+        self._dropped: frozenset[str] = frozenset()
+
+    def dropped(self) -> frozenset[str]:
+        return self._dropped
+
+    def connected(self, addresses: frozenset[str]) -> bool:
+        return any(client in addresses for _, client in self._exports.table())
+
+    def drop(self, addresses: frozenset[str]) -> None:
+        """Nothing is open to these addresses any more, and to no others is anything denied."""
+        self._dropped = frozenset()  # until it is certain
+        for path, client in sorted(self._exports.table()):
+            if client in addresses:
+                self._exports.withdraw(path, client)
+        self._dropped = addresses

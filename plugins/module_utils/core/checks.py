@@ -57,6 +57,7 @@ def check(inventory: Inventory) -> list[Mistake]:
         _addresses,
         _identities,
         _stores,
+        _external_stores,
         _monitor,
         _users,
         _secrets,
@@ -146,6 +147,10 @@ def _addresses(inventory: Inventory) -> Iterator[Mistake]:
         uses.append((inventory.file("identities"), f"identities.{name}.address", identity.get("address")))
     for name, store in (inventory.settings.get("stores") or {}).items():
         uses.append((inventory.file("stores"), f"stores.{name}.address", store.get("address")))
+    for name, store in (inventory.settings.get("external_stores") or {}).items():
+        # It may be a host of the inventory that is its own manager.
+        if store.get("address") not in (inventory.hosts.get(store.get("manager"), {}).get("legs") or {}).values():
+            uses.append((inventory.file("external_stores"), f"external_stores.{name}.address", store.get("address")))
     switch = inventory.settings.get("lab_switch")
     if switch:
         uses.append((inventory.file("lab_switch"), "lab_switch.address", switch.get("address")))
@@ -219,7 +224,7 @@ def _places(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iter
     yield from wrong("home", identity.get("home"), group)
     if identity.get("home") not in candidates:
         yield Mistake(file, f"{key}.home", identity.get("home"), f"name one of its candidates: {candidates}")
-    stores = inventory.settings.get("stores") or {}
+    stores = [*(inventory.settings.get("stores") or {}), *(inventory.settings.get("external_stores") or {})]
     if identity.get("store") not in stores:
         remedy = f"name one of the stores: {', '.join(stores) or 'none is defined; add `stores`'}"
         yield Mistake(file, f"{key}.store", identity.get("store"), remedy)
@@ -303,6 +308,40 @@ def _stores(inventory: Inventory) -> Iterator[Mistake]:
     for host in known:
         if host not in member_of:
             yield Mistake(inventory.hosts_file, "store", host, "is a member of no store; name it in one, or drop it")
+
+
+def _external_stores(inventory: Inventory) -> Iterator[Mistake]:
+    """NFS services from elsewhere, each opened and closed by one host."""
+    file, managed = inventory.file("external_stores"), dict[object, str]()
+    sites, known = inventory.settings.get("sites", {}), inventory.group("external_store")
+    for name, store in (inventory.settings.get("external_stores") or {}).items():
+        key = f"external_stores.{name}"
+        for other in ("stores", "identities"):
+            if name in (inventory.settings.get(other) or {}):
+                yield Mistake(file, key, name, f"stands in {other} too; give each a name of its own")
+        if _address(store.get("address")) is None:
+            yield Mistake(file, f"{key}.address", store.get("address"), "give the IP address of the NFS service")
+        for field_name in ("path", "program"):
+            if not str(store.get(field_name) or "").startswith("/"):
+                remedy = "give an absolute path (docs/runbooks/store.md, A store from elsewhere)"
+                yield Mistake(file, f"{key}.{field_name}", store.get(field_name), remedy)
+        if store.get("site") not in sites:
+            yield Mistake(file, f"{key}.site", store.get("site"), f"name one of: {', '.join(sites)}")
+        host = store.get("manager")
+        if host not in known:
+            remedy = f"is no host of group external_store; hosts there: {', '.join(known) or 'none'}"
+            yield Mistake(file, f"{key}.manager", host, remedy)
+        elif host in managed:
+            remedy = f"is also the manager of {managed[host]}; one store a host"
+            yield Mistake(file, f"{key}.manager", host, remedy)
+        elif host in inventory.group("store"):
+            remedy = "is also a server of a pair; name a host that is none"
+            yield Mistake(file, f"{key}.manager", host, remedy)
+        managed.setdefault(host, name)
+    for host in known:
+        if host not in managed:
+            remedy = "is the manager of no store; name it in external_stores, or drop it"
+            yield Mistake(inventory.hosts_file, "external_store", host, remedy)
 
 
 def _of_all_stores(inventory: Inventory) -> Iterator[Mistake]:

@@ -40,6 +40,7 @@ class Served:
     watchers: tuple[str, ...]
     invokers: tuple[str, ...]
     store: str
+    doors: tuple[str, ...] = ()  # hosts that open and close an NFS service from elsewhere, which nobody here owns
 
     @property
     def is_store(self) -> bool:
@@ -50,8 +51,9 @@ def served(
     identities: Mapping[str, Mapping[str, Sequence[str]]],
     stores: Mapping[str, Mapping[str, Sequence[str]]],
     without_fence_rights: Collection[str] = (),
+    external_stores: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[Served]:
-    """From the inventory's `identities` and `stores`; relays of `without_fence_rights` only ask others (R1.11)."""
+    """From the inventory; relays of `without_fence_rights` only ask others (R1.11)."""
     found = []
     for name, one in identities.items():
         relays = tuple(one.get("relays", ()))
@@ -60,6 +62,8 @@ def served(
     for name, one in stores.items():
         members = tuple(one["members"])
         found.append(Served(name, members, members, members, name))
+    for name, door in (external_stores or {}).items():
+        found.append(Served(name, (), (), (), name, (door["manager"],)))
     return found
 
 
@@ -74,6 +78,8 @@ def rights(everything: Sequence[Served]) -> dict[str, frozenset[Grant]]:
     for one in everything:
         for host in one.candidates:
             found.setdefault(host, set()).update(_candidate(one, host))
+        for host in one.doors:
+            found.setdefault(host, set()).add(Grant(keys.store(one.store), prefix=True))
         for host in one.watchers:
             found.setdefault(host, set()).update(_watcher(one, host))
         for host in one.invokers:

@@ -13,6 +13,8 @@ FILE is /etc/holdfast/store.yml:
       mx.alpha.example: {address, kind, domains, home, candidates, store, relays}
     hosts: {mail1: [10.1.3.11]}   # addresses, as the NFS server sees them, of every host that may own one of them
     owners: {mail: [2005, 2005]}  # (o) uid and gid of the folder of mailboxes
+    external: {address: 192.0.2.9, program: /usr/local/sbin/nfs-access}
+                                  # (o) an NFS service from elsewhere (adapters/external_nfs.py); `root` is its path
 
 Whom to admit is decided in core/access.py. What is withdrawn is withdrawn before anything else is granted, and only
 what has been done is written to `store/S/access/I`. Without the coordinator everything stays as it is.
@@ -31,8 +33,9 @@ from typing import Protocol
 from ..adapters.clock import SystemClock
 from ..adapters.etcd import EtcdCoordinator
 from ..adapters.etcd_watch import woken_by
+from ..adapters.external_nfs import ExternalClients, ExternalDoor, ExternalExports
 from ..adapters.log import LineLog
-from ..adapters.nfsd import Clients, Exports, options
+from ..adapters.nfsd import Clients, Export, Exports, options
 from ..adapters.nft import Firewall
 from ..core import access, dropping, keys
 from ..core.access import Wanted
@@ -43,7 +46,16 @@ from . import config, service
 
 FILE = "/etc/holdfast/store.yml"
 
+UNFIT_RETRY = 10.0  # seconds
 LOOK_EVERY = 60.0  # seconds between looks at what the firewall holds
+
+
+@dataclass(frozen=True)
+class External:
+    """An NFS service from elsewhere: where it answers, and the operator's program that opens and closes it."""
+
+    address: str
+    program: str
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,7 @@ class Config:
     identities: Mapping[str, Identity]
     hosts: Mapping[str, tuple[str, ...]]
     mail_owner: tuple[int, int]
+    external: External | None = None
 
 
 def load(file: str) -> Config:
@@ -76,6 +89,7 @@ def load(file: str) -> Config:
         identities=identities,
         hosts=top.lists("hosts"),
         mail_owner=(mail_uid, mail_gid),
+        external=_external(top),
     )
     top.done()
     for name, identity in identities.items():
@@ -83,6 +97,43 @@ def load(file: str) -> Config:
         if unknown:
             raise top.wrong("hosts", sorted(made.hosts), f"add {', '.join(unknown)}, candidate of {name}")
     return made
+
+
+def _external(top: config.Section) -> External | None:
+    if "external" not in top.names():
+        return None
+    section = top.section("external")
+    made = External(section.text("address"), section.path("program"))
+    section.done()
+    return made
+
+
+class Opens(Protocol):
+    """Who may mount what: adapters.nfsd.Exports, adapters.external_nfs.ExternalExports."""
+
+    def table(self) -> set[Export]: ...
+
+    def grant(self, path: str, client: str, with_options: str) -> None: ...
+
+    def withdraw(self, path: str, client: str) -> None: ...
+
+
+class Serves(Protocol):
+    """The server's clients: adapters.nfsd.Clients, adapters.external_nfs.ExternalClients."""
+
+    def serving(self) -> bool: ...
+
+    def expire(self, addresses: Sequence[str]) -> int: ...
+
+
+class Drops(Protocol):
+    """Whom the server hears no more: adapters.nft.Firewall, adapters.external_nfs.ExternalDoor."""
+
+    def dropped(self) -> frozenset[str]: ...
+
+    def connected(self, addresses: frozenset[str]) -> object: ...
+
+    def drop(self, addresses: frozenset[str]) -> None: ...
 
 
 class Reader(Protocol):
@@ -113,11 +164,11 @@ class Store:
         self,
         settings: Config,
         coordinator: Reader,
-        exports: Exports,
-        clients: Clients,
+        exports: Opens,
+        clients: Serves,
         clock: Clock,
         log: Log,
-        firewall: Firewall | None = None,
+        firewall: Drops | None = None,
     ) -> None:
         self._settings = settings
         self._coordinator = coordinator
@@ -288,6 +339,8 @@ class Store:
     def _lay_out(self, name: str, first: bool) -> None:
         """The identity's folders, made once: later a missing one is a lost disk, and a new one would hide that."""
         root = self._settings.root
+        if self._settings.external is not None:
+            return  # whoever runs that service makes them; the agent refuses to run without
         if not root.is_mount():
             raise NotYet(f"{root} is no mount point: the disk is missing")
         folder = root / name
@@ -303,9 +356,22 @@ class Store:
                 os.chown(path, uid, gid)
 
 
+def _from_elsewhere(settings: Config, external: External, clock: Clock, log: Log) -> Store:
+    """Waits until the service does what holding mail needs, by the operator's program."""
+    exports = ExternalExports(external.program, settings.root, clock)
+    while (unfit := exports.unfit()) is not None:
+        log("external_unfit", store=settings.store, detail=unfit, level="alert")
+        clock.sleep(UNFIT_RETRY)
+    clients = ExternalClients(external.program, external.address)
+    return Store(settings, settings.coordinator, exports, clients, clock, log, ExternalDoor(exports))
+
+
 def start(settings: Config) -> None:
-    clock = SystemClock()
-    store = Store(settings, settings.coordinator, Exports(), Clients(clock), clock, LineLog(), Firewall(clock))
+    clock, log = SystemClock(), LineLog()
+    if settings.external is None:
+        store = Store(settings, settings.coordinator, Exports(), Clients(clock), clock, log, Firewall(clock))
+    else:
+        store = _from_elsewhere(settings, settings.external, clock, log)
     # The agent puts the store's address on once this daemon says that it is up: then exports and firewall are what they
     # must be.
     while not store.tick():

@@ -217,6 +217,52 @@ def test_a_mistake_is_named_with_its_key_and_remedy(change: Callable[[Data], Any
     assert any(key in m and remedy in m for m in mistakes(data)), mistakes(data)
 
 
+def elsewhere() -> Data:
+    """The identity's files lie on an NFS service that is not ours."""
+    data = right()
+    data["hosts"]["door1"] = {"site": "third", "legs": {"dmz1": "10.1.1.51"}, "groups": ["external_store"]}
+    nas = {"address": "192.0.2.9", "site": "dc1", "path": "/mail", "program": "/usr/local/sbin/nas", "manager": "door1"}
+    data["settings"]["external_stores"] = {"nas": nas}
+    identity(data).update(store="nas")
+    return data
+
+
+def test_a_store_from_elsewhere_is_as_good_as_a_pair() -> None:
+    data = elsewhere()
+    assert mistakes(data) == []
+    data["settings"]["external_stores"]["nas"]["address"] = "10.1.1.51"  # runs on its own manager
+    assert mistakes(data) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "remedy"),
+    [
+        ({"address": "nas.example"}, "nas.address", "IP address"),
+        ({"address": "10.1.1.31"}, "nas.address", "is also relay1.legs.dmz1"),
+        ({"path": "mail"}, "nas.path", "absolute path"),
+        ({"program": None}, "nas.program", "absolute path"),
+        ({"site": "dc9"}, "nas.site", "name one of: dc1, dc2, third"),
+        ({"manager": "relay1"}, "nas.manager", "no host of group external_store; hosts there: door1"),
+        ({"manager": "relay1"}, "external_store is 'door1'", "manager of no store"),
+    ],
+)
+def test_a_mistake_about_a_store_from_elsewhere(change: Data, key: str, remedy: str) -> None:
+    data = elsewhere()
+    data["settings"]["external_stores"]["nas"].update(change)
+    assert any(key in m and remedy in m for m in mistakes(data)), mistakes(data)
+
+
+def test_a_host_opens_one_store_from_elsewhere_and_is_no_server_of_a_pair() -> None:
+    data = elsewhere()
+    stores = data["settings"]["external_stores"]
+    stores["nas2"] = {**stores["nas"], "address": "192.0.2.10"}
+    stores["store1"] = {**stores["nas"], "address": "192.0.2.11", "manager": "store1a"}
+    data["hosts"]["store1a"]["groups"] = ["store", "external_store"]
+    found = mistakes(data)
+    for words in ("is also the manager of nas", "stands in stores too", "also a server of a pair"):
+        assert any(words in m for m in found), found
+
+
 def test_all_mistakes_come_in_one_list_with_their_files() -> None:
     data = right()
     identity(data).update(home="mail9", candidates=["mail1"])

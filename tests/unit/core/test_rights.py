@@ -56,6 +56,12 @@ def test_every_key_has_its_writers_and_the_operator(key: str, writers: set[str])
     assert {user for user in rights(EVERYTHING) if may(user, key)} == writers | {OPERATOR}
 
 
+def test_who_opens_a_store_from_elsewhere_writes_its_word_about_access_and_nothing_else() -> None:
+    everything = served({MX: {**IDENTITIES[MX], "store": "nas"}}, {}, (), {"nas": {"manager": "door1"}})
+    assert rights(everything)["door1"] == {Grant(keys.store("nas"), prefix=True)}
+    assert {u for u in rights(everything) if may(u, keys.access("nas", MX), everything)} == {"door1", OPERATOR}
+
+
 def test_no_key_is_left_out_above() -> None:
     """Whoever adds a key says who may write it."""
     named = test_every_key_has_its_writers_and_the_operator.pytestmark[0].args[1]  # type: ignore[attr-defined]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from edges import IM, MX, Clock, Coordinator, Lines
-from holdfast.adapters.external_nfs import LIST_EVERY, ExternalClients, ExternalExports
-from holdfast.core import keys
-from holdfast.core.model import Access, Run, RunState
+from holdfast.adapters.external_nfs import LIST_EVERY, ExternalClients, ExternalDoor, ExternalExports
+from holdfast.core import fencing, keys
+from holdfast.core.fencing import Mark, MarkState
+from holdfast.core.model import Access, Owner, Run, RunState
 from holdfast.core.ports import Unavailable
 from holdfast.daemons.store import Config, External, Store
 
@@ -48,7 +49,8 @@ class Service:
             "store1", Path("/export/mail"), 1.0, self.coordinator, {i.name: i for i in (MX, IM)}, ADDRESSES, (0, 0),  # type: ignore[arg-type]
             External("192.0.2.9", str(self.program)),
         )  # fmt: skip
-        self.store = Store(made, self.coordinator, self.exports, clients, self.clock, self.log)
+        door = ExternalDoor(self.exports)
+        self.store = Store(made, self.coordinator, self.exports, clients, self.clock, self.log, door)
 
     def tick(self, seconds: float = 1.0) -> list[str]:
         (self.folder / "asked").write_text("")
@@ -113,10 +115,23 @@ def test_what_somebody_opened_by_hand_is_closed_again(service: Service) -> None:
 
 
 def test_a_service_that_does_not_what_is_needed_and_a_program_that_talks_nonsense(service: Service) -> None:
-    assert service.exports.check() == ""
+    assert service.exports.unfit() is None
     (service.folder / "sync").unlink()
-    with pytest.raises(Unavailable, match="export is async"):
-        service.exports.check()
+    assert "export is async" in str(service.exports.unfit())
     service.program.write_text("#!/bin/sh\necho a b c\n")
     with pytest.raises(Unavailable, match="'a b c' is not IDENTITY ADDRESS"):
         service.exports.table()
+
+
+def test_a_host_that_is_ordered_out_has_nothing_open_any_more_and_that_is_its_proof(service: Service) -> None:
+    """The level `store`: what the firewall is to a pair, the closed door is to a service from elsewhere."""
+    service.tick()
+    service.revoke()
+    mark = Mark("r1", MX.name, 1, "store", MarkState.ORDERED, "boot1", 0.0)
+    service.coordinator.data[keys.fence("mail1", MX.name)] = mark.to_json()
+    (service.folder / "open" / f"{IM.name}:10.1.3.11").touch()
+    service.tick(LIST_EVERY + 1)
+    assert service.open_to == set()
+    assert service.access.admitted is None and service.access.dropped == ("mail1",)
+    owner = Owner("mail1", 1, "", 0.0)
+    assert "dropped" in fencing.revoked_words(service.access, owner, "r1")
