@@ -22,10 +22,8 @@ def other(relay: str) -> str:
 def test_a_relay_that_alone_sees_an_outage_moves_nothing(stage: Stage) -> None:
     """It is cut off from the identity on both routes, beyond every limit; owner and other relay are well."""
     before, begun, alone = stage.owner(), time.time(), next(iter(RELAYS))
-    rules = (
-        f"table inet cut {{ chain out {{ type filter hook output priority 0; ip daddr {ADDRESSES[IDENTITY]} drop; }} }}"
-    )
-    stage.lab.run(alone, "nft", "-f", "-", stdin=rules)
+    chain = f"chain out {{ type filter hook output priority 0; ip daddr {ADDRESSES[IDENTITY]} drop; }}"
+    stage.lab.run(alone, "nft", "-f", "-", stdin=f"table inet cut {{\n{chain}\n}}\n")
     try:
         wait_for("its threshold", lambda: stage.evidence(alone).get("passed"), 200, every=3)
         said = f"journalctl -q --no-pager -u holdfast-monitor --since @{begun:.0f}"

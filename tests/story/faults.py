@@ -57,7 +57,7 @@ def one_way(lab: Lab, host: str, direction: str, *uses: str) -> Iterator[None]:
     interface = {"output": "oifname", "input": "iifname"}[direction]
     names = ", ".join(f'"{SEGMENTS[host][use]}"' for use in uses)
     rules = f"type filter hook {direction} priority -300; {interface} {{ {names} }} drop;"
-    lab.run(host, "nft", "-f", "-", stdin=f"table inet story_one_way {{ chain one {{ {rules} }} }}\n")
+    lab.run(host, "nft", "-f", "-", stdin=f"table inet story_one_way {{ chain one {{ {rules} }}\n}}\n")
     try:
         yield
     finally:

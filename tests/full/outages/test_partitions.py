@@ -50,7 +50,7 @@ def test_an_owner_that_cannot_tell_the_coordinator_goes_on(stage: Stage) -> None
     """Its lease ends, nobody misses its mail service: nothing moves, and the same lease-holder is back afterwards."""
     before, runs = stage.owner(), stage.runs()
     host = before.host
-    etcd = "table inet story_one_way { chain one { type filter hook output priority -300; tcp dport 2379 drop; } }\n"
+    etcd = "table inet story_one_way { chain one { type filter hook output priority -300; tcp dport 2379 drop; }\n}\n"
     with watched(stage.lab) as service, sending(stage, 40, 1.0, "untold") as written:
         stage.lab.run(host, "nft", "-f", "-", stdin=etcd)
         try:
