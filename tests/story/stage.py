@@ -173,14 +173,25 @@ class Stage:
         wait_for(f"{count} attempts down", look, seconds, every=2)
 
     def wait_letters(self, written: Sequence[Letter], seconds: float = 120) -> dict[str, list[dict[str, Any]]]:
+        """Until all are in their mailboxes. A route may be on its way back: who cannot log in yet tries again."""
         boxes: dict[str, list[dict[str, Any]]] = {}
+        unread = ""
 
         def look() -> bool:
-            boxes.update(self.post.boxes())
+            nonlocal unread
+            try:
+                boxes.update(self.post.boxes())
+            except StoryError as why:
+                unread = f"; the last login failed: {why}"
+                return False
+            unread = ""
             have, want = arrived(written, boxes)
             return have == want
 
-        wait_for(f"{len(written)} letters", look, seconds, every=3)
+        try:
+            wait_for(f"{len(written)} letters", look, seconds, every=3)
+        except StoryError as why:
+            raise StoryError(f"{why}{unread}") from why
         return boxes
 
     def wait_rounds(self, count: int, seconds: float = 300) -> None:

@@ -50,7 +50,6 @@ def test_one_cable_moves_nothing(stage: Stage, pair: Pair, who: str, use: str) -
                 words = stage.evidence(RELAY)["words"]
                 other = {"internet": "isolated", "isolated": "internet"}[use]
                 assert (words[use], words[other]) == (Result.DOWN, Result.OK)
-        stage.wait_running()  # the route to a cable that is plugged again takes a moment
         print(all_once(stage, [*written, *held]))
     print(service)
     # Who is outside has no other way to the owner than its Internet cable; the others are no business of his.
