@@ -154,14 +154,15 @@ class Judge:
         if self._short_of(tally) is None:
             tally.passed_last = self.kernel.now
 
-    def _short_of(self, tally: Tally) -> str | None:
+    def _short_of(self, tally: Tally, off: bool = False) -> str | None:
         """Why the threshold is not passed. By results, as the relay saw them, and at least every other one of them in
-        truth: a relay cannot know whether it is the route or the server that fails.
+        truth: a relay cannot know whether it is the route or the server that fails. `off`: its host has no power by now
+        (another identity's takeover has cut it), which is truth enough.
         """
         downs = [r for r in tally.rounds if r.result is Result.DOWN]
         if not downs or tally.rounds[-1].result is not Result.DOWN:
             return "its last round was not down"
-        truly = sum(r.truly for r in downs)
+        truly = len(downs) if off else sum(r.truly for r in downs)
         attempts, seconds = self.world.threshold.attempts, self.world.threshold.seconds
         if attempts is not None and len(downs) >= attempts and 2 * truly >= attempts:
             return None
@@ -177,7 +178,8 @@ class Judge:
         if (identity, epoch) in self.needed or (identity, epoch) in self.flagged:
             return
         tally = self.tallies.get((relay, identity))
-        short = "no round was made" if tally is None else self._short_of(tally)
+        off = not self.world.hosts[owner].up
+        short = "no round was made" if tally is None else self._short_of(tally, off)
         if short is not None:
             self.violate("need", f"{relay} moves {identity}: {short}")
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,8 +52,9 @@ class Settings:
 def make_round(prober: Prober, identity: Identity, route: Route, methods: Sequence[Method]) -> list[Attempt]:
     """One round of attempts over one route.
 
-    A delivery says all that a probe would say, so a probe is made only when no message was there to deliver, or when it
-    took another route, as it does for half a minute behind an attempt over that one (adapters/postfix.py).
+    A delivery says all that a probe would say, so a probe is made only when no message was there to deliver. A delivery
+    that took another route, as it does for half a minute behind an attempt over that one (adapters/postfix.py), says
+    nothing of this one, which is then probed whatever the methods: else its last word would stand for good.
     """
     made: list[Attempt] = []
     if Method.TOPOLOGY in methods:
@@ -61,7 +62,7 @@ def make_round(prober: Prober, identity: Identity, route: Route, methods: Sequen
     delivery = prober.deliver(identity, route) if Method.DELIVERY in methods else None
     if delivery is not None:
         made.append(delivery)
-    if Method.PROBE in methods and (delivery is None or delivery.route != route.name):
+    if (delivery is None and Method.PROBE in methods) or (delivery is not None and delivery.route != route.name):
         made.append(prober.probe(identity, route))
     return made
 
@@ -248,7 +249,8 @@ class Watch:
             if left_behind(state):
                 # The owner is back, and all that keeps it from its work is a run that could not go on.
                 self._give_up()
-            return "second_evidence_missing", f"{reason}, but {state.owner.host} keeps its lease"
+            why = f"{state.owner.host} keeps its lease" if lease else f"{self._reached(state)} has just reached it"
+            return "second_evidence_missing", f"{reason}, but {why}"
         elif abandoned(state):
             assert state.run is not None
             self._request(f"goes on for {state.run.run}: {state.run.reason}", state.owner.epoch, state.run.automatic)
@@ -268,18 +270,35 @@ class Watch:
                 self._others[relay] = (entry.revision, self.clock.boottime())
 
     def _second(self, lease: bool, state: State) -> str | None:
-        """Evidence from a second place: the owner's lost lease, or another relay past its threshold."""
+        """Evidence from a second place: the owner's lost lease, or another relay past its threshold.
+
+        A lease is lost with the coordinator's answers, too, so it proves nothing against a relay that has just reached
+        the owner.
+        """
         if not lease:
-            return "lease lost"
+            return None if self._reached(state) else "lease lost"
+        for relay, value in self._evidence_of_others(state, 2 * self.settings.interval):
+            if value["passed"] and state.owner is not None:
+                # Whoever took it from a host that adopts a long queue would begin anew what that host is about to end.
+                return None if self._starting(state.owner) else f"{relay} agrees"
+        return None
+
+    def _reached(self, state: State) -> str | None:
+        """Another relay that reached the owner within the last round."""
+        for relay, value in self._evidence_of_others(state, self.settings.interval):
+            if value["verdict"] == Result.OK:
+                return relay
+        return None
+
+    def _evidence_of_others(self, state: State, within: float) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """What other relays have written about this owner and was new here not longer ago than that, seconds."""
         for relay in self.identity.relays:
             value = state.evidence[relay].value if relay in state.evidence else None
             if relay == self.settings.relay or value is None or state.owner is None:
                 continue
-            fresh = self.clock.boottime() - self._others[relay][1] <= 2 * self.settings.interval
-            if fresh and value["passed"] and int(value["epoch"]) == state.owner.epoch:
-                # Whoever took it from a host that adopts a long queue would begin anew what that host is about to end.
-                return None if self._starting(state.owner) else f"{relay} agrees"
-        return None
+            fresh = self.clock.boottime() - self._others[relay][1] <= within
+            if fresh and int(value["epoch"]) == state.owner.epoch:
+                yield relay, value
 
     def _starting(self, owner: Owner) -> bool:
         """Does the owner, by its agent's word, bring the identity up? Each step of that has a limit of its own."""

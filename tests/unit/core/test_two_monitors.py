@@ -160,6 +160,24 @@ def test_both_relays_that_see_it_down_suffice_though_the_lease_lives() -> None:
     assert world.owner.host == "mail2" and "agrees" in world.record.reason
 
 
+@pytest.mark.parametrize("relay", BOTH.relays)
+def test_a_lost_lease_proves_nothing_while_the_other_relay_reaches_the_owner(relay: str) -> None:
+    """A relay whose routes fail, and an owner that lost its lease with the coordinator's answers: mail flows."""
+    world = World()
+    pair = Pair(world)
+    pair.run(5)
+    pair.lines[relay].mail = False
+    world.alone.add("mail1")
+    pair.run(1200)
+    assert world.owner.epoch == 1 and "mail1" in world.up
+    other = next(r for r in BOTH.relays if r != relay)
+    assert any(f"{other} has just reached it" in str(f.get("detail")) for f in world.said("second_evidence_missing"))
+    # Once that one is silent, too, its good word is old after a round.
+    pair.lines[other].quorum = False
+    pair.run(60)
+    assert world.owner.host == "mail2" and "lease lost" in world.record.reason
+
+
 def test_old_words_of_a_relay_do_not_count() -> None:
     """relay1 saw an outage, lost its way to the coordinator, and its last word stays there."""
     world = World()
