@@ -7,19 +7,20 @@
     PROGRAM expire ADDRESS             ends when that client has neither opens nor locks left
 
 Status 0 means that it is done and certain; anything else that it is not, with a reason on standard error. Every word is
-safe to repeat. Methods raise Unavailable.
+safe to repeat. What was begun and did not end with 0 is in doubt, and counts as open whatever `list` says: it may be
+done in part, or later. Methods raise Unavailable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ..core.ports import Clock, Unavailable
 from . import command, nfs_probe
 from .nfsd import Export
 
-TIMEOUT = 30.0
+TIMEOUT = 10.0  # seconds for a word: a takeover waits half a minute for several of them
 LIST_EVERY = 30.0  # seconds for which its word about who may mount what is believed when nothing was changed here
 
 
@@ -33,6 +34,7 @@ class ExternalExports:
         self._run = run
         self._table: set[Export] | None = None
         self._ask_at = 0.0
+        self._doubt: set[Export] = set()
 
     def unfit(self) -> str | None:
         """Why the service must not hold mail, by the operator's program."""
@@ -43,6 +45,13 @@ class ExternalExports:
         return None
 
     def table(self) -> set[Export]:
+        return self._listed() | self._doubt
+
+    def suspect(self, exports: Iterable[Export]) -> None:
+        """Of these nobody knows what an earlier daemon has begun: each is withdrawn once before it counts as closed."""
+        self._doubt.update(exports)
+
+    def _listed(self) -> set[Export]:
         if self._table is None or self._clock.boottime() >= self._ask_at:
             # Not known until it has been told.
             self._table = None
@@ -60,6 +69,9 @@ class ExternalExports:
         return found
 
     def grant(self, path: str, client: str, with_options: str) -> None:
+        """Only while the service is fit; closing goes on when it is not."""
+        if (unfit := self.unfit()) is not None:
+            raise Unavailable(unfit)
         self._change("admit", path, client, there=True)
 
     def withdraw(self, path: str, client: str) -> None:
@@ -68,9 +80,11 @@ class ExternalExports:
     def _change(self, word: str, path: str, client: str, there: bool) -> None:
         self._table = None
         name = Path(path).name
+        self._doubt.add((path, client))
         self._run([self._program, word, name, client], timeout=TIMEOUT)
-        if ((path, client) in self.table()) is not there:
+        if ((path, client) in self._listed()) is not there:
             raise Unavailable(f"{self._program} {word} {name} {client}: done, but `list` says otherwise")
+        self._doubt.discard((path, client))
 
 
 class ExternalClients:

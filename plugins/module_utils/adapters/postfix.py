@@ -93,6 +93,12 @@ def parse_journal(line: str) -> Delivery | None:
     return Delivery(**found.groupdict(), transport=parts[2] if len(parts) == 4 else "")
 
 
+def _taken(delivery: Delivery, asked: Route) -> str:
+    """The route that a delivery took: `error` and `retry`, which speak for a whole destination, name none."""
+    named = delivery.transport.removeprefix(TRANSPORT)
+    return named if delivery.transport.startswith(TRANSPORT) else asked.name
+
+
 @dataclass(frozen=True)
 class Waiting:
     """A message in the queue. `arrival`: Unix seconds."""
@@ -255,14 +261,17 @@ class PostfixQueue:
             self._wait_for_resolver(identity, route)
             self.use_route([identity], route)
             start = self._clock.now()
-            self._tried[identity.name] = (route.name, self._clock.boottime())
+            tried = self._clock.boottime()
             self._postqueue(instance, "-i", message.queue_id)
             # Postfix may have tried it by itself since it was listed; then that is the attempt.
             delivery = self._outcome(instance, message, identity, listed)
             result = classify(delivery.status, delivery.dsn, delivery.text) if delivery else None
+            taken = _taken(delivery, route) if delivery else route.name
+            if taken == route.name:  # else its resolver goes on with what it learnt before
+                self._tried[identity.name] = (taken, tried)
             if result is Result.DOWN:
                 # Postfix's own retries go over the other route too, and its resolver learns it in time.
-                self.use_route([identity], next_route(list(self._routes.values()), route.name))
+                self.use_route([identity], next_route(list(self._routes.values()), taken))
         except Unavailable as why:
             self._log("relay_queue_failed", identity=identity.name, detail=str(why), level="alert")
             return None
@@ -272,8 +281,6 @@ class PostfixQueue:
                 "relay_queue_failed", identity=identity.name, message=message.queue_id, detail=detail, level="alert"
             )
             return None
-        named = delivery.transport.removeprefix(TRANSPORT)
-        taken = named if delivery.transport.startswith(TRANSPORT) else route.name
         if taken != route.name:
             self._log("route_differs", identity=identity.name, message=message.queue_id, asked=route.name, route=taken)
         words = f"{delivery.recipient}: {delivery.status} {delivery.dsn} {delivery.text}"

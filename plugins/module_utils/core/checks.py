@@ -325,9 +325,15 @@ def _external_stores(inventory: Inventory) -> Iterator[Mistake]:
             if not str(store.get(field_name) or "").startswith("/"):
                 remedy = "give an absolute path (docs/runbooks/store.md, A store from elsewhere)"
                 yield Mistake(file, f"{key}.{field_name}", store.get(field_name), remedy)
+        if str(store.get("path") or "/").endswith("/"):
+            yield Mistake(file, f"{key}.path", store.get("path"), "name a folder, without a slash at its end")
         if store.get("site") not in sites:
             yield Mistake(file, f"{key}.site", store.get("site"), f"name one of: {', '.join(sites)}")
         host = store.get("manager")
+        for identity, one in inventory.settings.get("identities", {}).items():
+            if one.get("store") == name and host in (one.get("candidates") or []):
+                remedy = f"may own {identity}: the door would be lost with the owner; name a host that owns none of it"
+                yield Mistake(file, f"{key}.manager", host, remedy)
         if host not in known:
             remedy = f"is no host of group external_store; hosts there: {', '.join(known) or 'none'}"
             yield Mistake(file, f"{key}.manager", host, remedy)

@@ -67,6 +67,16 @@ def insync(store: str) -> str:
     return f"{ROOT}store/{store}/insync"
 
 
+def manager(store: str) -> str:
+    """The host that opens and closes a store from elsewhere; whoever else is asked to does nothing."""
+    return f"{ROOT}store/{store}/manager"
+
+
+def door(store: str) -> str:
+    """That host's word, as long as it is heard: can the store be opened and closed?"""
+    return f"{ROOT}store/{store}/door"
+
+
 def host(host: str) -> str:
     """Prefix of all that is known of a host."""
     return f"{ROOT}host/{host}/"

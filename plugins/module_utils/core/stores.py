@@ -132,11 +132,12 @@ def as_access(owner: Owner | None, insync: InSync | None) -> Access | None:
 def not_serving(coordinator: Coordinator, store: str) -> str | None:
     """Why an identity on `store` must wait for the store's own takeover. Raises Unavailable.
 
-    None when it serves, and for a store that nobody here owns (an NFS service from elsewhere).
+    A store from elsewhere is owned by nobody here, but must be open to a new owner and closed to the old one: without
+    its manager's word a fence would lead nowhere.
     """
     value = coordinator.get(keys.owner(store)).value
     if value is None:
-        return None
+        return _not_opened(coordinator, store)
     owner = Owner.from_json(value)
     word = coordinator.get(keys.report(owner.host, store)).value
     report = None if word is None else Report.from_json(word)
@@ -146,6 +147,17 @@ def not_serving(coordinator: Coordinator, store: str) -> str | None:
         said = "says nothing" if report is None else f"says {report.phase} at epoch {report.epoch}"
         return f"store {store} is not serving: {owner.host} {said}, the store is at {owner.epoch}"
     return None
+
+
+def _not_opened(coordinator: Coordinator, store: str) -> str | None:
+    """None for a store that has never had a manager."""
+    manager = coordinator.get(keys.manager(store)).value
+    if manager is None:
+        return None
+    word = coordinator.get(keys.door(store)).value
+    if word is None:
+        return f"store {store} cannot be opened: its manager {manager['host']} is not heard"
+    return f"store {store} cannot be opened: {word['unfit']}" if word["unfit"] else None
 
 
 def only_members(

@@ -13,8 +13,9 @@ FILE is /etc/holdfast/store.yml:
       mx.alpha.example: {address, kind, domains, home, candidates, store, relays}
     hosts: {mail1: [10.1.3.11]}   # addresses, as the NFS server sees them, of every host that may own one of them
     owners: {mail: [2005, 2005]}  # (o) uid and gid of the folder of mailboxes
-    external: {address: 192.0.2.9, program: /usr/local/sbin/nfs-access}
-                                  # (o) an NFS service from elsewhere (adapters/external_nfs.py); `root` is its path
+    external: {address: 192.0.2.9, program: /usr/local/sbin/nfs-access, host: door1}
+                                  # (o) an NFS service from elsewhere (adapters/external_nfs.py); `root` is its path,
+                                  # `host` this host's name
 
 Whom to admit is decided in core/access.py. What is withdrawn is withdrawn before anything else is granted, and only
 what has been done is written to `store/S/access/I`. Without the coordinator everything stays as it is.
@@ -43,10 +44,10 @@ from ..core.fencing import HostView
 from ..core.model import Access, Identity, Owner, Run
 from ..core.ports import Clock, Entry, Log, Unavailable
 from . import config, service
+from .door import Door, acting
 
 FILE = "/etc/holdfast/store.yml"
 
-UNFIT_RETRY = 10.0  # seconds
 LOOK_EVERY = 60.0  # seconds between looks at what the firewall holds
 
 
@@ -56,6 +57,7 @@ class External:
 
     address: str
     program: str
+    host: str  # its manager, on which this runs
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def _external(top: config.Section) -> External | None:
     if "external" not in top.names():
         return None
     section = top.section("external")
-    made = External(section.text("address"), section.path("program"))
+    made = External(section.text("address"), section.path("program"), section.text("host"))
     section.done()
     return made
 
@@ -141,6 +143,8 @@ class Reader(Protocol):
 
     def read(self, keys: Sequence[str]) -> dict[str, Entry]: ...
 
+    def list(self, prefix: str) -> dict[str, Entry]: ...
+
     def put(self, key: str, value: Mapping[str, object]) -> None: ...
 
 
@@ -173,6 +177,7 @@ class Store:
         self._settings = settings
         self._coordinator = coordinator
         self._exports = exports
+        self._elsewhere = exports if isinstance(exports, ExternalExports) else None
         self._clients = clients
         self._firewall = firewall
         self._views: dict[str, HostView] = {}
@@ -211,6 +216,7 @@ class Store:
             self._tell(name, f"not_{event}", str(why))
         except OSError as why:
             self._tell(name, f"not_{event}", f"{why.filename}: {why.strerror}")
+        self._settled.discard(name)  # what was begun is begun again, whatever a table says of it
         return False
 
     def _read(self) -> dict[str, State]:
@@ -276,12 +282,15 @@ class Store:
 
     def _settle(self, name: str, state: State, wanted: Mapping[str, Wanted]) -> None:
         want, path = wanted[name], self._path(name)
+        if self._elsewhere is not None and (name not in self._settled or not _is(state.access, want)):
+            # What an earlier daemon or word has begun there may be done by now: no list is proof enough.
+            hosts = self._settings.hosts
+            self._elsewhere.suspect((path, a) for h in want.expire for a in hosts.get(h, ()))
         there = {client for exported, client in self._exports.table() if exported == path}
         admitted = set(self._settings.hosts.get(want.admit, ())) if want.admit is not None else set()
         done = state.access
         dropped = tuple(h for h in want.expire if h in self._dropped)
-        as_wanted = done is not None and (done.epoch, done.run, done.admitted) == (want.epoch, want.run, want.admit)
-        as_wanted = as_wanted and done is not None and done.dropped == dropped
+        as_wanted = _is(done, want) and done is not None and done.dropped == dropped
         if as_wanted and there == admitted and name in self._settled:
             return
         for client in sorted(there - admitted):
@@ -331,10 +340,23 @@ class Store:
         if not self._clients.serving():
             raise NotYet("the NFS server does not run")
         # Epoch 0 is the word about an identity without an owner: nobody has been admitted yet.
-        self._lay_out(name, first=state.access is None or state.access.epoch == 0)
+        first = state.access is None or state.access.epoch == 0
+        if first and (other := self._served_by(name)) is not None:
+            raise NotYet(
+                f"its queue and mailboxes lie on store {other}; move them (docs/runbooks/store.md, Moving an identity)"
+            )
+        self._lay_out(name, first)
         for client in addresses:
             if client not in there:
                 self._exports.grant(self._path(name), client, options(name, str(self._settings.root)))
+
+    def _served_by(self, name: str) -> str | None:
+        """Another store that has served it: an empty one in its place would hide what is held there."""
+        for key, entry in self._coordinator.list(keys.STORES).items():
+            store, _, rest = key.removeprefix(keys.STORES).partition("/")
+            if rest == f"access/{name}" and store != self._settings.store and entry.value and entry.value["epoch"] > 0:
+                return store
+        return None
 
     def _lay_out(self, name: str, first: bool) -> None:
         """The identity's folders, made once: later a missing one is a lost disk, and a new one would hide that."""
@@ -356,29 +378,36 @@ class Store:
                 os.chown(path, uid, gid)
 
 
-def _from_elsewhere(settings: Config, external: External, clock: Clock, log: Log) -> Store:
-    """Waits until the service does what holding mail needs, by the operator's program."""
+def _is(done: Access | None, want: Wanted) -> bool:
+    return done is not None and (done.epoch, done.run, done.admitted) == (want.epoch, want.run, want.admit)
+
+
+def _from_elsewhere(settings: Config, external: External, clock: Clock, log: Log) -> Callable[[], bool]:
     exports = ExternalExports(external.program, settings.root, clock)
-    while (unfit := exports.unfit()) is not None:
-        log("external_unfit", store=settings.store, detail=unfit, level="alert")
-        clock.sleep(UNFIT_RETRY)
     clients = ExternalClients(external.program, external.address)
-    return Store(settings, settings.coordinator, exports, clients, clock, log, ExternalDoor(exports))
+    store = Store(settings, settings.coordinator, exports, clients, clock, log, ExternalDoor(exports))
+
+    def unfit() -> str | None:
+        return exports.unfit() or (None if clients.serving() else f"{external.address} does not answer NFS")
+
+    door = Door(settings.store, external.host, settings.coordinator, unfit, clock, log)
+    return acting(door, store.tick, lambda why: log("coordinator_unreachable", detail=why, level="error"))
 
 
 def start(settings: Config) -> None:
     clock, log = SystemClock(), LineLog()
     if settings.external is None:
         store = Store(settings, settings.coordinator, Exports(), Clients(clock), clock, log, Firewall(clock))
+        act = store.tick
     else:
-        store = _from_elsewhere(settings, settings.external, clock, log)
+        act = _from_elsewhere(settings, settings.external, clock, log)
     # The agent puts the store's address on once this daemon says that it is up: then exports and firewall are what they
     # must be.
-    while not store.tick():
+    while not act():
         clock.sleep(settings.tick)
 
     def tick() -> None:
-        store.tick()
+        act()
 
     wake = woken_by(settings.coordinator, keys.IDENTITIES)
     service.run(tick, settings.tick, settings.coordinator.close, wake=wake)

@@ -359,7 +359,7 @@ class TestDeliver:
 
     def test_asks_the_journal_from_the_listing_on(self, relay: Relay) -> None:
         """A message may leave the queue between its listing and the attempt: nothing would be said of it later."""
-        relay.journal = lambda: [entry(self.line())]
+        relay.journal = lambda: [entry(self.line(), "route-isolated")]
         queue = relay.made()
         queue.deliver(ALPHA, ISOLATED)
         queue.deliver(ALPHA, INTERNET)
@@ -397,19 +397,32 @@ class TestDeliver:
             relay.made().waiting(ALPHA)
 
     def test_another_route_waits_for_the_resolver_to_forget(self, relay: Relay) -> None:
-        relay.journal = lambda: [entry(self.line())]
+        taken = ["internet"]
+        relay.journal = lambda: [entry(self.line(), f"route-{taken[0]}")]
         queue = relay.made()
         queue.deliver(ALPHA, INTERNET)
         queue.deliver(ALPHA, INTERNET)
         assert relay.clock.slept == []
         relay.clock.time += 30.0
+        taken[0] = "isolated"
         queue.deliver(ALPHA, ISOLATED)
         assert relay.clock.slept == [1.0]
+        # The resolver keeps to `isolated`: from then on, not from this attempt on.
         queue.deliver(ALPHA, INTERNET)
         assert relay.clock.slept == [1.0, postfix.PATIENCE]
+        relay.clock.time += 27.0
+        taken[0] = "internet"
+        queue.deliver(ALPHA, INTERNET)
+        assert relay.clock.slept == [1.0, postfix.PATIENCE, 2.0]
         relay.clock.time += 60.0
+        taken[0] = "isolated"
         queue.deliver(ALPHA, ISOLATED)
-        assert relay.clock.slept[2:] == [0.0]
+        assert relay.clock.slept[3:] == [0.0]
+
+    def test_what_failed_is_left_whatever_was_asked_for(self, relay: Relay) -> None:
+        relay.journal = lambda: [entry(self.line())]
+        assert relay.made().deliver(ALPHA, ISOLATED) is not None
+        assert parse_table(relay.table.read_text())["alpha.example"] == "isolated", "internet is what failed"
 
 
 def test_waiting_and_flush(relay: Relay) -> None:

@@ -240,6 +240,8 @@ def test_a_store_from_elsewhere_is_as_good_as_a_pair() -> None:
         ({"address": "nas.example"}, "nas.address", "IP address"),
         ({"address": "10.1.1.31"}, "nas.address", "is also relay1.legs.dmz1"),
         ({"path": "mail"}, "nas.path", "absolute path"),
+        ({"path": "/mail/"}, "nas.path", "without a slash"),
+        ({"manager": "mail1"}, "nas.manager", "the door would be lost with the owner"),
         ({"program": None}, "nas.program", "absolute path"),
         ({"site": "dc9"}, "nas.site", "name one of: dc1, dc2, third"),
         ({"manager": "relay1"}, "nas.manager", "no host of group external_store; hosts there: door1"),

@@ -48,6 +48,8 @@ def may(user: str, key: str, everything: Sequence[Served] = EVERYTHING) -> bool:
         (keys.evidence(STORE, "store1b"), {"store1b"}),
         (keys.access(STORE, MX), {"store1a", "store1b"}),
         (keys.insync(STORE), {"store1a", "store1b"}),
+        (keys.manager(STORE), {"store1a", "store1b"}),  # as all below a store; only one from elsewhere has these two
+        (keys.door(STORE), {"store1a", "store1b"}),
         (keys.lease("mail10"), set()),
         (keys.access("store10", MX), set()),
     ],

@@ -65,6 +65,8 @@ def test_a_delivery_over_another_route_is_no_answer_for_the_one_that_was_asked_f
     made = {r.name: [(a.method, a.route) for a in make_round(Stuck(), MX, r, tuple(Method))] for r in ROUTES}
     assert made["isolated"] == [(Method.TOPOLOGY, "isolated"), (Method.DELIVERY, "isolated")]
     assert made["internet"][1:] == [(Method.DELIVERY, "isolated"), (Method.PROBE, "internet")]
+    alone = make_round(Stuck(), MX, next(r for r in ROUTES if r.name == "internet"), (Method.DELIVERY,))
+    assert [(a.method, a.route) for a in alone] == made["internet"][1:]
 
 
 def test_each_method_alone_finds_a_dead_server() -> None:

@@ -63,6 +63,17 @@ class Coordinator:
         if lease is not None:
             self.bound[key] = lease
 
+    def list(self, prefix: str) -> dict[str, Entry]:
+        self._enter()
+        return {k: Entry(v, 1) for k, v in self.data.items() if k.startswith(prefix)}
+
+    def create(self, key: str, value: Mapping[str, object]) -> bool:
+        self._enter()
+        if key in self.data:
+            return False
+        self.data[key] = dict(value)
+        return True
+
     def grant(self, ttl: int) -> int:
         self._enter()
         number = len(self.leases) + 1

@@ -23,7 +23,7 @@ case $1 in
     check) [ -e sync ] || { echo "export is async" >&2; exit 1; } ;;
     list) for f in open/*; do [ -e "$f" ] && basename "$f" | tr : ' '; done; exit 0 ;;
     admit) [ -e deaf ] || touch "open/$2:$3" ;;
-    withdraw) [ -e deaf ] || rm -f "open/$2:$3" ;;
+    withdraw) [ -e deaf ] || rm -f "open/$2:$3"; [ ! -e draining ] || { echo "sessions do not end" >&2; exit 1; } ;;
     expire) ;;
     *) exit 64 ;;
 esac
@@ -47,7 +47,7 @@ class Service:
         clients = ExternalClients(str(self.program), "192.0.2.9", probe=lambda address: None)
         made = Config(
             "store1", Path("/export/mail"), 1.0, self.coordinator, {i.name: i for i in (MX, IM)}, ADDRESSES, (0, 0),  # type: ignore[arg-type]
-            External("192.0.2.9", str(self.program)),
+            External("192.0.2.9", str(self.program), "door1"),
         )  # fmt: skip
         door = ExternalDoor(self.exports)
         self.store = Store(made, self.coordinator, self.exports, clients, self.clock, self.log, door)
@@ -104,6 +104,51 @@ def test_what_is_withdrawn_is_withdrawn_before_it_is_said(service: Service) -> N
     asked = service.tick()
     assert service.open_to == set() and service.access.admitted is None and service.access.run == "r1"
     assert asked.index(f"withdraw {MX.name} 10.1.3.11") < asked.index("expire 10.1.3.11")
+
+
+def test_a_withdrawal_that_did_not_end_well_is_none_even_if_the_list_is_empty(service: Service) -> None:
+    """What was begun may be done in part: it is asked for again, and nothing is said before it ends well."""
+    service.tick()
+    service.revoke()
+    (service.folder / "draining").touch()
+    for _ in range(3):
+        asked = service.tick()
+        assert service.open_to == set() and service.access.admitted == "mail1"
+        assert f"withdraw {MX.name} 10.1.3.11" in asked
+    (service.folder / "draining").unlink()
+    service.tick()
+    assert service.access.admitted is None
+
+
+def test_what_an_earlier_daemon_may_have_begun_is_withdrawn_once(service: Service) -> None:
+    """An `admit` that timed out may still be done at the service, behind an empty list."""
+    service.revoke()
+    asked = service.tick()
+    assert {f"withdraw {MX.name} 10.1.3.11", f"withdraw {MX.name} 10.2.3.11"} <= set(asked)
+    assert service.access.admitted is None
+
+
+def test_an_unfit_service_is_closed_but_not_opened(service: Service) -> None:
+    service.tick()
+    (service.folder / "sync").unlink()
+    service.revoke()
+    service.tick()
+    assert service.open_to == set() and service.access.admitted is None
+    del service.coordinator.data[keys.takeover(MX.name)]
+    service.coordinator.own("mail2", 2)
+    service.tick()
+    assert service.open_to == set() and service.log.said("not_settled")
+    (service.folder / "sync").touch()
+    service.tick()
+    assert service.open_to == {f"{MX.name}:10.2.3.11"} and service.access.admitted == "mail2"
+
+
+def test_an_identity_whose_files_lie_on_another_store_is_not_opened_here(service: Service) -> None:
+    there = Access(3, "deploy", None, 0.0)
+    service.coordinator.data[keys.access("store9", MX.name)] = there.to_json()
+    service.tick()
+    assert service.open_to == set()
+    assert "lie on store store9" in str(service.log.said("not_settled")[0]["detail"])
 
 
 def test_what_somebody_opened_by_hand_is_closed_again(service: Service) -> None:
