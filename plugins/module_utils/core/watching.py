@@ -284,9 +284,10 @@ class Watch:
         return None
 
     def _reached(self, state: State) -> str | None:
-        """Another relay that reached the owner within the last round."""
+        """Another relay that spoke with the owner within the last round; a routing table is no word of a server."""
         for relay, value in self._evidence_of_others(state, self.settings.interval):
-            if value["verdict"] == Result.OK:
+            methods = {a["method"] for a in value["attempts"][-1:]}
+            if value["verdict"] == Result.OK and Method.TOPOLOGY not in methods:
                 return relay
         return None
 

@@ -74,7 +74,9 @@ def test_another_host_executes_what_a_relay_without_fence_rights_asks_for() -> N
     world = World(waiting=6)
     pair = Unarmed(world)
     pair.run(5)
-    # relay2 counts nothing itself: its own attempts are all answered (say it looks at the topology of its site only).
+    # relay2 counts nothing itself: it looks at the topology of its site only, which is well.
+    watch = pair.watches["relay2"]
+    watch.settings = dataclasses.replace(watch.settings, methods=(Method.TOPOLOGY,))
     pair.lines["relay2"]._attempt = answered(world)  # type: ignore[method-assign]
     world.up.discard("mail1")
     pair.run(300)
