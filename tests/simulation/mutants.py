@@ -196,7 +196,7 @@ MUTANTS = (
         "a lost lease proves nothing against a relay that has just reached the owner",
         WATCHING,
         "Watch._reached",
-        (('if value["verdict"] == Result.OK:', "if False:"),),
+        (('value["verdict"] == Result.OK and', "False and"),),
         test="tests/unit/core/test_two_monitors.py",
     ),
     Mutant(
