@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
@@ -10,17 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from holdfast.adapters.external_nfs import LIST_EVERY
 from holdfast.core import keys
 from holdfast.core.model import Access, Owner, Run, RunState
 
 from tests.story.coordinator import Records
+from tests.story.faults import legs
 from tests.story.machines import ROOT, Lab, wait_for
 from tests.story.outage import IDENTITY, RELAYS, Outage, Post, users
 
 INVENTORY = ROOT / "inventories" / "external"
 STORE, NAS = "nas1", "nas1"
 ON_NAS = Path(__file__).parent.parent / "story" / "on_nas"
-LIST_EVERY = 30  # seconds, adapters/external_nfs.py
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +63,6 @@ def opened(lab: Lab) -> set[tuple[str, str]]:
     return {(name, address) for name, address in words}
 
 
-def leg(lab: Lab, host: str) -> str:
-    """Its address as the service sees it."""
-    hosts = {h["name"]: h["addresses"] for h in json.loads(lab.word("status", "--json"))["hosts"]}
-    return str(hosts[host][f"storage{host[-1]}"])
-
-
 def new_run(records: Records, before: Owner, state: RunState) -> Run | None:
     """The last run, if it is not that which made this owner, and is in that state."""
     run = records.run(IDENTITY)
@@ -78,11 +72,11 @@ def new_run(records: Records, before: Owner, state: RunState) -> Run | None:
 def test_a_power_cut_under_load_and_only_the_new_owner_is_let_in(lab: Lab, records: Records) -> None:
     before = records.owner(IDENTITY)
     assert before is not None
-    assert {a for name, a in opened(lab) if name == IDENTITY} == {leg(lab, before.host)}
+    assert {a for name, a in opened(lab) if name == IDENTITY} == {legs(lab, before.host)["storage"]}
     result = Outage(lab, INVENTORY, count=40).play()
     assert result.verdict.mistakes == []
     assert result.owner_after.host != before.host and result.owner_after.epoch == before.epoch + 1
-    assert {a for name, a in opened(lab) if name == IDENTITY} == {leg(lab, result.owner_after.host)}
+    assert {a for name, a in opened(lab) if name == IDENTITY} == {legs(lab, result.owner_after.host)["storage"]}
     print(result.verdict, f"{result.threshold_to_delivery} s behind the threshold")
     lab.word("start", before.host)
 
@@ -116,10 +110,10 @@ def test_what_somebody_opens_by_hand_is_closed_again(lab: Lab, records: Records)
     owner = records.owner(IDENTITY)
     assert owner is not None
     other = next(h for h in ("mail1", "mail2") if h != owner.host)
-    lab.run(NAS, "/usr/local/sbin/nas", "admit", IDENTITY, leg(lab, other))
-    assert (IDENTITY, leg(lab, other)) in opened(lab)
-    wait_for("the door", lambda: (IDENTITY, leg(lab, other)) not in opened(lab), 2 * LIST_EVERY, every=2)
-    assert (IDENTITY, leg(lab, owner.host)) in opened(lab)
+    lab.run(NAS, "/usr/local/sbin/nas", "admit", IDENTITY, legs(lab, other)["storage"])
+    assert (IDENTITY, legs(lab, other)["storage"]) in opened(lab)
+    wait_for("the door", lambda: (IDENTITY, legs(lab, other)["storage"]) not in opened(lab), 2 * LIST_EVERY, every=2)
+    assert (IDENTITY, legs(lab, owner.host)["storage"]) in opened(lab)
 
 
 def test_a_service_that_is_not_fit_stops_the_deploy_with_its_reason(lab: Lab) -> None:

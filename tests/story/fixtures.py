@@ -22,6 +22,7 @@ __all__ = ["lab", "pair", "post", "pytest_generate_tests", "pytest_runtest_maker
 
 INVENTORY = ROOT / "inventories" / "compact"
 LIMIT = 60  # automatic takeovers within an hour: outages are played one after the other
+LIMITS = ("-e", f"monitor_hourly_limit={LIMIT}", "-e", f"store_hourly_limit={LIMIT}")
 TIMES = int(os.environ.get("TIMES") or 1)
 
 
@@ -35,8 +36,7 @@ def lab() -> Iterator[Lab]:
     made.word("down", "--purge")
     try:
         made.word("up", "compact", timeout=1800)
-        limits = ("-e", f"monitor_hourly_limit={LIMIT}", "-e", f"store_hourly_limit={LIMIT}")
-        site = ("ansible-playbook", "-i", str(INVENTORY), str(ROOT / "playbooks" / "site.yml"), *limits)
+        site = ("ansible-playbook", "-i", str(INVENTORY), str(ROOT / "playbooks" / "site.yml"), *LIMITS)
         made.word("run", "--", *site, timeout=1800)
         yield made
     finally:

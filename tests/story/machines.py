@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -49,6 +50,12 @@ class Lab:
     def python(self, host: str, source: Path, *args: str, timeout: float = 300) -> Any:
         """Run one of our scripts on a host by its own Python; it prints JSON."""
         return json.loads(self.run(host, "python3", "-", *args, stdin=source.read_text(), timeout=timeout))
+
+
+def recap(said: str) -> dict[str, tuple[int, int]]:
+    """What a playbook's last lines tell of each host: tasks that changed something, tasks that failed."""
+    lines = re.findall(r"^(\w+) .*changed=(\d+) .*failed=(\d+)", said, re.MULTILINE)
+    return {host: (int(changed), int(failed)) for host, changed, failed in lines}
 
 
 def wait_for[T](what: str, look: Callable[[], T | None], seconds: float, every: float = 1.0) -> T:

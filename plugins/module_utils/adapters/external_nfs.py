@@ -111,7 +111,7 @@ class ExternalClients:
         return len(addresses)
 
 
-class ExternalDoor:
+class ExternalFirewall:
     """As adapters.nft.Firewall: a host that may mount nothing reaches nothing, by what `withdraw` promises."""
 
     def __init__(self, exports: ExternalExports) -> None:

@@ -103,12 +103,12 @@ def observe(evidence: Evidence, attempts: Sequence[Attempt], reset_after: int) -
     adds up to nothing. `reset_after` OK rounds on a route, whatever the others say, and it fails no more.
     Mostly a round speaks over one route; where a delivery took another one, over two.
     """
-    found = _by_route(attempts)
-    if not found:
+    word = verdict(attempts)
+    if word is None:
         return evidence
+    found = _by_route(attempts)
     kept = (*evidence.attempts, *attempts)[-KEPT_ATTEMPTS:]
     words, failing, goods = {**evidence.words, **found}, dict(evidence.failing), evidence.goods
-    word = next(r for r in (Result.OK, Result.REFUSED, Result.DOWN) if r in found.values())
     new = dataclasses.replace(evidence, verdict=word, attempts=kept, words=words)
     for route, said in found.items():
         if said is Result.DOWN:

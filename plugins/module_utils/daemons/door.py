@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from ..core import keys
-from ..core.ports import Clock, Entry, Log, Unavailable
+from ..core.ports import Clock, Entry, Log
 
 TTL = 20  # seconds
 TELL_EVERY = 5.0
@@ -72,8 +72,7 @@ class Door:
 
     def _tell(self) -> None:
         now = self._clock.boottime()
-        looked = now >= self._look_at
-        if looked:
+        if now >= self._look_at:
             self._look_at = now + LOOK_EVERY
             self._say(self._unfit() or "")
         if now < self._tell_at and self._said == self._told:
@@ -81,29 +80,15 @@ class Door:
         self._tell_at = now + TELL_EVERY
         if self._lease is not None and not self._coordinator.keepalive(self._lease):
             self._lease = None
-        if self._lease is None or self._said != self._told:
-            lease = self._coordinator.grant(TTL) if self._lease is None else self._lease
+        if self._lease is None:
+            self._lease, self._told = self._coordinator.grant(TTL), None
+        if self._said != self._told:
             word = {"host": self._host, "unfit": self._said or "", "time": self._clock.now()}
-            self._coordinator.put(keys.door(self._store), word, lease)
-            self._lease, self._told = lease, self._said
+            self._coordinator.put(keys.door(self._store), word, self._lease)
+            self._told = self._said
 
     def _say(self, why: str) -> None:
         if why != self._said:
             event, level = ("external_unfit", "alert") if why else ("external_fit", "info")
             self._log(event, store=self._store, detail=why or None, level=level)
         self._said = why
-
-
-def acting(door: Door, act: Callable[[], bool], tell: Callable[[str], None]) -> Callable[[], bool]:
-    """`act` while this host is the manager; whether it was done."""
-
-    def tick() -> bool:
-        try:
-            if not door.tick():
-                return False
-        except Unavailable as why:
-            tell(str(why))
-            return False
-        return act()
-
-    return tick

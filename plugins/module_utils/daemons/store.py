@@ -34,7 +34,7 @@ from typing import Protocol
 from ..adapters.clock import SystemClock
 from ..adapters.etcd import EtcdCoordinator
 from ..adapters.etcd_watch import woken_by
-from ..adapters.external_nfs import ExternalClients, ExternalDoor, ExternalExports
+from ..adapters.external_nfs import ExternalClients, ExternalExports, ExternalFirewall
 from ..adapters.log import LineLog
 from ..adapters.nfsd import Clients, Export, Exports, options
 from ..adapters.nft import Firewall
@@ -44,7 +44,7 @@ from ..core.fencing import HostView
 from ..core.model import Access, Identity, Owner, Run
 from ..core.ports import Clock, Entry, Log, Unavailable
 from . import config, service
-from .door import Door, acting
+from .door import Door
 
 FILE = "/etc/holdfast/store.yml"
 
@@ -129,7 +129,7 @@ class Serves(Protocol):
 
 
 class Drops(Protocol):
-    """Whom the server hears no more: adapters.nft.Firewall, adapters.external_nfs.ExternalDoor."""
+    """Whom the server hears no more: adapters.nft.Firewall, adapters.external_nfs.ExternalFirewall."""
 
     def dropped(self) -> frozenset[str]: ...
 
@@ -173,6 +173,7 @@ class Store:
         clock: Clock,
         log: Log,
         firewall: Drops | None = None,
+        door: Door | None = None,
     ) -> None:
         self._settings = settings
         self._coordinator = coordinator
@@ -180,6 +181,7 @@ class Store:
         self._elsewhere = exports if isinstance(exports, ExternalExports) else None
         self._clients = clients
         self._firewall = firewall
+        self._door = door
         self._views: dict[str, HostView] = {}
         self._dropped: tuple[str, ...] = ()  # hosts
         self._look_at = 0.0
@@ -191,6 +193,8 @@ class Store:
     def tick(self) -> bool:
         """Whether the coordinator was read and the firewall is as that asks for; then the rest was tried, too."""
         try:
+            if self._door is not None and not self._door.tick():
+                return False
             states = self._read()
         except Unavailable as why:
             # An owner goes on: whoever wants to take over needs this very store's word first.
@@ -282,15 +286,16 @@ class Store:
 
     def _settle(self, name: str, state: State, wanted: Mapping[str, Wanted]) -> None:
         want, path = wanted[name], self._path(name)
-        if self._elsewhere is not None and (name not in self._settled or not _is(state.access, want)):
+        done = state.access
+        told = done is not None and (done.epoch, done.run, done.admitted) == (want.epoch, want.run, want.admit)
+        if self._elsewhere is not None and not (told and name in self._settled):
             # What an earlier daemon or word has begun there may be done by now: no list is proof enough.
             hosts = self._settings.hosts
             self._elsewhere.suspect((path, a) for h in want.expire for a in hosts.get(h, ()))
         there = {client for exported, client in self._exports.table() if exported == path}
         admitted = set(self._settings.hosts.get(want.admit, ())) if want.admit is not None else set()
-        done = state.access
         dropped = tuple(h for h in want.expire if h in self._dropped)
-        as_wanted = _is(done, want) and done is not None and done.dropped == dropped
+        as_wanted = told and done is not None and done.dropped == dropped
         if as_wanted and there == admitted and name in self._settled:
             return
         for client in sorted(there - admitted):
@@ -378,36 +383,30 @@ class Store:
                 os.chown(path, uid, gid)
 
 
-def _is(done: Access | None, want: Wanted) -> bool:
-    return done is not None and (done.epoch, done.run, done.admitted) == (want.epoch, want.run, want.admit)
-
-
-def _from_elsewhere(settings: Config, external: External, clock: Clock, log: Log) -> Callable[[], bool]:
+def _from_elsewhere(settings: Config, external: External, clock: Clock, log: Log) -> Store:
     exports = ExternalExports(external.program, settings.root, clock)
     clients = ExternalClients(external.program, external.address)
-    store = Store(settings, settings.coordinator, exports, clients, clock, log, ExternalDoor(exports))
 
     def unfit() -> str | None:
         return exports.unfit() or (None if clients.serving() else f"{external.address} does not answer NFS")
 
     door = Door(settings.store, external.host, settings.coordinator, unfit, clock, log)
-    return acting(door, store.tick, lambda why: log("coordinator_unreachable", detail=why, level="error"))
+    return Store(settings, settings.coordinator, exports, clients, clock, log, ExternalFirewall(exports), door)
 
 
 def start(settings: Config) -> None:
     clock, log = SystemClock(), LineLog()
     if settings.external is None:
         store = Store(settings, settings.coordinator, Exports(), Clients(clock), clock, log, Firewall(clock))
-        act = store.tick
     else:
-        act = _from_elsewhere(settings, settings.external, clock, log)
+        store = _from_elsewhere(settings, settings.external, clock, log)
     # The agent puts the store's address on once this daemon says that it is up: then exports and firewall are what they
     # must be.
-    while not act():
+    while not store.tick():
         clock.sleep(settings.tick)
 
     def tick() -> None:
-        act()
+        store.tick()
 
     wake = woken_by(settings.coordinator, keys.IDENTITIES)
     service.run(tick, settings.tick, settings.coordinator.close, wake=wake)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 
 from tests.story.faults import all_once, sending
-from tests.story.fixtures import LIMIT
+from tests.story.fixtures import LIMITS
+from tests.story.machines import recap
 from tests.story.service import watched
 from tests.story.stage import Stage
 
 LOST = "relay1"
-LIMITS = ("-e", f"monitor_hourly_limit={LIMIT}", "-e", f"store_hourly_limit={LIMIT}")
 
 
 def members(stage: Stage) -> dict[str, int]:
@@ -33,6 +32,6 @@ def test_a_member_that_lost_its_disk_joins_again(stage: Stage) -> None:
     assert len(health) == len(before) and all(one["health"] for one in health)
     # Its users came with the data: it asks who somebody is, as the others do.
     stage.playbook("site.yml", *LIMITS)
-    recap = re.findall(r"^(\w+) .*changed=(\d+) .*failed=(\d+)", stage.playbook("site.yml", *LIMITS), re.MULTILINE)
-    assert recap and {(changed, failed) for _, changed, failed in recap} == {("0", "0")}, recap
+    hosts = recap(stage.playbook("site.yml", *LIMITS))
+    assert hosts and set(hosts.values()) == {(0, 0)}, hosts
     assert stage.wait_running() == owner and stage.runs() == runs

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from edges import IM, MX, Clock, Coordinator, Lines
-from holdfast.adapters.external_nfs import LIST_EVERY, ExternalClients, ExternalDoor, ExternalExports
+from holdfast.adapters.external_nfs import LIST_EVERY, ExternalClients, ExternalExports, ExternalFirewall
 from holdfast.core import fencing, keys
 from holdfast.core.fencing import Mark, MarkState
 from holdfast.core.model import Access, Owner, Run, RunState
 from holdfast.core.ports import Unavailable
+from holdfast.daemons.door import Door
 from holdfast.daemons.store import Config, External, Store
 
 ADDRESSES = {"mail1": ("10.1.3.11",), "mail2": ("10.2.3.11",)}
@@ -49,8 +50,11 @@ class Service:
             "store1", Path("/export/mail"), 1.0, self.coordinator, {i.name: i for i in (MX, IM)}, ADDRESSES, (0, 0),  # type: ignore[arg-type]
             External("192.0.2.9", str(self.program), "door1"),
         )  # fmt: skip
-        door = ExternalDoor(self.exports)
-        self.store = Store(made, self.coordinator, self.exports, clients, self.clock, self.log, door)
+        firewall = ExternalFirewall(self.exports)
+        parts = (made, self.coordinator, self.exports, clients, self.clock, self.log, firewall)
+        self.store = Store(*parts)
+        door = Door("store1", "door1", self.coordinator, self.exports.unfit, self.clock, self.log)
+        self.manager = Store(*parts, door)  # as it runs; above without the word that `check` is asked for
 
     def tick(self, seconds: float = 1.0) -> list[str]:
         (self.folder / "asked").write_text("")
@@ -126,6 +130,15 @@ def test_what_an_earlier_daemon_may_have_begun_is_withdrawn_once(service: Servic
     asked = service.tick()
     assert {f"withdraw {MX.name} 10.1.3.11", f"withdraw {MX.name} 10.2.3.11"} <= set(asked)
     assert service.access.admitted is None
+
+
+def test_without_the_coordinator_nothing_is_done_and_that_is_told_once(service: Service) -> None:
+    service.coordinator.reachable = False
+    assert not any(service.manager.tick() for _ in range(3))
+    assert len(service.log.said("coordinator_unreachable")) == 1
+    service.coordinator.reachable = True
+    assert not service.manager.tick() and service.open_to == set(), "the first look makes it the manager"
+    assert service.manager.tick() and service.open_to == {f"{MX.name}:10.1.3.11"}
 
 
 def test_an_unfit_service_is_closed_but_not_opened(service: Service) -> None:
