@@ -6,7 +6,7 @@ A *round* is what a monitor does every interval: one or more attempts over one r
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,16 @@ class Evidence:
             failing={str(route): int(goods) for route, goods in data.get("failing", {}).items()},
             words={str(route): Result(word) for route, word in data.get("words", {}).items()},
         )
+
+
+def over(evidence: Evidence, routes: Iterable[str]) -> Evidence:
+    """The evidence without the words of other routes: over one that an inventory has no more, nobody asks again."""
+    kept = set(routes)
+    return dataclasses.replace(
+        evidence,
+        failing={route: goods for route, goods in evidence.failing.items() if route in kept},
+        words={route: word for route, word in evidence.words.items() if route in kept},
+    )
 
 
 def verdict(attempts: Sequence[Attempt]) -> Result | None:

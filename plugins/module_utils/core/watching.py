@@ -14,7 +14,7 @@ from .requests import Request, granted
 from .returning import Returns, outlasted, without_candidate
 from .schedule import next_route
 from .takeover import Refused, State, Takeover, abandoned, left_behind, read_state, unfinished
-from .threshold import Evidence, Threshold, observe, passed
+from .threshold import Evidence, Threshold, observe, over, passed
 
 LOOK = 2.0  # seconds between looks at the coordinator (flag, lease, runs) in between rounds
 UNSEEN = 3  # intervals without a round after which what was seen before says nothing any more
@@ -198,7 +198,7 @@ class Watch:
 
     def _from_before(self, value: Mapping[str, Any]) -> Evidence:
         """What this relay wrote before a restart, if that was not too long ago by its own wall clock."""
-        evidence, now = Evidence.from_json(value), self.clock.now()
+        evidence, now = over(Evidence.from_json(value), (r.name for r in self.settings.routes)), self.clock.now()
         age = now - float(value["time"])
         if not 0 <= age <= self.settings.unseen:
             return Evidence(evidence.epoch)

@@ -165,6 +165,19 @@ def test_a_restarted_monitor_goes_on_counting() -> None:
     assert world.owner.epoch == 2 and world.clock.time - before < 10
 
 
+def test_a_route_that_the_inventory_has_no_more_keeps_nobody_from_taking_over() -> None:
+    world = World()
+    world.let_run(world.watch(DEFAULT), 5)
+    key = keys.evidence(MX.name, "relay2")
+    value = dict(world.coordinator.get(key).value or {})
+    world.coordinator._put(key, {**value, "words": {**value["words"], "dial-up": "ok"}, "failing": {"dial-up": 0}})
+    fail(world, "mail1")
+    watch = world.watch(DEFAULT)
+    world.let_run(watch, 130)
+    assert world.owner.epoch == 2
+    assert watch.evidence is not None and "dial-up" not in {*watch.evidence.words, *watch.evidence.failing}
+
+
 def test_a_refused_fence_is_tried_again_and_mail_is_kept() -> None:
     world = World()
     world.switch.answer = "refuse"
