@@ -137,7 +137,7 @@ def not_serving(coordinator: Coordinator, store: str) -> str | None:
     """
     value = coordinator.get(keys.owner(store)).value
     if value is None:
-        return _not_opened(coordinator, store)
+        return not_opened(coordinator, store)
     owner = Owner.from_json(value)
     word = coordinator.get(keys.report(owner.host, store)).value
     report = None if word is None else Report.from_json(word)
@@ -149,8 +149,11 @@ def not_serving(coordinator: Coordinator, store: str) -> str | None:
     return None
 
 
-def _not_opened(coordinator: Coordinator, store: str) -> str | None:
-    """None for a store that has never had a manager."""
+def not_opened(coordinator: Coordinator, store: str) -> str | None:
+    """Why a store from elsewhere cannot be opened to a new owner; None for one that has never had a manager.
+
+    Raises Unavailable.
+    """
     manager = coordinator.get(keys.manager(store)).value
     if manager is None:
         return None

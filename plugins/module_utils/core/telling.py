@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from . import keys
+from . import keys, stores
 from .model import Access, Identity, Json, Owner, Phase, Readiness, Report, Run, RunState
 from .ports import Coordinator
 from .takeover import read_state
@@ -31,6 +31,7 @@ class Known:
     evidence: Mapping[str, Json | None]
     interval: float = 30.0
     held: Mapping[str, int] = field(default_factory=dict)  # messages on each relay that was asked
+    not_opened: str | None = None  # why its store, one from elsewhere, cannot be opened to a new owner
 
     @classmethod
     def from_json(cls, identity: Identity, data: Json, interval: float, held: Mapping[str, int]) -> Known:
@@ -53,6 +54,7 @@ class Known:
             evidence=data["evidence"],
             interval=interval,
             held=held,
+            not_opened=data["not_opened"],
         )
 
 
@@ -71,6 +73,7 @@ def read_about(coordinator: Coordinator, identity: Identity) -> Json:
         "reports": {h: coordinator.get(keys.report(h, identity.name)).value for h in hosts},
         "ready": {h: coordinator.get(keys.ready(h, identity.name)).value for h in hosts},
         "leases": {h: coordinator.get(keys.lease(h)).value is not None for h in hosts},
+        "not_opened": stores.not_opened(coordinator, identity.store),
     }
 
 
@@ -121,6 +124,8 @@ def needs(known: Known, now: float) -> list[str]:
     if all(reasons.values()):
         said = "; ".join(f"{h}: {why}" for h, why in reasons.items()) or "it has no other candidate"
         found.append(f"{name}: nobody could take it over: {said}")
+    if known.not_opened is not None:
+        found.append(f"{name}: nobody could take it over: {known.not_opened}")
     found += _relays(known, owner, now)
     return found
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from holdfast.core import telling
+from holdfast.core import keys, telling
 from holdfast.core.handover import Handover
 from holdfast.core.model import Access, Owner, Phase, Readiness, Report, Run, RunState, Step
 from holdfast.core.telling import Known, needs, read_about, table
@@ -60,6 +60,7 @@ PAST = {"time": NOW, "passed": True, "epoch": 4, "downs": 4, "reason": "4 of 4 a
         ({"access": None}, "store1 admits nobody at epoch 0"),
         ({"ready": {"mail2": NOT_READY}}, "nobody could take it over: mail2: drained: new disk"),
         ({"ready": {}}, "mail2: its agent says nothing"),
+        ({"not_opened": "store far cannot be opened: no"}, "nobody could take it over: store far cannot be opened: no"),
         ({"inoperable": True}, "flagged as inoperable"),
         ({"evidence": {"relay2": None}}, "monitor on relay2 has said nothing"),
         ({"evidence": {"relay2": {**PAST, "time": NOW - 100}}}, "monitor on relay2 says nothing since"),
@@ -123,3 +124,12 @@ def test_read_back_from_the_coordinator_after_a_run() -> None:
     world.clock.sleep(20)
     found = Known.from_json(MX, read_about(world.coordinator, MX), 30.0, {})
     assert any("nobody could take it over: mail1: no live lease" in line for line in needs(found, world.clock.time))
+
+
+def test_a_store_from_elsewhere_that_nobody_opens_is_told() -> None:
+    world = World()
+    world.coordinator._put(keys.manager(MX.store), {"host": "door1", "time": 0})
+    found = Known.from_json(MX, read_about(world.coordinator, MX), 30.0, {})
+    assert any("its manager door1 is not heard" in line for line in needs(found, world.clock.time))
+    world.coordinator._put(keys.door(MX.store), {"host": "door1", "unfit": "", "time": 0})
+    assert Known.from_json(MX, read_about(world.coordinator, MX), 30.0, {}).not_opened is None
