@@ -1,4 +1,4 @@
-"""The lab's power switch: an SSH server that knows `off HOST`, `on HOST` and `status HOST`.
+"""The lab's power switch: an SSH server that knows `off HOST`, `on HOST` and `status HOST`, and speaks to fence_virsh.
 
 It answers only what is certain: `HOST off` when every process of the guest is gone, `HOST on` when it runs.
 Anything else is an error line and a non-zero exit status, so that a caller never takes hope for knowledge.
@@ -25,6 +25,7 @@ from paramiko.common import (
 )
 from paramiko.pkey import PublicBlob
 
+from lab import virsh
 from lab.errors import LabError
 from lab.fleet import Fleet
 from lab.guest import State
@@ -140,17 +141,39 @@ class Gate(paramiko.ServerInterface):
             return OPEN_SUCCEEDED
         return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
+    def check_channel_pty_request(self, *_: object) -> bool:
+        """fence_virsh asks for a terminal; what it gets is the session without an echo."""
+        return True
+
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         """Answer in a thread of its own: this one must go on to serve the connection."""
-        threading.Thread(target=self._serve, args=(channel, command.decode(errors="replace")), daemon=True).start()
+        text = command.decode(errors="replace")
+        serve = self._virsh if virsh.asked_for(text) else self._serve
+        threading.Thread(target=serve, args=(channel, text), daemon=True).start()
         return True
+
+    def _answer(self, command: str) -> Answer:
+        try:
+            return self.switch.answer(command)
+        except Exception as error:  # noqa: BLE001 - an unknown outcome must reach the caller as a failure, never as silence
+            return Answer(f"error: {error!r}", 2)
+
+    def _virsh(self, channel: paramiko.Channel, _: str) -> None:
+        def answer(command: str) -> tuple[str, int]:
+            said = self._answer(command)
+            return said.line, said.status
+
+        channel.settimeout(PATIENCE)
+        try:
+            for line, said in virsh.session(channel.recv, channel.sendall, answer):
+                log(f"{line!r}: {said}")
+            channel.close()
+        except OSError as error:
+            log(f"caller is gone: {error}")
 
     def _serve(self, channel: paramiko.Channel, command: str) -> None:
         began = time.monotonic()
-        try:
-            answer = self.switch.answer(command)
-        except Exception as error:  # noqa: BLE001 - an unknown outcome must reach the caller as a failure, never as silence
-            answer = Answer(f"error: {error!r}", 2)
+        answer = self._answer(command)
         log(f"{command!r}: {answer.line} ({answer.status}) after {time.monotonic() - began:.2f} s")
         try:
             channel.sendall(f"{answer.line}\n".encode())

@@ -12,6 +12,7 @@ from .placement import Placement
 from .promotion import Promote
 
 AGENT = re.compile(r"fence_[a-z0-9_]+")
+FILE = re.compile(r"[a-z][a-z0-9_]*")
 LEVEL_KEYS = ("level", "device", "timeout", "margin", "address_withdrawal")
 LEAST_ARCHIVE_AFTER = 60
 
@@ -43,12 +44,27 @@ def _agents(inventory: Inventory) -> Iterator[Mistake]:
                 if value in (None, "") or "\n" in str(value):
                     shown = None if part == "secrets" else value
                     yield Mistake(file, f"{key}.{part}.{option}", shown, "give one line of text")
+        yield from _files(file, key, device)
         hosts, plugs = device.get("hosts") or [], device.get("plugs") or {}
         if len(hosts) > 1 and isinstance(plugs, Mapping):
             for host in hosts:
                 if host not in plugs:
                     remedy = "say in plugs what the device calls it, since it switches several hosts"
                     yield Mistake(file, f"{key}.hosts", host, remedy)
+
+
+def _files(file: str, key: str, device: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Contents of files that options name by path, and which must not take the place of a secret's file."""
+    values = device.get("files") or {}
+    if not isinstance(values, Mapping):
+        yield Mistake(file, f"{key}.files", None, "give a mapping of names to contents")
+        return
+    secrets = device.get("secrets") or {}
+    for name, content in values.items():
+        if not FILE.fullmatch(str(name)) or name in secrets:
+            yield Mistake(file, f"{key}.files", name, "name it in small letters, digits and _, and as no secret")
+        if content in (None, ""):
+            yield Mistake(file, f"{key}.files.{name}", None, "give what the file shall hold")
 
 
 def _plan(inventory: Inventory) -> Iterator[Mistake]:

@@ -26,7 +26,12 @@ from tests.story.service import watched
 from tests.story.stage import Stage
 
 # The switch is tried first and refuses: else the hung host would be off, and never wake.
-PLAN = {"default": [{"level": "power"}, {"level": "store_revocation", "address_withdrawal": "routes"}]}
+PLAN = {
+    "default": [
+        {"level": "power", "device": "lab-switch"},
+        {"level": "store_revocation", "address_withdrawal": "routes"},
+    ]
+}
 
 
 def test_a_host_that_hangs_is_taken_over_and_off(stage: Stage) -> None:

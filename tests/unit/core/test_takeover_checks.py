@@ -19,6 +19,7 @@ def planned() -> Data:
         "agent": "fence_ipmilan",
         "options": {"ip": "10.0.0.5", "lanplus": 1},
         "secrets": {"password": "x"},
+        "files": {"key": "line\nline\n"},
         "hosts": ["mail1"],
     }
     settings["fence_plan"] = {
@@ -64,6 +65,10 @@ CASES: list[tuple[str, Callable[[Data], Any], str, str]] = [
     ("agent", lambda d: bmc(d).update(agent="reboot"), "fence_devices.bmc.agent is 'reboot'", "like fence_ipmilan"),
     ("options", lambda d: bmc(d).update(options=["ip"]), "bmc.options is ['ip']", "mapping"),
     ("secret", lambda d: bmc(d).update(secrets={"password": ""}), "bmc.secrets.password is None", "one line"),
+    ("files", lambda d: bmc(d).update(files=["key"]), "bmc.files is None", "mapping"),
+    ("file", lambda d: bmc(d).update(files={"key": ""}), "bmc.files.key is None", "hold"),
+    ("file name", lambda d: bmc(d).update(files={"../key": "x"}), "bmc.files is '../key'", "small letters"),
+    ("file and secret", lambda d: bmc(d).update(files={"password": "x"}), "bmc.files is 'password'", "no secret"),
     ("plugs", lambda d: bmc(d).update(hosts=["mail1", "mail2"], plugs={"mail1": "3"}), "bmc.hosts is 'mail2'", "plugs"),
     ("plan", lambda d: d["settings"].update(fence_plan=["power"]), "fence_plan is ['power']", "{default: [levels]}"),
     ("host", lambda d: d["settings"]["fence_plan"].update(mail9=[{"level": "power"}]), "fence_plan.mail9", "no host"),

@@ -1,0 +1,34 @@
+"""A takeover that is fenced by fence_virsh, a program of the distribution that knows nothing of this project."""
+
+from __future__ import annotations
+
+import time
+
+from holdfast.core.model import RunState
+
+from tests.story.faults import all_once, monitor_with, sending
+from tests.story.outage import IDENTITY
+from tests.story.stage import Stage
+
+PLAN = {"default": [{"level": "power", "device": "lab-virsh"}]}
+
+
+def test_what_the_agent_refuses_is_no_fence_and_what_it_does_is_one(stage: Stage) -> None:
+    """The owner hangs, so that only its power's end makes sure; first the device refuses, then it obeys."""
+    before, since = stage.owner(), time.time()
+    host = before.host
+    stage.lab.word("switch", "deny", host)
+    with monitor_with(stage.lab, fence_plan=PLAN), sending(stage, 40, 1.0, "agent") as written:
+        stage.lab.word("pause", host)
+        held = stage.wait_run(since, RunState.HELD, 300, hurry=True)
+        assert [s.result for s in held.steps if s.name == "fence"] == ["unknown"], held
+        assert stage.owner() == before and {h["name"]: h["state"] for h in stage.status()}[host] == "paused"
+        stage.lab.word("switch", "allow", host)
+        run = stage.wait_run(since, RunState.DONE, 300, hurry=True)
+        print(all_once(stage, written))
+    assert run.proof is not None
+    assert (run.proof.level, run.proof.method, run.proof.host) == ("power", "lab-virsh", host)
+    detail = next(s.detail for s in run.steps if s.name == "fence")
+    assert f"fence_virsh off {host}: status 0; status: 2" in detail, detail
+    assert {h["name"]: h["state"] for h in stage.status()}[host] == "off"
+    assert stage.owner().epoch == before.epoch + 1 and stage.owner(IDENTITY).host != host
