@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,9 +90,7 @@ def test_while_the_door_does_not_answer_a_takeover_is_held_and_goes_on_when_it_d
     wait_for("its word's end", lambda: not records.get(keys.door(STORE)), 60, every=2)
     try:
         lab.word("kill", before.host)
-        records.put(
-            keys.inoperable(IDENTITY), {"by": "test", "reason": "door", "time": time.time(), "epoch": before.epoch}
-        )
+        records.flag_inoperable(IDENTITY, "door")
         run = wait_for("a held run", lambda: new_run(records, before, RunState.HELD), 180, every=2)
         assert "its manager nas1 is not heard" in run.steps[-1].detail and run.proof is None, "held before a fence"
         assert records.owner(IDENTITY) == before and access(records).admitted == before.host

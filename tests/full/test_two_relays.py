@@ -9,6 +9,7 @@ import time
 
 from holdfast.core.model import Run, RunState
 
+from tests.story.faults import dropped
 from tests.story.machines import wait_for
 from tests.story.outage import IDENTITY, RELAYS
 from tests.story.pair import Pair
@@ -22,9 +23,7 @@ def other(relay: str) -> str:
 def test_a_relay_that_alone_sees_an_outage_moves_nothing(stage: Stage) -> None:
     """It is cut off from the identity on both routes, beyond every limit; owner and other relay are well."""
     before, begun, alone = stage.owner(), time.time(), next(iter(RELAYS))
-    chain = f"chain out {{ type filter hook output priority 0; ip daddr {ADDRESSES[IDENTITY]} drop; }}"
-    stage.lab.run(alone, "nft", "-f", "-", stdin=f"table inet cut {{\n{chain}\n}}\n")
-    try:
+    with dropped(stage.lab, alone, ("output", f"ip daddr {ADDRESSES[IDENTITY]}")):
         wait_for("its threshold", lambda: stage.evidence(alone).get("passed"), 200, every=3)
         said = f"journalctl -q --no-pager -u holdfast-monitor --since @{begun:.0f}"
         wait_for("its word", lambda: "second_evidence_missing" in stage.lab.shell(alone, said), 60, every=3)
@@ -34,8 +33,6 @@ def test_a_relay_that_alone_sees_an_outage_moves_nothing(stage: Stage) -> None:
         assert not stage.evidence(other(alone))["passed"]
         run = stage.records.run(IDENTITY)
         assert stage.owner() == before and (run is None or run.time < begun)
-    finally:
-        stage.lab.shell(alone, "nft delete table inet cut")
     written = stage.send_to_relay(2, "alone")
     assert stage.mistakes(written, stage.wait_letters(written)) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,13 @@ class Records:
 
     def put(self, key: str, value: dict[str, Any]) -> None:
         self.etcdctl("put", key, json.dumps(value))
+
+    def flag_inoperable(self, identity: str, reason: str) -> None:
+        """As an operator does against the present owner: the threshold is not waited for."""
+        owner = self.owner(identity)
+        assert owner is not None
+        value = {"by": "test", "reason": reason, "time": time.time(), "epoch": owner.epoch}
+        self.put(keys.inoperable(identity), value)
 
     def owner(self, identity: str) -> Owner | None:
         value = self.get(keys.owner(identity)).get(keys.owner(identity))

@@ -52,16 +52,25 @@ def unplugged(lab: Lab, host: str, *uses: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def dropped(lab: Lab, host: str, *packets: tuple[str, str]) -> Iterator[None]:
+    """`host` drops these packets: hook (`input`, `output`) and which, in the words of nft(8)."""
+    chains = " ".join(
+        f"chain {hook} {{ type filter hook {hook} priority -300; {which} drop;\n}}\n" for hook, which in packets
+    )
+    lab.run(host, "nft", "-f", "-", stdin=f"table inet story_dropped {{\n{chains}}}\n")
+    try:
+        yield
+    finally:
+        lab.shell(host, "nft delete table inet story_dropped", check=False)
+
+
+@contextlib.contextmanager
 def one_way(lab: Lab, host: str, direction: str, *uses: str) -> Iterator[None]:
     """`direction`: `output`, nobody hears `host` over these segments, which hears all; `input`: the other way round."""
     interface = {"output": "oifname", "input": "iifname"}[direction]
     names = ", ".join(f'"{SEGMENTS[host][use]}"' for use in uses)
-    rules = f"type filter hook {direction} priority -300; {interface} {{ {names} }} drop;"
-    lab.run(host, "nft", "-f", "-", stdin=f"table inet story_one_way {{ chain one {{ {rules} }}\n}}\n")
-    try:
+    with dropped(lab, host, (direction, f"{interface} {{ {names} }}")):
         yield
-    finally:
-        lab.shell(host, "nft delete table inet story_one_way", check=False)
 
 
 @contextlib.contextmanager

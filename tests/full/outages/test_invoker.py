@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import pytest
-from holdfast.core import keys
 from holdfast.core.model import RunState
 
 from tests.story.faults import AtStep, all_once
@@ -17,9 +16,8 @@ STEPS = ("candidate", "fence", "revoke", "own", "started", "verify", "dns", "flu
 
 
 def ask_for_it(stage: Stage) -> float:
-    """An operator's flag: the threshold is not the matter here. When that was, Unix seconds."""
-    value = {"by": "test", "reason": "invoker", "time": time.time(), "epoch": stage.owner().epoch}
-    stage.records.put(keys.inoperable(IDENTITY), value)
+    """The threshold is not the matter here. When it was asked for, Unix seconds."""
+    stage.records.flag_inoperable(IDENTITY, "invoker")
     return time.time()
 
 

@@ -8,7 +8,7 @@ import pytest
 from holdfast.core import keys
 from holdfast.core.model import Result, RunState
 
-from tests.story.faults import all_once, one_way, sending
+from tests.story.faults import all_once, dropped, one_way, sending
 from tests.story.machines import wait_for
 from tests.story.outage import RELAY
 from tests.story.service import watched
@@ -50,16 +50,12 @@ def test_an_owner_that_cannot_tell_the_coordinator_goes_on(stage: Stage) -> None
     """Its lease ends, nobody misses its mail service: nothing moves, and the same lease-holder is back afterwards."""
     before, runs = stage.owner(), stage.runs()
     host = before.host
-    etcd = "table inet story_one_way { chain one { type filter hook output priority -300; tcp dport 2379 drop; }\n}\n"
     with watched(stage.lab) as service, sending(stage, 40, 1.0, "untold") as written:
-        stage.lab.run(host, "nft", "-f", "-", stdin=etcd)
-        try:
+        with dropped(stage.lab, host, ("output", "tcp dport 2379")):
             wait_for("a lost lease", lambda: not stage.records.get(keys.lease(host)), 90)
             held = stage.send_to_relay(3, "untold-relay")
             stage.wait_rounds(6)
             assert stage.owner() == before
-        finally:
-            stage.lab.shell(host, "nft delete table inet story_one_way")
         print(all_once(stage, [*written, *held]))
     print(service)
     assert service.failed == {}
