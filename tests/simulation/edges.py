@@ -298,6 +298,9 @@ class Works:
     def announce(self, epoch: int) -> None:
         self._kernel.alive()
 
+    def reload(self) -> None:
+        self._take(0.05, 0.2)
+
     def found(self) -> Found:
         self._take(0.05, 0.2)
         service = self._service

@@ -35,6 +35,10 @@ class Units:
         """Returns when none of them has a process left. Raises CommandError."""
         self._run(["systemctl", "stop", *units], timeout=self._timeout)
 
+    def reload(self, units: Sequence[str]) -> None:
+        """In the order of their dependencies. Raises CommandError."""
+        self._run(["systemctl", "reload", *units], timeout=self._timeout)
+
     def states(self, units: Sequence[str]) -> dict[str, str]:
         """`active`, `inactive`, `failed`, … of each. Raises CommandError."""
         argv = ["systemctl", "show", "--property=ActiveState", "--value", *units]

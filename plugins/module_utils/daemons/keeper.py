@@ -17,6 +17,7 @@ from ..core.ports import Clock, Log, Unavailable
 from .running import Cancel, Cancelled, Found
 
 LOOK_EVERY = 10.0  # seconds between looks at the units of a running identity
+STEP = 5.0  # seconds by which a wall clock is set back at once; NTP corrects less without a step
 BACK_OFF = (2.0, 60.0)  # seconds before something failed is tried again: the first time, and at most
 
 
@@ -48,6 +49,8 @@ class Works(Protocol):
     def address_missing(self) -> bool: ...
 
     def announce(self, epoch: int) -> None: ...
+
+    def reload(self) -> None: ...
 
     def found(self) -> Found: ...
 
@@ -96,6 +99,8 @@ class Keeper:
         self._order = ""  # the last one that was obeyed, or tried to be
         self._next_look = 0.0
         self._address_missing = False
+        self._ahead = clock.now() - clock.boottime()  # of what runs here when it was last started or reloaded
+        self._reload_due = False
 
     @property
     def idle(self) -> bool:
@@ -165,6 +170,7 @@ class Keeper:
         self._log("start", identity=self.name, epoch=epoch, why=why)
         report = Report(self.host, epoch, Phase.STARTING, self._clock.now())
         self.epoch, self.report = epoch, report
+        self._ahead, self._reload_due = self._clock.now() - self._clock.boottime(), False
         self._work(Action.START, lambda: self._start(report))
 
     def _start(self, report: Report) -> None:
@@ -236,6 +242,9 @@ class Keeper:
         """Does it still run? As its owner this host mends it."""
         assert self.epoch is not None
         epoch = self.epoch
+        if (back := self._set_back()) > STEP:
+            self._log("clock_set_back", identity=self.name, seconds=round(back, 1), level="alert")
+            self._reload_due, self._next_look = True, self._clock.boottime()
         if (gone := self._works.lost()) is not None:
             # What runs may still hold the old mount: all of it goes down, and the next decision brings it up again.
             self._log("lost", identity=self.name, epoch=epoch, why=gone, level="error")
@@ -243,6 +252,11 @@ class Keeper:
         elif self._clock.boottime() >= self._next_look:
             self._next_look = self._clock.boottime() + LOOK_EVERY
             self._work(Action.KEEP, lambda: self._look_closely(epoch))
+
+    def _set_back(self) -> float:
+        """Seconds by which the wall clock went back since the last look."""
+        before, self._ahead = self._ahead, self._clock.now() - self._clock.boottime()
+        return before - self._ahead
 
     def _look_closely(self, epoch: int) -> None:
         """In the background, since it starts a program."""
@@ -253,6 +267,10 @@ class Keeper:
         try:
             self._works.announce(epoch)
             dead = self._works.dead()
+            if dead is None and self._reload_due:
+                self._works.reload()
+                self._reload_due = False
+                self._log("reloaded", identity=self.name, epoch=epoch)
         except Unavailable as why:
             self._log("look_failed", identity=self.name, detail=str(why), level="warning")
             return

@@ -82,6 +82,9 @@ class Works:
     def announce(self, epoch: int) -> None:
         self.announced.append(epoch)
 
+    def reload(self) -> None:
+        self._do("reload")
+
     def found(self) -> Found:
         return self.left
 
@@ -355,6 +358,44 @@ class TestMending:
         host.mx.no_address = True
         host.tick(50)
         assert [f["level"] for f in host.log.said("address")] == ["alert"]
+
+
+class TestWallClock:
+    def test_set_back_what_runs_is_reloaded_at_once_and_once(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        host.clock.ahead -= 3600
+        assert host.tick(3) == ["look", "reload"]
+        assert [f["seconds"] for f in host.log.said("clock_set_back")] == [3600.0]
+
+    def test_set_back_while_it_starts(self, host: Host) -> None:
+        host.own()
+
+        def step(name: str) -> None:
+            if name == STEPS[-1]:
+                host.clock.ahead -= 3600
+
+        host.mx.on_step = step
+        host.tick()
+        assert host.tick(3) == ["look", "reload"]
+
+    @pytest.mark.parametrize("seconds", [3600.0, -4.0])
+    def test_set_forward_or_corrected_a_little_nothing_is(self, host: Host, seconds: float) -> None:
+        host.own()
+        host.tick()
+        for _ in range(5):
+            host.clock.ahead += seconds
+            assert host.tick() == []
+
+    def test_a_reload_that_fails_is_tried_again_at_the_next_look(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        host.mx.fails["reload"] = "no answer"
+        host.clock.ahead -= 3600
+        assert host.tick(3) == ["look", "reload"]
+        host.mx.fails.clear()
+        assert host.tick(int(LOOK_EVERY)) == ["look", "reload"]
+        assert host.tick(int(LOOK_EVERY)) == ["look"]
 
 
 class TestRestartOfTheAgent:
