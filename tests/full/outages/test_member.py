@@ -25,7 +25,7 @@ def test_a_member_that_lost_its_disk_joins_again(stage: Stage) -> None:
         stage.playbook("site.yml", *LIMITS, "-e", f"coordinator_rejoin={LOST}")
         print(all_once(stage, written))
     print(service)
-    assert service.failed == {}
+    assert service.longest_gap() < 5  # a restart of what serves would show
     after = members(stage)
     assert {name for name in before if before[name] != after[name]} == {LOST} and set(after) == set(before)
     health = json.loads(stage.records.etcdctl("endpoint", "health", "--cluster", "-w", "json"))
