@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import paramiko
 from paramiko.common import (
@@ -46,8 +46,7 @@ class Verb(enum.Enum):
     STATUS = "status"
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """One line and an exit status."""
 
     line: str
@@ -159,13 +158,9 @@ class Gate(paramiko.ServerInterface):
             return Answer(f"error: {error!r}", 2)
 
     def _virsh(self, channel: paramiko.Channel, _: str) -> None:
-        def answer(command: str) -> tuple[str, int]:
-            said = self._answer(command)
-            return said.line, said.status
-
         channel.settimeout(PATIENCE)
         try:
-            for line, said in virsh.session(channel.recv, channel.sendall, answer):
+            for line, said in virsh.session(channel.recv, channel.sendall, self._answer):
                 log(f"{line!r}: {said}")
             channel.close()
         except OSError as error:

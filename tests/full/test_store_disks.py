@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 
@@ -49,8 +48,7 @@ class Breakable:
 
     def is_off(self) -> bool:
         """By its own hand: the lab, which did not do it, calls that lost."""
-        hosts = json.loads(self.stage.lab.word("status", "--json"))["hosts"]
-        return any(h["name"] == self.host and h["state"] == "lost" for h in hosts)
+        return self.stage.state(self.host) == "lost"
 
 
 @pytest.fixture

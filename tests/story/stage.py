@@ -75,6 +75,10 @@ class Stage:
         hosts: list[dict[str, Any]] = json.loads(self.lab.word("status", "--json"))["hosts"]
         return hosts
 
+    def state(self, host: str) -> str:
+        """`on`, `off`, `paused` or, ended by itself, `lost`."""
+        return {h["name"]: str(h["state"]) for h in self.status()}[host]
+
     def owner(self, identity: str = IDENTITY) -> Owner:
         found = self.records.owner(identity)
         if found is None:

@@ -99,7 +99,8 @@ class Keeper:
         self._order = ""  # the last one that was obeyed, or tried to be
         self._next_look = 0.0
         self._address_missing = False
-        self._ahead = clock.now() - clock.boottime()  # of what runs here when it was last started or reloaded
+        self._ahead = 0.0  # of CLOCK_BOOTTIME the wall clock, seconds, at the last look
+        self._set_back()
         self._reload_due = False
 
     @property
@@ -170,7 +171,8 @@ class Keeper:
         self._log("start", identity=self.name, epoch=epoch, why=why)
         report = Report(self.host, epoch, Phase.STARTING, self._clock.now())
         self.epoch, self.report = epoch, report
-        self._ahead, self._reload_due = self._clock.now() - self._clock.boottime(), False
+        self._set_back()  # what begins now goes by the clock as it is
+        self._reload_due = False
         self._work(Action.START, lambda: self._start(report))
 
     def _start(self, report: Report) -> None:

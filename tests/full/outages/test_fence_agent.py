@@ -22,7 +22,7 @@ def test_what_the_agent_refuses_is_no_fence_and_what_it_does_is_one(stage: Stage
         stage.lab.word("pause", host)
         held = stage.wait_run(since, RunState.HELD, 300, hurry=True)
         assert [s.result for s in held.steps if s.name == "fence"] == ["unknown"], held
-        assert stage.owner() == before and {h["name"]: h["state"] for h in stage.status()}[host] == "paused"
+        assert stage.owner() == before and stage.state(host) == "paused"
         stage.lab.word("switch", "allow", host)
         run = stage.wait_run(since, RunState.DONE, 300, hurry=True)
         print(all_once(stage, written))
@@ -30,5 +30,5 @@ def test_what_the_agent_refuses_is_no_fence_and_what_it_does_is_one(stage: Stage
     assert (run.proof.level, run.proof.method, run.proof.host) == ("power", "lab-virsh", host)
     detail = next(s.detail for s in run.steps if s.name == "fence")
     assert f"fence_virsh off {host}: status 0; status: 2" in detail, detail
-    assert {h["name"]: h["state"] for h in stage.status()}[host] == "off"
+    assert stage.state(host) == "off"
     assert stage.owner().epoch == before.epoch + 1 and stage.owner(IDENTITY).host != host

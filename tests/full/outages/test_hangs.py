@@ -43,7 +43,7 @@ def test_a_host_that_hangs_is_taken_over_and_off(stage: Stage) -> None:
         assert run.proof is not None and (run.proof.level, run.proof.host) == ("power", before.host)
         print(all_once(stage, written))
     print(service, f"asked {run.time - since:.1f} s behind the hang")
-    assert {h["name"]: h["state"] for h in stage.status()}[before.host] == "off"
+    assert stage.state(before.host) == "off"
     assert stage.owner().epoch == before.epoch + 1
 
 

@@ -26,7 +26,7 @@ def judge(stage: Stage, begun: float, epoch: int, host: str) -> None:
     after = stage.wait_running()
     assert (after.epoch, after.host) == (epoch + 1, run.to_host) and after.host != host
     for other in {"mail1", "mail2"} - {after.host}:
-        state = {h["name"]: h["state"] for h in stage.status()}[other]
+        state = stage.state(other)
         assert state == "off" or not stage.runs_here(other), f"{other} has something of it, too"
 
 
