@@ -122,12 +122,11 @@ class Keeper:
         if self._busy is not None:
             if self._busy is Action.START and action in (Action.STOP, Action.RELEASE):
                 self._cancel.set()
-            elif self._busy is Action.KEEP and action is Action.STOP:
+            if self._busy is not Action.STOP and action is Action.STOP:
+                # A standstill is told once only: neither a look nor the last step of a start must swallow it.
                 self._stop_due = True
             return
         if self._stop_due:
-            # A standstill is told once only: a look that was under way meanwhile must not swallow it.
-            self._stop_due = False
             action = Action.STOP
         if action is Action.RELEASE and run is not None and self._released(run):
             return
@@ -159,8 +158,6 @@ class Keeper:
                 work()
                 if self._stop_due:
                     # At once: the next decision may be as far away as a coordinator takes that does not answer.
-                    self._stop_due = False
-                    self._busy = Action.STOP
                     self._stop()
             finally:
                 self._busy = None
@@ -211,6 +208,7 @@ class Keeper:
 
         `order`: the planned run that asked for it; only when all is down does the report name it.
         """
+        self._busy, self._stop_due = Action.STOP, False
         epoch = self.epoch or 0 if order is None else order.release_epoch
         self._log("stop", identity=self.name, epoch=epoch)
         try:

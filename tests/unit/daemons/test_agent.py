@@ -300,6 +300,28 @@ class TestStop:
         looks[0]()
         assert host.mx.did[-1] == "down" and not set(host.mx.did) & set(STEPS), "at once, and nothing is begun anew"
 
+    @pytest.mark.parametrize("last", STEPS)
+    @pytest.mark.parametrize("begun", ["as its owner", "anew, since units were dead"])
+    def test_a_standstill_in_any_step_of_a_start(self, host: Host, begun: str, last: str) -> None:
+        """The last step, too: no further one is there that would not be begun."""
+
+        def standing_still(name: str) -> None:
+            if name == last:
+                host.mx.on_step = lambda _: None
+                host.gap = TTL + 1
+                host.agent.tick()
+
+        host.own()
+        if begun != "as its owner":
+            host.tick()
+            host.mx.dead_units = "holdfast-postfix@mx.alpha.example.service is failed"
+            host.clock.sleep(LOOK_EVERY)
+        host.mx.on_step = standing_still
+        host.tick()
+        assert [d for d in host.mx.did if d in STEPS] == list(STEPS[: STEPS.index(last) + 1])
+        assert host.mx.did[-1] == "down" and host.mx.did.count("down") == 1
+        assert host.tick(10)[-1] != "down", "and it goes on as its owner"
+
     @pytest.mark.parametrize("call", ["keepalive", "read"])
     def test_a_standstill_in_the_middle_of_asking_ends_the_asking(
         self, host: Host, call: str, monkeypatch: pytest.MonkeyPatch
