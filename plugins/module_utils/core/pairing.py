@@ -9,7 +9,7 @@ from . import keys
 from .model import Owner
 from .ports import LockLost, Unavailable
 from .takeover import Refused, read_state, unfinished
-from .watching import LOOK, Watch
+from .watching import CALM, Watch
 
 
 class Pairing:
@@ -26,7 +26,7 @@ class Pairing:
     def tick(self) -> None:
         clock = self._watch.clock
         if clock.boottime() >= self._next_look:
-            self._next_look = clock.boottime() + LOOK
+            self._next_look = clock.boottime() + CALM
             try:
                 self._look()
                 self._tell("")

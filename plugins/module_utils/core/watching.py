@@ -17,6 +17,7 @@ from .takeover import Refused, State, Takeover, abandoned, left_behind, read_sta
 from .threshold import Evidence, Threshold, observe, over, passed
 
 LOOK = 2.0  # seconds between looks at the coordinator (flag, lease, runs) in between rounds
+CALM = 5.0  # while nothing of an outage or of a run is to be seen: each look costs every member of the coordinator
 UNSEEN = 3  # intervals without a round after which what was seen before says nothing any more
 # Seconds; at the least that. A store's partner makes a round every other second, and while a member of the coordinator
 # is dying a single call may outlast three of them.
@@ -100,6 +101,7 @@ class Watch:
         self._next_look = clock.boottime()
         self._retry_takeover = clock.boottime()
         self._lease_seen: bool | None = None
+        self._calm = False  # nothing of an outage or of a run was to be seen at the last look
         self._observed: float | None = None  # CLOCK_BOOTTIME at which the last round that counts began
         self._down_since: tuple[float, float] | None = None  # `first_down` as it is written, and in CLOCK_BOOTTIME
         self._others: dict[str, tuple[int, float]] = {}  # relay -> revision of its evidence, when that was new here
@@ -115,9 +117,10 @@ class Watch:
             # Counted from the beginning of a round: a slow attempt does not stretch the interval.
             self._next_round = self.clock.boottime() + self.settings.interval
             self._round()
-            self._next_look = self.clock.boottime()
-        if self.clock.boottime() >= self._next_look:
-            self._next_look = self.clock.boottime() + LOOK
+            if not self._calm or self.evidence is None or self.evidence.downs:
+                self._next_look = self.clock.boottime()
+        if (now := self.clock.boottime()) >= self._next_look:
+            self._calm = False
             try:
                 self._tell(*self._judge())
             except Unavailable as why:
@@ -127,6 +130,7 @@ class Watch:
                 self._tell("lock_lost", str(why))
             except Refused as why:
                 self._tell("takeover_refused", str(why))
+            self._next_look = now + (CALM if self._calm else LOOK)
 
     def _round(self) -> None:
         route = next_route(self.settings.routes, self.last_route)
@@ -234,6 +238,8 @@ class Watch:
             self.log("server_came_back", identity=self.identity.name, host=state.owner.host)
             self.try_now()
         self._lease_seen = lease
+        ended = state.run is None or state.run.state is RunState.DONE
+        self._calm = lease and not evidence.downs and ended and state.locked_by is None and not state.inoperable
         if state.locked_by is not None or self.clock.boottime() < self._retry_takeover:
             return nothing
         reason = self._passed(evidence)

@@ -6,7 +6,7 @@ FILE is /etc/holdfast/agent.yml; (o) marks what may be left out, with its defaul
 
     host: mail1
     lease_ttl: 15                     # seconds
-    tick: 1                           # (o) seconds between decisions; a change in etcd makes one at once
+    tick: 2                           # (o) seconds between decisions; a change in etcd makes one at once
     coordinator: {endpoints: [https://10.1.3.21:2379], ca: …, cert: …, key: …,
                   user: (o), password_file: (o), timeout: 3 (o)}
     identities:                       # those of which this host is a candidate
@@ -66,7 +66,10 @@ from .store_instance import place as store_place
 
 FILE = "/etc/holdfast/agent.yml"
 
-READY_EVERY = 10.0  # seconds between words about being ready
+READY_EVERY = 10.0  # seconds between looks at what this host is ready for
+# Seconds after which a word that still holds is written again: each write costs every member of the coordinator, and
+# a word goes with the lease anyway.
+SAID_AGAIN = 60.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def load(file: str) -> Config:
     made = Config(
         host=top.text("host"),
         lease_ttl=top.whole("lease_ttl", least=3),
-        tick=top.number("tick", 1.0, least=0.1),
+        tick=top.number("tick", 2.0, least=0.1),
         coordinator=config.coordinator(top.section("coordinator")),
         places=tuple(places),
         limits=limits,
@@ -217,7 +220,7 @@ def _run(entries: Mapping[str, Entry], keeper: Keeper) -> Run | None:
 
 
 class Agent:
-    """Call `tick` about once a second."""
+    """Call `tick` every other second."""
 
     def __init__(
         self,
@@ -252,6 +255,7 @@ class Agent:
         self._renew_at = 0.0
         self._ready_at = 0.0
         self._ready: dict[str, tuple[str, ...]] = {}
+        self._said: dict[str, tuple[Json, float]] = {}  # by key, and when, under the present lease
         self._unreachable = ""
 
     def tick(self) -> None:
@@ -320,6 +324,7 @@ class Agent:
         self._coordinator.put(keys.watchdog(self._host), record.to_json())
         self._lease, self._lease_end = lease, sent + self._ttl
         self._ready_at = sent  # what was said before went with the lease before
+        self._said.clear()
         self._log("lease_taken", host=self._host, seconds=self._ttl)
 
     def _access_key(self, place: Located) -> str:
@@ -369,10 +374,17 @@ class Agent:
             if self._ready.get(keeper.name) != reasons:
                 self._ready[keeper.name] = reasons
                 self._log("ready", identity=keeper.name, ready=word.ready, reasons="; ".join(reasons) or None)
-            # No word outlives the lease: so nobody has to compare clocks to know that it is fresh.
-            self._coordinator.put(keys.ready(self._host, keeper.name), word.to_json(), self._lease)
+            self._say(keys.ready(self._host, keeper.name), word.to_json())
             if (half := self._half(place)) is not None:
-                self._coordinator.put(keys.half(self._host, keeper.name), half.to_json(), self._lease)
+                self._say(keys.half(self._host, keeper.name), half.to_json())
+
+    def _say(self, key: str, word: Json) -> None:
+        """No word outlives the lease: so nobody has to compare clocks to know that it is fresh."""
+        what, now = {**word, "time": None}, self._clock.boottime()
+        said, when = self._said.get(key, (None, 0.0))
+        if what != said or now >= when + SAID_AGAIN:
+            self._coordinator.put(key, word, self._lease)
+            self._said[key] = (what, now)
 
     def _owed(self, keeper: Keeper, there: Json | None) -> Report | None:
         """What the coordinator should say. After a restart of the agent what stands there is kept where it is true."""

@@ -156,6 +156,27 @@ def test_the_operators_flag_skips_the_wait_but_not_the_fence() -> None:
     assert world.owner.epoch == 2, "the flag was set against the owner of epoch 1"
 
 
+def test_looks_are_rarer_while_all_is_well() -> None:
+    """Each look costs every member of the coordinator; in an outage a second lost is a second without service."""
+
+    def looks(seconds: float) -> int:
+        before = world.coordinator.calls
+        world.let_run(watch, seconds)
+        return world.coordinator.calls - before
+
+    world = World()
+    world.switch.answer = "refuse"
+    watch = world.watch(DEFAULT)
+    world.let_run(watch, 31)
+    calm = looks(30)
+    fail(world, "mail1")
+    world.let_run(watch, 31)
+    assert looks(30) > 2 * calm
+    world.up.add("mail1")
+    world.let_run(watch, 61)
+    assert looks(30) == calm
+
+
 def test_a_restarted_monitor_goes_on_counting() -> None:
     world = World()
     fail(world, "mail1")

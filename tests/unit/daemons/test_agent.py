@@ -11,7 +11,7 @@ from edges import IM, MX, Clock, Coordinator, Lines
 from holdfast.core import keys
 from holdfast.core.model import Identity, Phase, Report
 from holdfast.core.ports import Unavailable
-from holdfast.daemons.agent import Agent
+from holdfast.daemons.agent import READY_EVERY, SAID_AGAIN, Agent
 from holdfast.daemons.instance import Mailboxes, Place
 from holdfast.daemons.keeper import BACK_OFF, LOOK_EVERY, Keeper
 from holdfast.daemons.running import Cancel, Found
@@ -516,8 +516,13 @@ class TestReady:
         host.tick()
         first = self.word(host)
         assert (first["ready"], first["reasons"]) == (True, [])
-        host.tick(11)
-        assert self.word(host)["time"] > first["time"]
+        host.tick(int(SAID_AGAIN) - 1)
+        assert self.word(host) == first, "what still holds is not written again"
+        host.tick(int(READY_EVERY))
+        assert self.word(host)["time"] > first["time"], "but now and then it is: somebody may have removed it"
+        host.reasons = ("no room",)
+        host.tick(int(READY_EVERY))
+        assert self.word(host)["reasons"] == ["no room"]
 
     def test_reasons(self, host: Host) -> None:
         host.reasons = ("drained: new disk",)

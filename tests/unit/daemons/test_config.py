@@ -55,7 +55,7 @@ def written(tmp_path: Path, data: object) -> str:
 def test_agent(tmp_path: Path) -> None:
     made = agent.load(written(tmp_path, agent_file()))
     (place,) = made.places
-    assert (made.host, made.lease_ttl, made.tick) == ("mail1", 15, 1.0)
+    assert (made.host, made.lease_ttl, made.tick) == ("mail1", 15, 2.0)
     assert place.source == "10.1.3.21:/srv/store/mx.alpha.example"
     assert place.mount == "/srv/holdfast/mx.alpha.example"
     assert place.units == (
