@@ -62,16 +62,19 @@ class Left:
 
     def deliver_and_keep(self, names: Sequence[str]) -> None:
         """Into the mailboxes, and what the queue held before is kept beside it."""
+        self.shell("rm -rf kept; mkdir kept")
         for name in names:
-            self.shell(f"mkdir -p kept; cp queue/hold/{self.ids[name]} kept/; sync")
+            self.shell(f"cp queue/hold/{self.ids[name]} kept/; sync")
         self.deliver(True)
         for name in names:
-            self.shell(f"postsuper -c {CONFIG} -H {self.ids[name]} && postqueue -c {CONFIG} -i {self.ids[name]}")
+            self.shell(f"postsuper -c {CONFIG} -H {self.ids[name]}")
+        self.shell(f"postqueue -c {CONFIG} -f")  # the others are on hold
         self.stage.wait_letters([self.letters[n] for n in names])
 
     def submitted(self, letter: Letter) -> str:
         """A file of maildrop, as sendmail(1) leaves it where no Postfix runs."""
         self.letters["maildrop"] = letter
+        self.shell("postfix -c /etc/postfix check")  # makes the folders: that one has never run
         self.stage.lab.run(
             self.host, "sendmail", "-C", "/etc/postfix", "-i", "-f", SENDER, *letter.recipients, stdin=letter.data
         )

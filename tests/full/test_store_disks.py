@@ -42,8 +42,10 @@ class Breakable:
         """The host has a sound disk again: the same one, as after a repaired cable."""
         self.stage.lab.shell(
             self.host,
-            f"sed -i 's#disk /dev/mapper/breakable;#disk {DISK};#' {RESOURCE}; drbdadm adjust {STORE}"
-            "; dmsetup remove breakable 2>/dev/null || true",
+            f"sed -i 's#disk /dev/mapper/breakable;#disk {DISK};#' {RESOURCE}"
+            # Where the host has not been off, the target still holds the disk.
+            f"; ! dmsetup info breakable >/dev/null 2>&1 || {{ drbdadm detach {STORE} && dmsetup remove breakable; }}"
+            f" && drbdadm adjust {STORE}",
         )
 
     def is_off(self) -> bool:

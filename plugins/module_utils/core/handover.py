@@ -106,7 +106,10 @@ class _Planned(Course):
         return self.behind_own()
 
     def _prepare(self) -> None:
-        """The host that is to get it says anew, after the run has begun, that it is ready. Nobody is disturbed yet."""
+        """The host that is to get it says anew, after the run has begun, that it is ready. Nobody is disturbed yet.
+
+        Its answer names the run; an agent from before an upgrade names none, but writes every 10 s.
+        """
         assert self.run.to_host is not None
         start, host = self.ports.clock.now(), self.run.to_host
         key = keys.ready(host, self.identity.name)
@@ -114,8 +117,8 @@ class _Planned(Course):
 
         def word() -> Readiness | None:
             entry = self.ports.coordinator.get(key)
-            fresh = entry.value is not None and entry.revision != before
-            return Readiness.from_json(entry.value) if entry.value is not None and fresh else None
+            said = None if entry.value is None else Readiness.from_json(entry.value)
+            return said if said is not None and (said.run == self.run.run or entry.revision != before) else None
 
         said = self.wait(word, self.timeouts.release)
         if said is None or not said.ready:

@@ -188,18 +188,23 @@ class Report:
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether a host could run an identity now, and if not, why not."""
+    """Whether a host could run an identity now, and if not, why not.
+
+    `run`: the planned run that is about to give it to this host and that this word answers, if any.
+    """
 
     ready: bool
     reasons: tuple[str, ...]
     time: float
+    run: str = ""
 
     def to_json(self) -> Json:
-        return {"ready": self.ready, "reasons": list(self.reasons), "time": self.time}
+        return {"ready": self.ready, "reasons": list(self.reasons), "time": self.time, "run": self.run}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Readiness:
-        return cls(bool(data["ready"]), tuple(data.get("reasons", ())), float(data["time"]))
+        run = str(data.get("run", ""))  # an agent from before an upgrade names none
+        return cls(bool(data["ready"]), tuple(data.get("reasons", ())), float(data["time"]), run)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,11 @@ class Site(World):
         for host in sorted(self.up - self.silent):
             c.leases[hash(host)] = (self.clock.time + 15, 15)
             c._put(keys.lease(host), {"host": host}, hash(host))
-            c._put(keys.ready(host, MX.name), Readiness(True, (), self.clock.time).to_json())
+            asks = run is not None and run.planned and run.state is RunState.RUNNING and run.to_host == host
+            word = Readiness(True, (), self.clock.time, run.run if run is not None and asks else "")
+            stands = c.data.get(keys.ready(host, MX.name))
+            if stands is None or stands[0].get("run", "") != word.run:
+                c._put(keys.ready(host, MX.name), word.to_json())
             self._act(host, owner, run)
         assert len(self.running) <= 1, f"two hosts run it: {self.running}"
         assert not set(self.running) - {owner.host}, f"{self.running} beside the owner {owner}"
@@ -196,6 +200,22 @@ def test_an_old_word_of_the_candidate_is_not_enough(site: Site) -> None:
     run = site.handover().hand_over("test", 1)
     assert run.state is RunState.HELD and "said nothing" in run.steps[-1].detail
     assert "mail1 stops" not in site.did and site.running == {"mail1": 1}
+
+
+def test_an_answer_that_is_there_before_it_is_waited_for_counts(site: Site) -> None:
+    site.coordinator.before_call = lambda n: site.step()
+    run = site.handover().hand_over("test", 1)
+    assert run.state is RunState.DONE and site.running == {"mail2": 2}
+
+
+def test_an_agent_from_before_an_upgrade_answers_without_naming_the_run(site: Site) -> None:
+    site.silent.add("mail2")
+    old = {"ready": True, "reasons": []}
+    site.clock.on_sleep.append(
+        lambda: site.coordinator._put(keys.ready("mail2", MX.name), {**old, "time": site.clock.time})
+    )
+    run = site.handover().hand_over("test", 1)
+    assert run.steps[1].result == "ok" and "mail1 stops" in site.did
 
 
 def test_a_word_about_an_earlier_order_is_not_believed(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from edges import IM, MX, Clock, Coordinator, Lines
 from holdfast.core import keys
-from holdfast.core.model import Identity, Phase, Report
+from holdfast.core.model import Identity, Phase, Report, Run, RunState
 from holdfast.core.ports import Unavailable
 from holdfast.daemons.agent import READY_EVERY, SAID_AGAIN, Agent
 from holdfast.daemons.instance import Mailboxes, Place
@@ -530,6 +531,25 @@ class TestReady:
         assert (self.word(host)["ready"], self.word(host)["reasons"]) == (False, ["drained: new disk"])
         host.tick(30)
         assert len(host.log.said("ready")) == 1
+
+    def test_a_planned_run_that_names_this_host_is_answered_at_once_and_by_name(self, host: Host) -> None:
+        host.tick()
+        assert self.word(host)["run"] == ""
+        run = Run(
+            identity=MX.name,
+            run="r7",
+            invoker="relay1",
+            state=RunState.RUNNING,
+            reason="failback",
+            time=1.0,
+            from_host="mail2",
+            to_host="mail1",
+            planned=True,
+        )
+        for one, answer in ((run, "r7"), (dataclasses.replace(run, to_host="mail3", run="r8"), "")):
+            host.coordinator.data[keys.takeover(MX.name)] = one.to_json()
+            host.tick()
+            assert self.word(host)["run"] == answer
 
     def test_ends_with_the_lease_and_is_told_at_once_with_the_next(self, host: Host) -> None:
         host.tick(2)
