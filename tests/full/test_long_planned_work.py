@@ -8,6 +8,7 @@ import time
 
 from holdfast.core.model import RunState
 
+from tests.story.faults import halted
 from tests.story.machines import wait_for
 from tests.story.messages import letters
 from tests.story.outage import IDENTITY
@@ -43,10 +44,8 @@ def test_an_invoker_that_dies_behind_the_owners_stop_is_undone(stage: Stage) -> 
     """Its relay loses power while it waits for the store; the other relay's monitor withdraws the orders."""
     before, standby = stage.owner(), stage.standby()
     start = time.time() - 1
-    # Halted, not stopped: the agent starts a unit again that has ended.
     server = Pair(stage.lab, stage.records).owner().host
-    stage.lab.shell(server, "systemctl kill --signal=STOP holdfast-store")
-    try:
+    with halted(stage.lab, server, "holdfast-store"):
         command = stage.lab.command(
             *("run", "--", "ansible-playbook", "-i", str(stage.inventory), "playbooks/failback.yml"),
             *("-e", f"identity={IDENTITY}", "-e", f"to={standby}"),
@@ -64,8 +63,6 @@ def test_an_invoker_that_dies_behind_the_owners_stop_is_undone(stage: Stage) -> 
         playbook.kill()
         playbook.communicate(timeout=60)
         assert not stage.runs_here(before.host) and not stage.runs_here(standby)
-    finally:
-        stage.lab.shell(server, "systemctl kill --signal=CONT holdfast-store")
     run = stage.wait_run(start, RunState.HELD, 120)
     assert run.invoker != INVOKER
     assert "did not go on with it" in run.steps[-1].detail and stage.owner() == before

@@ -9,7 +9,7 @@ import time
 
 from holdfast.core.model import Run, RunState
 
-from tests.story.faults import dropped
+from tests.story.faults import dropped, halted
 from tests.story.machines import wait_for
 from tests.story.outage import IDENTITY, RELAYS
 from tests.story.pair import Pair
@@ -46,9 +46,7 @@ def test_an_invoker_that_dies_with_the_proof_in_hand_is_followed_by_the_other_re
     """It waits for the store's word, behind the fence and before a new owner, when its power fails."""
     before = stage.owner()
     server = Pair(stage.lab, stage.records).owner().host
-    # Halted, not stopped: the agent starts a unit again that has ended.
-    stage.lab.shell(server, "systemctl kill --signal=STOP holdfast-store")
-    try:
+    with halted(stage.lab, server, "holdfast-store"):
         _, fault = stage.kill_owner()
         written = stage.send_to_relay(3, "proof")
 
@@ -59,8 +57,6 @@ def test_an_invoker_that_dies_with_the_proof_in_hand_is_followed_by_the_other_re
         first = wait_for("a run with a proof", fenced, 240, every=0.5)
         stage.lab.word("kill", first.invoker)
         assert stage.owner() == before
-    finally:
-        stage.lab.shell(server, "systemctl kill --signal=CONT holdfast-store")
     done = stage.wait_run(fault, RunState.DONE, 240)
     assert done.invoker == other(first.invoker) and done.run != first.run
     assert stage.owner().epoch == before.epoch + 1 and stage.owner().host != before.host

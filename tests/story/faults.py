@@ -88,6 +88,17 @@ def stepped(lab: Lab, host: str, seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def halted(lab: Lab, host: str, unit: str) -> Iterator[None]:
+    """The unit's processes stand still, and nobody starts them again: neither the agent, for which the unit is active,
+    nor systemd, whose watchdogs are off meanwhile on that host."""
+    lab.shell(host, f"systemctl service-watchdogs no && systemctl kill --signal=STOP {unit}")
+    try:
+        yield
+    finally:
+        lab.shell(host, f"systemctl kill --signal=CONT {unit}; systemctl service-watchdogs yes")
+
+
+@contextlib.contextmanager
 def monitor_with(lab: Lab, relays: Iterable[str] = RELAYS, **changes: Any) -> Iterator[None]:
     """The monitors on these relays run with these keys of their configuration instead of their own."""
     script = (
