@@ -113,7 +113,7 @@ def test_a_file_system_that_notes_an_error_is_mended_and_served_again(stage: Sta
     wait_for("its own repair", mended, 60)
     assert pair.wait_running() == before
     mounts = stage.lab.shell(before.host, "grep ' /srv/store ' /proc/self/mountinfo")
-    assert "/dev/drbd0 rw" in mounts and "errors_count" not in mounts
+    assert "/dev/drbd0 rw" in mounts and "emergency_ro" not in mounts
     written += stage.send_to_relay(2, "after")
     assert stage.mistakes(written, stage.wait_letters(written, 180)) == []
     assert stage.owner().host and pair.owner() == before, "nobody took anything over"

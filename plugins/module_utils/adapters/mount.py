@@ -15,6 +15,9 @@ MOUNTINFO = Path("/proc/self/mountinfo")
 OPTIONS = "vers=4.2,proto=tcp,hard,timeo=50,retrans=2,retry=0,noatime,nodev,nosuid,noexec"
 MOUNT_TIMEOUT = 25.0
 UNMOUNT_TIMEOUT = 8.0
+# What says that nothing is written any more: the mount, the file system, and what ext4 says of itself behind an error
+# (`errors=remount-ro`) since Linux 6.15, where both go on to say rw.
+READ_ONLY = {"ro", "emergency_ro", "shutdown"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def parse_mountinfo(text: str) -> list[Mounted]:
         place, rest = left.split(), right.split()
         if len(place) >= 5 and len(rest) >= 2:
             options = {o for some in (*place[5:6], *rest[2:3]) for o in some.split(",")}
-            found.append(Mounted(unescape(place[4]), rest[0], unescape(rest[1]), "ro" in options))
+            found.append(Mounted(unescape(place[4]), rest[0], unescape(rest[1]), bool(options & READ_ONLY)))
     return found
 
 

@@ -59,7 +59,15 @@ def test_what_is_mounted_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mount", "whole", "expected"), [("rw", "rw", False), ("rw", "ro", True), ("ro", "rw", True), ("ro", "ro", True)]
+    ("mount", "whole", "expected"),
+    [
+        ("rw", "rw", False),
+        ("rw", "ro", True),
+        ("ro", "rw", True),
+        ("ro", "ro", True),
+        ("rw", "rw,errors=remount-ro", False),
+        ("rw", "rw,errors=remount-ro,emergency_ro", True),  # Linux 7.2, behind `echo > /sys/fs/ext4/…/trigger_fs_error`
+    ],
 )
 def test_read_only_is_seen_of_the_mount_and_of_the_file_system(mount: str, whole: str, expected: bool) -> None:
     """An error makes the file system read-only, and the mount still says rw (proc_pid_mountinfo(5))."""
