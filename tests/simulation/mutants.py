@@ -100,7 +100,7 @@ MUTANTS = (
             ("elif word is None:", "elif False:"),
             ("elif not word.ready", "elif False"),
         ),
-        hint=282,
+        hint=452,
     ),
     Mutant(
         "not_ordered_on_the_lock",
