@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from .model import Access, Owner, Run
+from .model import Access, Owner, Run, RunState
 
 
 class Action(enum.StrEnum):
@@ -58,3 +58,10 @@ def decide(
     if running:
         return Action.KEEP if running_epoch == owner.epoch and not revoked else Action.STOP
     return Action.START if admitted else Action.WAIT
+
+
+def asked_by(host: str, run: Run | None) -> str:
+    """The planned run that is about to give the identity to `host` and waits for its word; empty if there is none."""
+    if run is None or not run.planned or run.state is not RunState.RUNNING or run.to_host != host:
+        return ""
+    return run.run

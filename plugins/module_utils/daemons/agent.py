@@ -55,7 +55,7 @@ from ..adapters.track import TrackFile
 from ..adapters.units import Units
 from ..adapters.watchdog import Guard, Watchdog
 from ..core import fencing, keys, ownership, stores
-from ..core.model import Access, Json, Owner, Phase, Readiness, Report, Run, RunState
+from ..core.model import Access, Json, Owner, Phase, Readiness, Report, Run
 from ..core.ports import Clock, Entry, Log, Unavailable
 from . import config, service
 from .instance import Instance, Mailboxes, Place
@@ -366,8 +366,8 @@ class Agent:
             report = self._owed(keeper, entries[key].value)
             if report is not None and report.to_json() != entries[key].value:
                 self._coordinator.put(key, report.to_json())
-        asked, before = {k.name: self._asked_by(_run(entries, k)) for k, _ in self._keepers}, self._asked
-        if self._clock.boottime() < self._ready_at and asked == before:
+        asked = {k.name: ownership.asked_by(self._host, _run(entries, k)) for k, _ in self._keepers}
+        if self._clock.boottime() < self._ready_at and asked == self._asked:
             return
         self._ready_at, self._asked = self._clock.boottime() + READY_EVERY, asked
         for keeper, place in self._keepers:
@@ -379,11 +379,6 @@ class Agent:
             self._say(keys.ready(self._host, keeper.name), word.to_json())
             if (half := self._half(place)) is not None:
                 self._say(keys.half(self._host, keeper.name), half.to_json())
-
-    def _asked_by(self, run: Run | None) -> str:
-        """A planned run that gives something to this host waits for this host's word."""
-        asks = run is not None and run.planned and run.state is RunState.RUNNING and run.to_host == self._host
-        return run.run if run is not None and asks else ""
 
     def _say(self, key: str, word: Json) -> None:
         """No word outlives the lease: so nobody has to compare clocks to know that it is fresh."""

@@ -45,8 +45,7 @@ class Site(World):
         for host in sorted(self.up - self.silent):
             c.leases[hash(host)] = (self.clock.time + 15, 15)
             c._put(keys.lease(host), {"host": host}, hash(host))
-            asks = run is not None and run.planned and run.state is RunState.RUNNING and run.to_host == host
-            word = Readiness(True, (), self.clock.time, run.run if run is not None and asks else "")
+            word = Readiness(True, (), self.clock.time, ownership.asked_by(host, run))
             stands = c.data.get(keys.ready(host, MX.name))
             if stands is None or stands[0].get("run", "") != word.run:
                 c._put(keys.ready(host, MX.name), word.to_json())
