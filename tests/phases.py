@@ -21,9 +21,12 @@ from lab.errors import Interrupted
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 LOG = ROOT / "build" / "ansible.log"
+OUTAGES = ROOT / "build" / "outages.log"  # side_effect.yml writes it: Ansible shows nothing before its end
 RECORD = r"^\d{4}-\d\d-\d\d \S+ p=\d+ u=\S+ n=\S+ [A-Z]+\| "
 END_WITHIN = 120  # seconds
 SHOWN = 40  # lines, of both ends of a complaint
+OUTAGES_SHOWN = 250  # lines of the outages' log; of an interrupted run no more than OUTAGES_LAST
+OUTAGES_LAST = 15
 LINTED = ["plugins", "lab", "tests", "molecule"]
 
 PHASES: dict[str, list[list[str]]] = {
@@ -70,7 +73,12 @@ def interrupted(name: str) -> int:
     print(f"\nphases: interrupted in {name}; ending its machines", file=sys.stderr)
     if name == "scenario":
         subprocess.run([ROOT / "bin/lab", "--name", "molecule", "down", "--purge"], check=False)
+        print("== the outages so far", *last(OUTAGES, OUTAGES_LAST), sep="\n", flush=True)
     return 130
+
+
+def last(log: Path, count: int) -> list[str]:
+    return log.read_text(errors="replace").splitlines()[-count:] if log.exists() else []
 
 
 def call(command: list[str], env: dict[str, str]) -> int:
@@ -109,12 +117,13 @@ def main(names: list[str]) -> int:
         "PATH": f"{ROOT / 'build/programs/bin'}{os.pathsep}{os.environ['PATH']}",
         "ANSIBLE_LOG_PATH": str(LOG),
     }
-    LOG.unlink(missing_ok=True)
+    for log in (LOG, OUTAGES):
+        log.unlink(missing_ok=True)
     took: list[tuple[str, float, str]] = []
     failed = 0
     for name in names:
         start = time.monotonic()
-        print(f"== {name}", flush=True)
+        print(f"== {name} (load {os.getloadavg()[0]:.1f})", flush=True)
         bad = None
         for command in PHASES[name]:
             try:
@@ -124,6 +133,9 @@ def main(names: list[str]) -> int:
             if code != 0:
                 bad = " ".join(command)
                 break
+        if outages := last(OUTAGES, OUTAGES_SHOWN):
+            print("\n== the outages", *outages, sep="\n")
+            OUTAGES.unlink()
         failed += bad is not None
         took.append((name, time.monotonic() - start, "passed" if bad is None else f"FAILED: {bad}"))
         if bad is not None:

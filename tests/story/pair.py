@@ -148,11 +148,9 @@ class Pair:
         """Until both members are in the set, the disks are the same and the standby could take over."""
 
         def look() -> bool:
-            standby = self.standby()
-            value = self.records.get(keys.ready(standby, self.store)).get(keys.ready(standby, self.store))
-            fresh = value is not None and value["ready"] and time.time() - value["time"] < 30
-            alive = bool(self.records.get(keys.lease(standby)))
-            return bool(fresh and alive and set(self.insync().members) == set(self.members))
+            key = keys.ready(self.standby(), self.store)
+            value = self.records.get(key).get(key)  # ends with its lease
+            return bool(value and value["ready"] and set(self.insync().members) == set(self.members))
 
         wait_for(f"both members of {self.store} in sync", look, seconds, every=2)
 

@@ -99,9 +99,9 @@ class Stage:
         return None if value is None else Report.from_json(value)
 
     def ready(self, host: str, identity: str = IDENTITY) -> bool:
-        lease = self.records.get(keys.lease(host))
+        """By its own word, which ends with its lease: however old it is, it holds."""
         value = self.records.get(keys.ready(host, identity)).get(keys.ready(host, identity))
-        return bool(lease and value and value["ready"] and time.time() - value["time"] < 60)
+        return bool(value and value["ready"])
 
     def evidence(self, relay: str, identity: str = IDENTITY) -> dict[str, Any]:
         key = keys.evidence(identity, relay)

@@ -68,6 +68,22 @@ def test_without_a_log_nothing_is_said(tmp_path: Path) -> None:
     assert phases.complaints(tmp_path / "none") == []
 
 
+def test_an_interrupted_scenario_says_which_outage_it_was_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "lab").write_text('#!/bin/sh\necho "$*"\n')
+    (tmp_path / "bin" / "lab").chmod(0o755)
+    log = tmp_path / "outages.log"
+    log.write_text("".join(f"test_{n} PASSED\n" for n in range(99)) + "test_that_hangs ")
+    monkeypatch.setattr(phases, "ROOT", tmp_path)
+    monkeypatch.setattr(phases, "OUTAGES", log)
+    assert phases.interrupted("scenario") == 130
+    said = capfd.readouterr().out.splitlines()
+    assert said[0] == "--name molecule down --purge" and said[-1].startswith("test_that_hangs")
+    assert len(said) < 20
+
+
 @pytest.fixture
 def _signals() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
