@@ -2,7 +2,7 @@
 
 A conftest.py takes them by `from tests.story.fixtures import *`. HOLDFAST_LAB names a lab that is up and deployed with
 `monitor_hourly_limit` and `store_hourly_limit` raised; without it one is made and ended. TIMES: how often each test on
-the stage is played in a row.
+the stage is played in a row. HOLDFAST_PLAYS names a file, from the project's root, in which each play is noted.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from . import plays
 from .coordinator import Records
 from .machines import ROOT, Lab
 from .outage import RELAYS, Post, users
@@ -24,6 +25,7 @@ INVENTORY = ROOT / "inventories" / "compact"
 LIMIT = 60  # automatic takeovers within an hour: outages are played one after the other
 LIMITS = ("-e", f"monitor_hourly_limit={LIMIT}", "-e", f"store_hourly_limit={LIMIT}")
 TIMES = int(os.environ.get("TIMES") or 1)
+PARTS = pytest.StashKey[list[tuple[bool, float]]]()
 
 
 @pytest.fixture(scope="session")
@@ -84,11 +86,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("time_over", range(1, TIMES + 1), indirect=True, ids=lambda n: f"{n}of{TIMES}")
 
 
+def _record(item: pytest.Item, report: pytest.TestReport) -> None:
+    """All three parts of a test count: a stage that does not come back to its beginning is no scenario that passed."""
+    parts = item.stash.setdefault(PARTS, [])
+    parts.append((report.passed, report.duration))
+    file = os.environ.get("HOLDFAST_PLAYS")
+    if report.when == "teardown" and file and not report.skipped:
+        plays.record(ROOT / file, item.nodeid, all(passed for passed, _ in parts), sum(took for _, took in parts))
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     lab = getattr(item, "funcargs", {}).get("lab")
+    _record(item, report)
     if report.when == "call" and report.failed and lab is not None:
         asked = [(relay, "holdfast-monitor") for relay in RELAYS]
         asked += [("mail1", "holdfast-agent"), ("mail2", "holdfast-agent")]
