@@ -15,7 +15,7 @@ from holdfast.core.ports import Unavailable
 from holdfast.daemons.agent import Agent
 from hypothesis import given
 from hypothesis import strategies as st
-from test_agent import TTL, Host
+from one_host import TTL, Host
 
 OWNER, ADMITTED = Owner("mail1", 4, "r4", 0.0), Access(4, "r4", "mail1", 0.0)
 

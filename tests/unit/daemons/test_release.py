@@ -16,7 +16,7 @@ from holdfast.core.ports import Unavailable
 from holdfast.daemons.instance import Instance
 from holdfast.daemons.keeper import BACK_OFF, then_awake
 from holdfast.daemons.running import POLL, Cancelled, Found
-from test_agent import STEPS, Host, place
+from one_host import STEPS, Host, place
 
 
 @pytest.fixture

@@ -1,0 +1,325 @@
+"""The keeper of one identity on its host: what it starts and stops, in which order, and what it mends."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from holdfast.core.model import Phase
+from holdfast.daemons.keeper import BACK_OFF, LOOK_EVERY
+from holdfast.daemons.running import Found
+from one_host import STEPS, TTL, Host
+
+
+@pytest.fixture
+def host() -> Host:
+    made = Host()
+    made.begin()
+    return made
+
+
+class TestStart:
+    def test_all_steps_in_their_order_with_their_times(self, host: Host) -> None:
+        host.own()
+        host.mx.on_step = lambda name: host.clock.sleep(2.0)
+        assert host.tick() == [*STEPS, "mark 1"]
+        report = host.report()
+        assert (report.host, report.epoch, report.phase, report.error) == ("mail1", 1, Phase.RUNNING, "")
+        assert [s.name for s in report.steps] == list(STEPS)
+        assert all(s.end is not None and s.end - s.start == 2.0 and s.result == "ok" for s in report.steps)
+
+    def test_only_once(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        assert host.tick(5) == []
+
+    def test_steps_can_be_followed(self, host: Host) -> None:
+        host.own()
+        host.later = []
+        host.tick()
+        assert host.report().phase is Phase.STARTING
+        host.later.pop()()
+        host.tick()
+        assert host.report().phase is Phase.RUNNING
+
+    def test_not_before_the_store_admits(self, host: Host) -> None:
+        host.coordinator.own("mail1", 2)
+        host.coordinator.admit("mail1", 1)
+        assert host.tick(3) == []
+        host.coordinator.admit(None, 2)
+        assert host.tick(3) == []
+        host.coordinator.admit("mail1", 2)
+        assert host.tick()[-1] == "mark 2"
+
+    def test_not_somebody_elses(self, host: Host) -> None:
+        host.own(host="mail2")
+        assert host.tick(3) == []
+        assert host.report().phase is Phase.STOPPED
+
+    def test_not_without_the_coordinator(self, host: Host) -> None:
+        host.own()
+        host.coordinator.reachable = False
+        assert host.tick(3) == []
+        assert len(host.log.said("coordinator_unreachable")) == 1
+
+    @pytest.mark.parametrize("step", STEPS)
+    def test_a_failed_step_takes_everything_down(self, host: Host, step: str) -> None:
+        host.own()
+        host.mx.fails = {step: "it is broken"}
+        did = host.tick()
+        assert did == [*STEPS[: STEPS.index(step) + 1], "down"]
+        report = host.report()
+        assert report.phase is Phase.FAILED
+        assert report.error == f"{step}: it is broken"
+        assert report.steps[-1].result == "failed"
+
+    def test_tried_again_more_and_more_seldom(self, host: Host) -> None:
+        host.own()
+        host.mx.fails = {"store": "no"}
+        tries = [n for n in range(300) if "store" in host.tick()]
+        gaps = [b - a for a, b in itertools.pairwise(tries)]
+        assert gaps[0] == BACK_OFF[0]
+        assert gaps == sorted(gaps)
+        assert gaps[-1] == BACK_OFF[1]
+        host.mx.fails = {}
+        host.tick(70)
+        assert host.report().phase is Phase.RUNNING
+
+    def test_another_owner_meanwhile(self, host: Host) -> None:
+        host.own()
+        host.later = []
+        host.tick()
+        work = host.later.pop()
+
+        def next_tick(name: str) -> None:
+            if name == "queue":
+                host.own(2, "mail2")
+                host.agent.tick()
+
+        host.mx.on_step = next_tick
+        work()
+        assert host.mx.did == ["store", "queue", "down"]
+        host.later = None
+        host.tick()
+        assert host.report().phase is Phase.STOPPED
+
+
+class TestStop:
+    def test_another_owner(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        host.own(2, "mail2")
+        assert host.tick() == ["down"]
+        report = host.report()
+        assert (report.phase, report.epoch) == (Phase.STOPPED, 1)
+        assert host.tick(3) == []
+
+    def test_access_withdrawn(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        host.coordinator.admit(None, 1)
+        assert host.tick() == ["down"]
+
+    def test_a_failed_stop_is_told_and_tried_again(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        host.own(2, "mail2")
+        host.mx.fails = {"down": "it hangs"}
+        host.tick()
+        assert host.report().phase is Phase.FAILED
+        assert "it hangs" in host.report().error
+        host.mx.fails = {}
+        assert host.tick(3) == ["down"]
+        assert host.report().phase is Phase.STOPPED
+
+    def test_not_because_the_coordinator_is_away(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        host.coordinator.reachable = False
+        assert [d for d in host.tick(60) if d != "look"] == []
+
+    def test_after_a_standstill_first_stop_then_ask(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        calls = host.coordinator.calls
+        host.gap = TTL + 1.0
+        assert host.tick() == ["down"]
+        assert host.coordinator.calls == calls
+        assert host.tick() == [*STEPS, "mark 1"]
+        assert len(host.log.said("stood_still")) == 1
+
+    @pytest.mark.parametrize("dead", [None, "holdfast-postfix@mx.alpha.example.service is failed"])
+    def test_a_standstill_in_the_middle_of_a_look(self, host: Host, dead: str | None) -> None:
+        host.own()
+        host.tick(1)
+        host.clock.sleep(LOOK_EVERY)
+        host.later = []
+        host.tick()  # begins the look
+        host.mx.dead_units = dead
+        host.gap = TTL + 1
+        host.tick()
+        looks, host.later = host.later, None
+        assert len(looks) == 1
+        host.mx.did.clear()
+        looks[0]()
+        assert host.mx.did[-1] == "down" and not set(host.mx.did) & set(STEPS), "at once, and nothing is begun anew"
+
+    @pytest.mark.parametrize("last", STEPS)
+    @pytest.mark.parametrize("begun", ["as its owner", "anew, since units were dead"])
+    def test_a_standstill_in_any_step_of_a_start(self, host: Host, begun: str, last: str) -> None:
+        """The last step, too: no further one is there that would not be begun."""
+
+        def standing_still(name: str) -> None:
+            if name == last:
+                host.mx.on_step = lambda _: None
+                host.gap = TTL + 1
+                host.agent.tick()
+
+        host.own()
+        if begun != "as its owner":
+            host.tick()
+            host.mx.dead_units = "holdfast-postfix@mx.alpha.example.service is failed"
+            host.clock.sleep(LOOK_EVERY)
+        host.mx.on_step = standing_still
+        host.tick()
+        assert [d for d in host.mx.did if d in STEPS] == list(STEPS[: STEPS.index(last) + 1])
+        assert host.mx.did[-1] == "down" and host.mx.did.count("down") == 1
+        assert host.tick(10)[-1] != "down", "and it goes on as its owner"
+
+    @pytest.mark.parametrize("call", ["keepalive", "read"])
+    def test_a_standstill_in_the_middle_of_asking_ends_the_asking(
+        self, host: Host, call: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The lease is lost, so more calls would follow, each as long as a coordinator that does not answer."""
+        host.own()
+        host.tick()
+        real = getattr(host.coordinator, call)
+
+        def slow(*arguments: Any) -> Any:
+            host.gap = TTL + 1.0
+            monkeypatch.setattr(host.coordinator, call, real)
+            answer = real(*arguments)
+            monkeypatch.setattr(host.coordinator, "grant", never)
+            return answer
+
+        def never(ttl: int) -> int:
+            raise AssertionError("asked on")
+
+        monkeypatch.setattr(host.coordinator, call, slow)
+        host.clock.sleep(TTL + 1.0)  # the lease is over, a new one would be taken
+        assert host.tick() == ["down"]
+        assert len(host.log.said("stood_still")) == 1
+
+    def test_a_short_standstill_is_none(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        host.gap = TTL - 1.0
+        assert host.tick() == []
+
+
+class TestMending:
+    def test_a_lost_mount_at_once(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        host.mx.gone = "it is not mounted"
+        assert host.tick(2) == ["down", *STEPS, "mark 1"]
+        assert host.report().phase is Phase.RUNNING
+
+    def test_a_dead_unit_at_the_next_look(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        host.mx.dead_units = "holdfast-postfix@mx.alpha.example.service is failed"
+        did = host.tick(int(LOOK_EVERY) + 1)
+        assert did == ["look", *STEPS, "mark 1"]
+        assert "is failed" in str(host.log.said("start")[-1]["why"])
+
+    def test_looks_are_rare(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        assert len(host.tick(100)) == 100 // int(LOOK_EVERY)
+
+    def test_a_missing_address_alarms_once(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        host.mx.no_address = True
+        host.tick(50)
+        assert [f["level"] for f in host.log.said("address")] == ["alert"]
+
+
+class TestWallClock:
+    def test_set_back_what_runs_is_reloaded_at_once_and_once(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        host.clock.ahead -= 3600
+        assert host.tick(3) == ["look", "reload"]
+        assert [f["seconds"] for f in host.log.said("clock_set_back")] == [3600.0]
+
+    def test_set_back_while_it_starts(self, host: Host) -> None:
+        host.own()
+
+        def step(name: str) -> None:
+            if name == STEPS[-1]:
+                host.clock.ahead -= 3600
+
+        host.mx.on_step = step
+        host.tick()
+        assert host.tick(3) == ["look", "reload"]
+
+    @pytest.mark.parametrize("seconds", [3600.0, -4.0])
+    def test_set_forward_or_corrected_a_little_nothing_is(self, host: Host, seconds: float) -> None:
+        host.own()
+        host.tick()
+        for _ in range(5):
+            host.clock.ahead += seconds
+            assert host.tick() == []
+
+    def test_a_reload_that_fails_is_tried_again_at_the_next_look(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        host.mx.fails["reload"] = "no answer"
+        host.clock.ahead -= 3600
+        assert host.tick(3) == ["look", "reload"]
+        host.mx.fails.clear()
+        assert host.tick(int(LOOK_EVERY)) == ["look", "reload"]
+        assert host.tick(int(LOOK_EVERY)) == ["look"]
+
+
+class TestRestartOfTheAgent:
+    def test_what_runs_is_adopted(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        before = host.report()
+        host.mx.left = Found(1, ())
+        host.begin()
+        assert host.tick(3) == ["look"]
+        assert host.report() == before
+
+    def test_what_runs_of_an_older_epoch_is_stopped_first(self, host: Host) -> None:
+        host.own(3)
+        host.mx.left = Found(1, ())
+        host.begin()
+        assert host.tick(2) == ["down", *STEPS, "mark 3"]
+
+    def test_what_another_host_owns_by_now_is_stopped(self, host: Host) -> None:
+        host.own(2, "mail2")
+        host.mx.left = Found(1, ())
+        host.begin()
+        assert host.tick() == ["down"]
+
+    def test_traces_are_removed_when_it_is_sure_that_they_may(self, host: Host) -> None:
+        host.own(2, "mail2")
+        host.mx.left = Found(None, ("mount",))
+        host.begin()
+        host.coordinator.reachable = False
+        assert host.tick(3) == []
+        host.coordinator.reachable = True
+        assert host.tick(3) == ["down"]
+
+    def test_a_reboot_corrects_the_last_word(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        host.own(1, "mail2")
+        host.begin("boot-2")
+        host.tick()
+        assert host.report().phase is Phase.STOPPED
