@@ -4,7 +4,7 @@ python3 -c SOURCE MEMBER USER PASSWORD PATIENCE
 
 A line in is JSON, {"path": ..., "body": ...} of the gateway (rpc.proto); a line out its answer, or {"error": ...} when
 there was none within PATIENCE seconds. One login and one connection serve all of them: etcdctl, which makes both anew
-for each question, took a tenth of the lab's processors while a scenario waited.
+for each question, took 1.5 to 2.7 s while another lab was being deployed, where this takes 0.05 to 0.1 s.
 """
 
 import http.client
