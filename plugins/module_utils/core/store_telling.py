@@ -61,8 +61,12 @@ def needs(one: KnownStore) -> list[str]:
         return [f"{name}: no owner is recorded; deploy it (playbooks/site.yml)"]
     found = []
     moving = run is not None and run.state is RunState.RUNNING and known.locked_by is not None
-    if run is not None and run.state is RunState.HELD and (run.run == owner.run or not run.planned):
-        found.append(f"{name}: run {run.run} of {telling.clock(run.time)} is held: {run.steps[-1].detail}")
+    serves = known.leases.get(owner.host, False) and telling.phase(known) == Phase.RUNNING
+    if run is not None and run.state is RunState.HELD:
+        # One that changed nothing is history as soon as the owner serves again.
+        begun = run.run == owner.run or run.revoke_epoch == owner.epoch
+        if begun or not (serves or run.planned):
+            found.append(f"{name}: run {run.run} of {telling.clock(run.time)} is held: {run.steps[-1].detail}")
     if not moving:
         if not known.leases.get(owner.host, False):
             found.append(f"{name}: its owner {owner.host} has no live lease")

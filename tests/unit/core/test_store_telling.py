@@ -96,11 +96,30 @@ def test_an_owner_that_does_not_serve_says_why(site: Site) -> None:
     assert "a does not serve it at epoch 1 (failed): insync: a: not in the in-sync set" in site.needs()
 
 
-def test_a_held_run_is_told_with_its_reason(site: Site) -> None:
+def held(**values: Any) -> Any:
     steps = (Step("hold", 0.0, 0.0, "held", "no candidate: b: drained"),)
-    run = Run("r1", "store1", "b", "silence", RunState.HELD, "a", 0.0, steps=steps)
-    site.put(keys.takeover("store1"), run.to_json())
-    assert "run r1 of 1970-01-01 00:00:00 is held: no candidate: b: drained" in site.needs()
+    return Run("r1", "store1", "b", "silence", RunState.HELD, "a", 0.0, steps=steps, **values).to_json()
+
+
+HELD = "run r1 of 1970-01-01 00:00:00 is held: no candidate: b: drained"
+
+
+def test_a_held_run_is_told_with_its_reason_until_the_owner_serves_again(site: Site) -> None:
+    site.put(keys.takeover("store1"), held())
+    lease = site.coordinator.data.pop(keys.lease("a"))
+    assert HELD in site.needs()
+    site.coordinator.data[keys.lease("a")] = lease
+    assert site.needs() == "", "it changed nothing, and its outage is over"
+    site.put(keys.report("a", "store1"), Report("a", 1, Phase.FAILED, 0.0, error="no").to_json())
+    assert HELD in site.needs()
+
+
+@pytest.mark.parametrize("values", [{"revoke_epoch": 1}, {"planned": True, "revoke_epoch": 1}])
+def test_a_held_run_that_has_withdrawn_something_is_told_whatever_the_owner_says(
+    site: Site, values: dict[str, Any]
+) -> None:
+    site.put(keys.takeover("store1"), held(**values))
+    assert HELD in site.needs()
 
 
 def test_a_store_that_nobody_owns_yet(site: Site) -> None:
