@@ -11,7 +11,7 @@ from holdfast.core.model import RunState
 from tests.story.faults import halted
 from tests.story.machines import wait_for
 from tests.story.messages import letters
-from tests.story.outage import IDENTITY
+from tests.story.outage import IDENTITY, RELAY_NAME
 from tests.story.pair import Pair
 from tests.story.stage import Stage
 
@@ -68,5 +68,6 @@ def test_an_invoker_that_dies_behind_the_owners_stop_is_undone(stage: Stage) -> 
     assert "did not go on with it" in run.steps[-1].detail and stage.owner() == before
     assert stage.wait_running() == before
     stage.lab.word("start", INVOKER)  # its journal is read for the count of copies
+    stage.wait_running(240, RELAY_NAME)  # that may have been its, too
     written = stage.send_to_relay(2, "undone")
     assert stage.mistakes(written, stage.wait_letters(written)) == []

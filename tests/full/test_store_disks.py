@@ -38,6 +38,10 @@ class Breakable:
         )
         self.stage.lab.shell(self.host, script, check=False)
 
+    def hang(self) -> None:
+        """No read or write is answered any more, by an error neither."""
+        self.stage.lab.shell(self.host, "dmsetup suspend --noflush --nolockfs breakable")
+
     def remove(self) -> None:
         """The host has a sound disk again: the same one, as after a repaired cable."""
         self.stage.lab.shell(
@@ -97,6 +101,26 @@ def test_an_owner_whose_disk_fails_is_taken_over_without_an_error_to_clients(
     done = writer.end()
     assert done.error == "", "an error reached a program; a hard mount only stalls"
     assert pair.missing(done) == [] and pair.wait_running().host != before.host
+    assert stage.mistakes(letters, stage.wait_letters(letters, 180)) == []
+    print(f"stalled for {done.stall().seconds:.1f} s")
+
+
+def test_an_owner_whose_disk_hangs_is_taken_over_before_anybody_blames_a_mail_host(
+    stage: Stage, pair: Pair, breakable: Breakable
+) -> None:
+    stage.playbook("failback.yml", "-e", f"identity={STORE}", "-e", f"to={breakable.host}")
+    before, mail, runs = pair.wait_running(), stage.owner(), stage.runs()
+    assert before.host == breakable.host
+    pair.wait_whole()
+    writer = Writer(stage.lab, mail.host, f"hang{int(time.time())}", 150)
+    time.sleep(5)  # writes are under way: a time in the middle of them, not a condition
+    breakable.hang()
+    wait_for("the owner off", breakable.is_off, 120)
+    letters = stage.send_to_relay(2, "hang")
+    pair.wait_taken(before)
+    done = writer.end()
+    assert done.error == "" and pair.missing(done) == []
+    assert stage.wait_running() == mail and stage.runs() == {**runs, STORE: stage.runs()[STORE]}
     assert stage.mistakes(letters, stage.wait_letters(letters, 180)) == []
     print(f"stalled for {done.stall().seconds:.1f} s")
 

@@ -31,7 +31,7 @@ class Service:
 
 @contextlib.contextmanager
 def watched(lab: Lab) -> Iterator[Service]:
-    """Somebody outside connects twice a second (each costs a process and lines of a journal); the result is there at the end."""
+    """Somebody outside connects twice a second (each costs a process); the result is there at the end."""
     over = f"/run/watch-{time.time():.0f}"
     service = Service()
     process = subprocess.Popen(

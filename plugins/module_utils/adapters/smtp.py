@@ -51,14 +51,22 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`detail` holds the last thing said by the server, or what kept it from being said."""
+    """`detail` holds the last thing said by the server, or what kept it from being said.
+
+    `temporary`: it refused by a 4xx: senders keep their mail and try again (RFC 5321, 4.2.1).
+    """
 
     result: Result
     detail: str
+    temporary: bool = False
 
 
 class _Refused(Exception):
     """A reply other than the expected one."""
+
+    def __init__(self, stage: str, code: int, words: bytes) -> None:
+        super().__init__(f"{stage}: {_reply(code, words)}")
+        self.temporary = 400 <= code < 500
 
 
 class _TlsFailed(Exception):
@@ -79,7 +87,7 @@ def talk(what: Dialogue) -> Outcome:
         again = _talk(what, verify=False)
     except _TlsFailed as why:
         return Outcome(Result.REFUSED, f"TLS fails even without verification: {why}")
-    return Outcome(again.result, f"{again.detail}; {note}")
+    return Outcome(again.result, f"{again.detail}; {note}", again.temporary)
 
 
 def _talk(what: Dialogue, verify: bool) -> Outcome:
@@ -112,7 +120,7 @@ def _talk(what: Dialogue, verify: bool) -> Outcome:
             smtp.quit()
         return Outcome(Result.OK, f"takes mail for {what.recipient}, {said}")
     except _Refused as why:
-        return Outcome(Result.REFUSED, str(why))
+        return Outcome(Result.REFUSED, str(why), why.temporary)
     except smtplib.SMTPServerDisconnected as why:
         # smtplib says so for a time-out too.
         lost = "time-out" if isinstance(why.__context__, TimeoutError) else "connection lost"
@@ -147,7 +155,7 @@ def _starttls(smtp: smtplib.SMTP, what: Dialogue, verify: bool) -> str:
 
 def _expect(stage: str, wanted: int, code: int, words: bytes) -> None:
     if code != wanted:
-        raise _Refused(f"{stage}: {_reply(code, words)}")
+        raise _Refused(stage, code, words)
 
 
 def _literal(address: str) -> str:
@@ -183,4 +191,6 @@ def probe(
         timeouts=timeouts or Timeouts(),
     )
     outcome = talk(what)
-    return Attempt(Method.PROBE, route.name, outcome.result, start, clock.now(), outcome.detail)
+    return Attempt(
+        Method.PROBE, route.name, outcome.result, start, clock.now(), outcome.detail, temporary=outcome.temporary
+    )

@@ -51,6 +51,7 @@ class Attempt:
     end: float
     detail: str = ""
     message: str | None = None  # queue id, for deliveries
+    temporary: bool = False  # a live server's 4xx: senders try again
 
     def to_json(self) -> Json:
         return dataclasses.asdict(self)
@@ -65,6 +66,7 @@ class Attempt:
             end=float(data["end"]),
             detail=str(data.get("detail", "")),
             message=data.get("message"),
+            temporary=bool(data.get("temporary", False)),
         )
 
 

@@ -46,9 +46,9 @@ def without_candidate(run: Run) -> bool:
     return run.state is RunState.HELD and step is not None and step.result == "none"
 
 
-def outlasted(first_down: float | None, now: float, archive_after: float | None) -> bool:
-    """Has the outage itself lasted as long as messages are to be held? An old message alone is no outage."""
-    return archive_after is not None and first_down is not None and now - first_down >= archive_after
+def outlasted(lasted: float | None, archive_after: float | None) -> bool:
+    """Has the outage itself, of `lasted` seconds, lasted as long as messages are to be held? An old message is none."""
+    return archive_after is not None and lasted is not None and lasted >= archive_after
 
 
 def due(messages: Iterable[Held], orders: Iterable[Order], domains: Mapping[str, str]) -> Iterator[tuple[Held, Order]]:

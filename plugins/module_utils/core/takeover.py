@@ -21,11 +21,15 @@ from .ports import Coordinator, Entry, Lock, LockLost, Unavailable
 from .promotion import Promote, is_primary
 
 HOUR = 3600.0
-KEPT_RUNS = 50  # records of runs kept in the coordinator; the journal has them all
+KEPT_RUNS = 20  # records of runs kept in the coordinator, where each look reads them; the journal has them all
 
 
 class Refused(Exception):
     """A run was not begun, and nothing was changed; the text says why."""
+
+
+class Limited(Refused):
+    """One more automatic takeover would be more than are allowed within an hour: an operator is needed."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,12 @@ def left_behind(state: State) -> bool:
     )
 
 
+def until_own(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """A run's steps to the change of owner; where the record was cut off before that, to where it was."""
+    ends = (i + (s.name == "own") for i, s in enumerate(steps) if s.name in ("own", "started", "hold"))
+    return tuple(steps[: next(ends, len(steps))])
+
+
 class Takeover:
     """Runs takeovers of one identity for one invoker."""
 
@@ -181,7 +191,15 @@ class Takeover:
             assert state.owner is not None
             # The owner record is right: the record of a run whose `own` got no answer is older than that.
             to, epoch = state.owner.host, state.owner.epoch
-            run = dataclasses.replace(state.run, invoker=self.invoker, state=RunState.RUNNING, to_host=to, epoch=epoch)
+            run = dataclasses.replace(
+                state.run,
+                invoker=self.invoker,
+                state=RunState.RUNNING,
+                to_host=to,
+                epoch=epoch,
+                # What failed behind it is tried every round, for days maybe: the record must not grow with each.
+                steps=until_own(state.run.steps),
+            )
             return Course(self, lock, run).behind_own()
 
     def give_up(self) -> Run:
@@ -209,13 +227,16 @@ class Takeover:
             # Whatever came of it afterwards: two hosts that neither start it must not be fenced in turn for ever.
             recent = [r for r in state.history if r.automatic and r.epoch > 0 and r.time >= since]
             if len(recent) >= self.hourly_limit:
-                raise Refused(f"{name}: {len(recent)} automatic takeovers within an hour; held for an operator")
+                raise Limited(f"{name}: {len(recent)} automatic takeovers within an hour; held for an operator")
         return state.owner
 
     def _new_run(self, run_id: str, reason: str, owner: Owner, state: State) -> Run:
         """A new run against that owner, not yet recorded; the oldest ones make room for it."""
+        counts_since = self.ports.clock.now() - HOUR
         for old in sorted(state.history, key=lambda r: r.time)[:-KEPT_RUNS]:
-            self.ports.coordinator.delete(keys.run(old.identity, old.run))
+            # Held runs are many; they must not push out those that the hourly limit counts.
+            if old.epoch == 0 or old.time < counts_since:
+                self.ports.coordinator.delete(keys.run(old.identity, old.run))
         return Run(
             run=run_id,
             identity=self.identity.name,
@@ -390,24 +411,32 @@ class Course(LockedRun):
         self.step("started", start, "ok", seen)
 
     def _verify(self) -> Route:
+        """A server whose store is full says 4xx to the end: it is the owner's answer all the same, and an alarm."""
         start = self.ports.clock.now()
         said: list[str] = []
+        refusing: list[Route] = []
 
         def answers() -> Route | None:
             said.clear()
+            refusing.clear()
             for route in self.routes:
                 attempt = self.ports.prober.probe(self.identity, route)
                 if attempt.result is Result.OK:
                     return route
                 said.append(f"{route.name}: {attempt.result} {attempt.detail}")
+                if attempt.temporary:
+                    refusing.append(route)
             return None
 
         route = self.wait(answers, self.timeouts.verify)
-        if route is None:
-            self.step("verify", start, "no", "; ".join(said))
-            raise Held(f"no answer over any route: {'; '.join(said)}")
-        self.step("verify", start, "ok", f"over {route.name}")
-        return route
+        if route is not None:
+            self.step("verify", start, "ok", f"over {route.name}")
+            return route
+        if refusing:
+            self.step("verify", start, "refused", "; ".join(said))
+            return refusing[0]
+        self.step("verify", start, "no", "; ".join(said))
+        raise Held(f"no answer over any route: {'; '.join(said)}")
 
     def _publish(self) -> None:
         assert self.run.to_host is not None

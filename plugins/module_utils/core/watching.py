@@ -13,7 +13,7 @@ from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavai
 from .requests import Request, granted
 from .returning import Returns, outlasted, without_candidate
 from .schedule import next_route
-from .takeover import Refused, State, Takeover, abandoned, left_behind, read_state, unfinished
+from .takeover import Limited, Refused, State, Takeover, abandoned, left_behind, read_state, unfinished
 from .threshold import Evidence, Threshold, observe, over, passed
 
 LOOK = 2.0  # seconds between looks at the coordinator (flag, lease, runs) in between rounds
@@ -105,6 +105,7 @@ class Watch:
         self._observed: float | None = None  # CLOCK_BOOTTIME at which the last round that counts began
         self._down_since: tuple[float, float] | None = None  # `first_down` as it is written, and in CLOCK_BOOTTIME
         self._others: dict[str, tuple[int, float]] = {}  # relay -> revision of its evidence, when that was new here
+        self._asking: tuple[int, float] | None = None  # the same of a request of a relay without fence rights
         self._said: tuple[str, str] | None = None
         self._flushed = 0  # epoch for which this relay's own queue has been tried
 
@@ -128,6 +129,8 @@ class Watch:
                 self._tell("coordinator_unreachable", str(why))
             except LockLost as why:
                 self._tell("lock_lost", str(why))
+            except Limited as why:
+                self._tell("takeover_refused", str(why), "alert")
             except Refused as why:
                 self._tell("takeover_refused", str(why))
             self._next_look = now + (CALM if self._calm else LOOK)
@@ -248,8 +251,8 @@ class Watch:
         elif state.inoperable:
             self._request("operator: treat as inoperable", state.owner.epoch)
         elif reason is not None and (second := self._second(lease, state)) is not None:
-            self._request(f"{reason}; {second}", state.owner.epoch)
-        elif (asked := self._asked(state.owner.epoch, lease)) is not None:
+            self._request(f"{reason}; {second}", state.owner.epoch, run=state.run)
+        elif (asked := self._asked(state, state.owner.epoch, lease)) is not None:
             self._request(asked, state.owner.epoch)
         elif reason is not None:
             if left_behind(state):
@@ -257,7 +260,7 @@ class Watch:
                 self._give_up()
             why = f"{state.owner.host} keeps its lease" if lease else f"{self._reached(state)} has just reached it"
             return "second_evidence_missing", f"{reason}, but {why}"
-        elif abandoned(state):
+        elif abandoned(state) and not (lease and self._came_back(state)):
             assert state.run is not None
             self._request(f"goes on for {state.run.run}: {state.run.reason}", state.owner.epoch, state.run.automatic)
         elif unfinished(state):
@@ -283,7 +286,7 @@ class Watch:
         """
         if not lease:
             return None if self._reached(state) else "lease lost"
-        for relay, value in self._evidence_of_others(state, 2 * self.settings.interval):
+        for relay, value in self._evidence_of_others(state, self._fresh):
             if value["passed"] and state.owner is not None:
                 # Whoever took it from a host that adopts a long queue would begin anew what that host is about to end.
                 return None if self._starting(state.owner) else f"{relay} agrees"
@@ -313,17 +316,31 @@ class Watch:
         report = None if value is None else Report.from_json(value)
         return report is not None and (report.epoch, report.phase) == (owner.epoch, Phase.STARTING)
 
-    def _asked(self, epoch: int, lease: bool) -> str | None:
+    def _came_back(self, state: State) -> bool:
+        """Has the owner, whom a dead invoker had only cut off, booted with its access as it was?
+
+        Then it serves, and what is said about it now decides. Until its lease is there it is as dead as the proof says.
+        """
+        assert state.run is not None and state.owner is not None
+        return state.run.revoke_epoch != state.owner.epoch
+
+    def _asked(self, state: State, epoch: int, lease: bool) -> str | None:
         """Has a relay without fence rights asked, and do its evidence and the lease, read here and now, bear it out?"""
         if self.takeover is None:
             return None
-        value = self.coordinator.get(keys.request(self.identity.name)).value
-        if value is None:
+        entry, now, fresh = self.coordinator.get(keys.request(self.identity.name)), self.clock.boottime(), self._fresh
+        if self._asking is None or self._asking[0] != entry.revision:
+            # As with evidence: the first one that is seen may be of any age; wall clocks are not compared.
+            self._asking = (entry.revision, float("-inf") if self._asking is None else now)
+        if entry.value is None or now - self._asking[1] > fresh:
             return None
-        request = Request.from_json(value)
-        word = self.coordinator.get(keys.evidence(self.identity.name, request.relay)).value
-        fresh = 2 * self.settings.interval
-        return granted(request, word, self.identity.relays, epoch, lease, self.clock.now(), fresh)
+        request, words = Request.from_json(entry.value), dict(self._evidence_of_others(state, fresh))
+        return granted(request, words.get(request.relay), epoch, lease)
+
+    @property
+    def _fresh(self) -> float:
+        """Seconds for which another relay's word about an outage holds."""
+        return 2 * self.settings.interval
 
     def _follow(self, state: State) -> None:
         """Another monitor's takeover has ended: what this relay holds goes to the new owner at once, too."""
@@ -340,13 +357,15 @@ class Watch:
                 self.log("relay_queue_failed", identity=self.identity.name, detail=str(why), level="alert")
         self._flushed = owner.epoch
 
-    def _request(self, reason: str, epoch: int, automatic: bool = True) -> None:
+    def _request(self, reason: str, epoch: int, automatic: bool = True, run: Run | None = None) -> None:
         # Held runs are tried again once a round, not at every look.
         self._retry_takeover = self.clock.boottime() + self.settings.pause
         self.log("takeover_asked", identity=self.identity.name, reason=reason, epoch=epoch)
         if self.takeover is None:
             request = Request(self.settings.relay, reason, epoch, self.clock.now())
             self.coordinator.put(keys.request(self.identity.name), request.to_json())
+            if run is not None:
+                self._return_late(run)  # what this relay holds, nobody else returns
             return
         self._ended(self.takeover.execute(reason, epoch, automatic))
 
@@ -364,8 +383,15 @@ class Watch:
         self.log("takeover_ended", identity=run.identity, run=run.run, state=run.state, host=run.to_host)
         self._lease_seen = None
         self.try_now()
-        first_down = None if self.evidence is None else self.evidence.first_down
-        if without_candidate(run) and outlasted(first_down, self.clock.now(), self.settings.archive_after):
+        self._return_late(run)
+
+    def _return_late(self, run: Run) -> None:
+        """The outage's length goes by CLOCK_BOOTTIME: a wall clock that is set forward must return nothing."""
+        seen, since = self.evidence, self._down_since
+        lasted = (
+            None if seen is None or since is None or seen.first_down != since[0] else self.clock.boottime() - since[1]
+        )
+        if without_candidate(run) and outlasted(lasted, self.settings.archive_after):
             self._return_mail(run)
 
     def _return_mail(self, run: Run) -> None:
@@ -378,8 +404,8 @@ class Watch:
         except Unavailable as failed:
             self.log("archive_and_return_failed", identity=run.identity, detail=str(failed), level="alert")
 
-    def _tell(self, event: str, detail: str) -> None:
+    def _tell(self, event: str, detail: str, level: str = "info") -> None:
         """Say a condition once, and again only when it has changed."""
         if (event, detail) != self._said and detail:
-            self.log(event, identity=self.identity.name, detail=detail)
+            self.log(event, identity=self.identity.name, detail=detail, level=level)
         self._said = (event, detail)

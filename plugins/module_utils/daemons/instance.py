@@ -148,16 +148,21 @@ class Instance:
         return ", ".join(units)
 
     def _verify(self, cancel: running.Cancel) -> str:
-        """As a sender and as a user see it."""
-        place, why = self.place, ""
+        """As a sender and as a user see it.
+
+        A server that says 4xx to the end, its store is full, serves all the same: whoever is refused keeps the mail,
+        and users can make room only where they can log in.
+        """
+        place, why, refuses = self.place, "", ""
         dialogue = smtp.Dialogue(place.identity.address, place.identity.name, place.probe_recipient, ca=place.tls_ca)
         login = None if place.mailboxes is None else self._login(place.mailboxes)
 
         def answers() -> str | None:
-            nonlocal why
+            nonlocal why, refuses
             if login is None:
                 outcome = smtp.talk(dialogue)
                 why = f"SMTP: {outcome.detail}"
+                refuses = f"SMTP refuses for now: {outcome.detail}" if outcome.temporary else ""
                 return f"SMTP {outcome.detail}" if outcome.result is Result.OK else None
             # Both wait for the store most of the time, so they do it together.
             with ThreadPoolExecutor(max_workers=1) as pool:
@@ -166,15 +171,16 @@ class Instance:
                 try:
                     read = reader.result()
                 except Unavailable as error:
-                    why = str(error)
+                    why, refuses = str(error), ""
                     return None
             if outcome.result is not Result.OK:
                 why = f"SMTP: {outcome.detail}"
+                refuses = f"SMTP refuses for now: {outcome.detail}; IMAP {read}" if outcome.temporary else ""
                 return None
             return f"SMTP {outcome.detail}; IMAP {read}"
 
-        said = running.until(self._clock, answers, running.VERIFY_WITHIN, cancel)
-        if said is None:
+        said = running.until(self._clock, answers, running.VERIFY_WITHIN, cancel) or refuses
+        if not said:
             raise Unavailable(why)
         return said
 

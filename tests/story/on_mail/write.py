@@ -1,12 +1,15 @@
 """Writes numbered records as mail does, and tells how long each took: write.py FOLDER SECONDS.
 
 Runs on a mail host, in a folder of an identity's mount. Every record is a file of its own (written, fsynced, renamed,
-its folder fsynced) and a line of a journal (appended, fsynced). Prints a line "N END SECONDS" once record N is safe, by
-Unix time; nothing that is printed may ever be missing. Ends at the first error of any call with status 1.
+its folder fsynced) and a line of a journal (appended, fsynced), which is locked from the beginning to the end: a server
+that does not let the client reclaim its lock makes the next write an error (fcntl(2), "Lost locks"). Prints a line
+"N END SECONDS" once record N is safe, by Unix time; nothing that is printed may ever be missing. Ends at the first
+error of any call with status 1.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import time
@@ -18,6 +21,7 @@ def main() -> int:
     folder.mkdir()
     directory = os.open(folder, os.O_RDONLY)
     journal = os.open(folder / "journal", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    fcntl.lockf(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
     end = time.monotonic() + seconds
     number = 0
     while time.monotonic() < end:

@@ -85,6 +85,7 @@ def test_later_replies(stage: str, answer: str, result: Result | None) -> None:
         result = Result.DOWN if stage == "EHLO" else Result.REFUSED
     assert outcome.result is result
     assert stage in outcome.detail
+    assert outcome.temporary is (result is Result.REFUSED and answer.startswith("4"))
 
 
 @pytest.mark.parametrize("answer", [DROP, HANG, "500 what"])

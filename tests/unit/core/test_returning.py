@@ -55,10 +55,10 @@ def test_nothing_younger_than_any_order_of_its_recipients(
 
 
 def test_the_outage_itself_must_have_lasted() -> None:
-    assert outlasted(0.0, 600.0, 600.0)
-    assert not outlasted(0.0, 599.0, 600.0)
-    assert not outlasted(None, 600.0, 600.0)
-    assert not outlasted(0.0, 1e9, None)
+    assert outlasted(600.0, 600.0)
+    assert not outlasted(599.0, 600.0)
+    assert not outlasted(None, 600.0)
+    assert not outlasted(1e9, None)
 
 
 class Box:
@@ -73,9 +73,10 @@ class Box:
         self.orders.append((self.world.clock.time, reason))
 
 
-def watch(world: World, box: Box, archive_after: float | None) -> Watch:
+def watch(world: World, box: Box, archive_after: float | None, armed: bool = True) -> Watch:
     settings = Settings("relay2", 30.0, tuple(Method), Threshold(4, 120), ROUTES, 2, archive_after)
-    return Watch(MX, settings, world.coordinator, world, world, world.takeover(), world.clock, world.log, box)  # type: ignore[arg-type]
+    takeover = world.takeover() if armed else None
+    return Watch(MX, settings, world.coordinator, world, world, takeover, world.clock, world.log, box)  # type: ignore[arg-type]
 
 
 def outage(archive_after: float | None, seconds: float, fails: bool = False) -> tuple[World, Box]:
@@ -113,3 +114,31 @@ def test_not_while_somebody_could_take_over() -> None:
 def test_an_order_that_cannot_be_given_is_told_and_given_again() -> None:
     world, _ = outage(600, 900, fails=True)
     assert len(world.said("archive_and_return_failed")) >= 3
+
+
+def test_a_clock_that_is_set_forward_makes_no_outage_longer() -> None:
+    world = World()
+    world.up.clear()
+    world.clock.sleep(16)
+    box = Box(world)
+    monitor = watch(world, box, 7200)
+    world.let_run(monitor, 300)
+    world.clock.ahead = 86400.0
+    world.let_run(monitor, 600)
+    assert world.said("takeover_ended") and box.orders == []
+    world.let_run(monitor, 7200 - 900 + 120)
+    assert box.orders
+
+
+def test_a_relay_without_fence_rights_returns_what_it_holds_when_the_others_run_found_nobody() -> None:
+    world = World()
+    world.up.clear()
+    world.clock.sleep(16)
+    mine, others = Box(world), Box(world)
+    unarmed, armed = watch(world, mine, 600, armed=False), watch(world, others, 600)
+    end = world.clock.time + 900
+    while world.clock.time < end:
+        armed.tick()
+        unarmed.tick()
+        world.clock.sleep(1)
+    assert mine.orders and mine.orders[0][0] - end + 900 >= 600

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from holdfast.core import keys
 from holdfast.core.locked_run import Timeouts
-from holdfast.core.model import Access, Owner, Phase, Readiness, Report, RunState
+from holdfast.core.model import Access, Attempt, Method, Owner, Phase, Readiness, Report, Result, Route, RunState
 from holdfast.core.ports import Lock, LockLost, Unavailable
-from holdfast.core.takeover import HOUR, Refused, abandoned, read_state, unfinished
+from holdfast.core.takeover import HOUR, KEPT_RUNS, Limited, Refused, abandoned, read_state, unfinished
 from world import MX, FakeSwitch, World
 
 
@@ -369,3 +369,60 @@ def test_a_withdrawal_for_an_earlier_run_is_no_word_for_this_one() -> None:
     assert run.state is RunState.HELD and world.owner.epoch == 1
     world.store_up = True
     assert world.takeover().execute("test", 1).state is RunState.DONE
+
+
+def test_a_run_that_cannot_be_finished_for_days_does_not_grow() -> None:
+    """The name server is away: every round somebody goes on with it, and each time writes the record anew."""
+    world = World()
+
+    def publish(*arguments: object, **words: object) -> str:
+        raise Unavailable("dns: no answer")
+
+    world.publish = publish  # type: ignore[method-assign]
+    assert world.takeover().execute("test", 1).state is RunState.HELD
+    once = len(str(world.record.to_json()))
+    for _ in range(100):
+        world.clock.sleep(30)
+        assert world.takeover().finish().state is RunState.HELD
+    assert [s.name for s in world.record.steps][:4] == ["candidate", "fence", "revoke", "own"]
+    assert len(str(world.record.to_json())) <= once + 200
+
+
+def test_held_runs_do_not_push_out_what_the_hourly_limit_counts() -> None:
+    world = World()
+    assert world.takeover().execute("test", 1).state is RunState.DONE
+    world.up.add("mail1")
+    world.clock.sleep(30)
+    world.switch.answer = "refuse"
+    for _ in range(KEPT_RUNS + 5):
+        world.clock.sleep(30)
+        assert world.takeover().execute("test", 2).state is RunState.HELD
+    world.switch.answer = "confirm"
+    assert world.takeover().execute("test", 2).state is RunState.DONE
+    world.up.add("mail2")
+    world.clock.sleep(30)
+    with pytest.raises(Limited, match="2 automatic takeovers within an hour"):
+        world.takeover().execute("test", 3)
+    world.clock.sleep(HOUR)
+    assert world.takeover().execute("test", 3).state is RunState.DONE
+    runs = [k for k in world.coordinator.data if k.startswith(keys.runs(MX.name))]
+    assert len(runs) <= KEPT_RUNS + 1, "and what it counts no more goes"
+
+
+@pytest.mark.parametrize(("temporary", "state"), [(True, RunState.DONE), (False, RunState.HELD)])
+def test_a_new_owner_that_refuses_for_now_is_the_owner_and_one_that_would_return_mail_holds_the_run(
+    temporary: bool, state: RunState
+) -> None:
+    world = World(waiting=3)
+    attempt = world._attempt
+
+    def refused(method: Method, route: Route) -> Attempt:
+        made = attempt(method, route)
+        words = {"detail": "452 4.3.1" if temporary else "550 5.1.1", "temporary": temporary}
+        return dataclasses.replace(made, result=Result.REFUSED, **words)  # type: ignore[arg-type]
+
+    world._attempt = refused  # type: ignore[method-assign]
+    run = world.takeover().execute("test", 1)
+    assert run.state is state and bool(world.published) is temporary
+    step = run.step("verify")
+    assert step is not None and step.result == ("refused" if temporary else "no")

@@ -318,6 +318,21 @@ def test_a_run_that_was_cut_off_behind_the_fence_is_taken_up_without_a_new_wait(
     assert world.owner.epoch == 2 and world.record.reason.startswith("goes on for run-")
 
 
+def test_an_owner_that_came_back_is_not_fenced_for_a_run_whose_invoker_died() -> None:
+    """It was off, nobody else was admitted, and somebody has switched it on again: it serves, and all reach it."""
+    world = World()
+    crash_when(world, lambda: bool(record(world).get("proof")))
+    assert world.owner.epoch == 1 and record(world)["revoke_epoch"] == 0
+    world.up.add("mail1")
+    world.clock.sleep(20)
+    assert world.serves("internet")
+    world.let_run(world.watch(DEFAULT), 200)
+    assert world.owner.epoch == 1 and "mail1" in world.up and record(world)["state"] == "held"
+    world.up.discard("mail1")
+    world.let_run(world.watch(DEFAULT), 300)
+    assert world.owner.epoch == 2, "a new outage is one"
+
+
 def test_a_run_that_was_cut_off_behind_own_is_finished() -> None:
     world = World(waiting=3)
     crash_when(world, lambda: world.owner.epoch == 2)

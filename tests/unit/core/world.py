@@ -52,10 +52,11 @@ class FakeClock:
 
     def __init__(self) -> None:
         self.time = 1_000_000.0
+        self.ahead = 0.0  # of the wall clock, which may be set
         self.on_sleep: list[Callable[[], None]] = []
 
     def now(self) -> float:
-        return self.time
+        return self.time + self.ahead
 
     def boottime(self) -> float:
         return self.time
