@@ -1,15 +1,17 @@
-"""A takeover that is fenced by fence_virsh, a program of the distribution that knows nothing of this project."""
+"""Fence devices: fence_virsh, a program of the distribution that knows nothing of this project, and a silent one."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from holdfast.core.model import RunState
 
-from tests.story.faults import all_once, monitor_with, sending
-from tests.story.outage import IDENTITY
+from tests.story.faults import all_once, dropped, monitor_with, sending
+from tests.story.outage import IDENTITY, RELAYS
 from tests.story.stage import Stage
 
+SWITCH = "10.10.0.254"  # the lab's
 PLAN = {"default": [{"level": "power", "device": "lab-virsh"}]}
 
 
@@ -32,3 +34,20 @@ def test_what_the_agent_refuses_is_no_fence_and_what_it_does_is_one(stage: Stage
     assert f"fence_virsh off {host}: status 0; status: 2" in detail, detail
     assert stage.state(host) == "off"
     assert stage.owner().epoch == before.epoch + 1 and stage.owner(IDENTITY).host != host
+
+
+def test_a_device_that_says_nothing_is_no_fence_and_the_run_goes_on_when_it_speaks(stage: Stage) -> None:
+    """Its answer may take longer than any lock lives: whoever waits for it must not lose what protects the run."""
+    before, since = stage.owner(), time.time()
+    with sending(stage, 40, 1.0, "silent") as written:
+        with contextlib.ExitStack() as deaf:
+            for relay in RELAYS:
+                deaf.enter_context(dropped(stage.lab, relay, ("output", f"ip daddr {SWITCH}")))
+            stage.lab.word("pause", before.host)
+            held = stage.wait_run(since, RunState.HELD, 400, hurry=True)
+            assert [s.result for s in held.steps if s.name == "fence"] == ["unknown"], held
+            assert held.proof is None and stage.owner() == before and stage.state(before.host) == "paused"
+        run = stage.wait_run(since, RunState.DONE, 300, hurry=True)
+        print(all_once(stage, written))
+    assert run.proof is not None and (run.proof.level, run.proof.host) == ("power", before.host)
+    assert stage.state(before.host) == "off" and stage.owner().epoch == before.epoch + 1

@@ -8,7 +8,8 @@ import pytest
 from holdfast.core.model import RunState
 
 from tests.story.faults import AtStep, all_once
-from tests.story.outage import IDENTITY
+from tests.story.machines import wait_for
+from tests.story.outage import IDENTITY, RELAYS
 from tests.story.service import watched
 from tests.story.stage import Stage
 
@@ -66,3 +67,35 @@ def test_a_relay_that_loses_power_behind_a_step(stage: Stage, step: str) -> None
     judge(stage, begun, before.epoch, before.host)
     stage.lab.word("start", relay)
     print(all_once(stage, written))
+
+
+@pytest.mark.parametrize("step", ["fence", "own"])
+def test_an_invoker_that_wakes_behind_the_end_of_its_lock_does_nothing_more(stage: Stage, step: str) -> None:
+    """The other relay has gone on meanwhile; what the sleeper was about to do would be the next step of an old run."""
+    before = stage.owner()
+    for relay in RELAYS:  # else systemd starts the sleeper anew
+        stage.lab.shell(relay, "systemctl service-watchdogs no")
+    try:
+        written = stage.send_to_relay(3, f"sleep-{step}")
+        killer = AtStep(stage.lab, step, "STOP")
+        begun = ask_for_it(stage)
+        sleeper = killer.wait(150)
+        judge(stage, begun, before.epoch, before.host)
+        after, run = stage.owner(), stage.records.run(IDENTITY)
+        assert run is not None and run.invoker != sleeper
+        states = {h["name"]: h["state"] for h in stage.status()}
+        woken = int(stage.lab.shell(sleeper, "date +%s"))
+        stage.lab.shell(sleeper, "systemctl kill --kill-whom=main --signal=CONT holdfast-monitor")
+
+        def lost() -> bool:
+            words = ("-u", "holdfast-monitor", "--since", f"@{woken}")
+            return "lock_lost identity=" in stage.lab.run(sleeper, "journalctl", "-q", "--no-pager", *words)
+
+        wait_for("its lock is lost", lost, 60)
+        stage.wait_rounds(4)
+        assert (stage.owner(), stage.records.run(IDENTITY)) == (after, run)
+        assert {h["name"]: h["state"] for h in stage.status()} == states, "nobody's power was cut once more"
+        print(all_once(stage, written))
+    finally:
+        for relay in RELAYS:
+            stage.lab.shell(relay, "systemctl service-watchdogs yes")

@@ -41,6 +41,35 @@ def test_a_full_store_makes_senders_try_later_alarms_and_loses_nothing(stage: St
     assert (pair.owner(), stage.owner()) == (before, mail)
 
 
+def test_an_owner_that_dies_while_its_store_is_full_is_taken_over_and_users_are_let_in(
+    stage: Stage, pair: Pair
+) -> None:
+    """Who would make room in a mailbox must be able to log in, and senders are told to try later."""
+    before, stored, since = stage.owner(), pair.owner(), time.time()
+    written = stage.send_to_relay(2, "room")
+    stage.wait_letters(written)
+    pair.fill(0)
+    try:
+        stage.kill_owner()
+        held = stage.send_to_relay(2, "full")
+        run = stage.wait_run(since, RunState.DONE, 300, hurry=True)
+        after = stage.wait_running()
+        assert (after.host, after.epoch) == (run.to_host, before.epoch + 1) and after.host != before.host
+        verify = run.step("verify")
+        print(verify)
+        assert verify is not None and "452" in verify.detail
+        have = {m["id"] for box in stage.post.boxes().values() for m in box}
+        assert {w.id for w in written} <= have
+        assert stage.held() == len(held)
+        stage.wait_rounds(6)
+        assert stage.owner() == after and pair.owner() == stored, "a server that says 452 lives"
+    finally:
+        pair.empty()
+    stage.lab.word("start", before.host)
+    everything = [*written, *held]
+    assert stage.mistakes(everything, stage.wait_letters(everything, 240)) == []
+
+
 def test_a_store_is_handed_over_while_its_clients_write(stage: Stage, pair: Pair) -> None:
     before, mail = pair.owner(), stage.owner()
     writer = Writer(stage.lab, mail.host, f"hand{int(time.time())}", 120)
