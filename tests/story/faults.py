@@ -26,6 +26,10 @@ SEGMENTS: Mapping[str, Mapping[str, str]] = {
     "relay2": {"mgmt": "mgmt", "internet": "dmz2", "isolated": "iso2", "storage": "storage2"},
     "store1a": {"mgmt": "mgmt", "storage": "storage1"},
     "store1b": {"mgmt": "mgmt", "storage": "storage1"},
+    "store2a": {"mgmt": "mgmt", "storage": "storage2"},
+    "store2b": {"mgmt": "mgmt", "storage": "storage2"},
+    "witness1": {"mgmt": "mgmt", "third": "third"},
+    "gw1": {"first site's storage": "storage1", "third": "third"},
 }
 GATEWAY = "gw1"
 HOUR = 3600

@@ -7,13 +7,15 @@ import time
 import pytest
 from holdfast.core.model import Result, RunState
 
-from tests.story.faults import all_once, sending, unplugged
+from tests.story.coordinator import MEMBER
+from tests.story.faults import GATEWAY, all_once, sending, unplugged
 from tests.story.machines import wait_for
-from tests.story.outage import RELAY, RELAY_NAME, RELAYS
+from tests.story.outage import IDENTITY, RELAY, RELAY_NAME, RELAYS
 from tests.story.pair import Pair
 from tests.story.service import watched
 from tests.story.stage import Stage
 
+HOME = "mail1"  # in the site of the identity's store
 ROUNDS = 6  # attempts of the relay; four of them that are `down` are a threshold
 
 
@@ -28,12 +30,20 @@ ROUNDS = 6  # attempts of the relay; four of them that are `down` are a threshol
         ("relay", "internet"),
         ("store owner", "mgmt"),
         ("store standby", "storage"),
+        ("witness", "third"),
+        # A site without the coordinator: its hosts lose their leases, and serve.
+        ("gateway", "first site's storage"),
     ],
 )
 def test_one_cable_moves_nothing(stage: Stage, pair: Pair, who: str, use: str) -> None:
+    if who == "gateway" and stage.owner().host != HOME:
+        # Away from the site of its store it would be cut off from that.
+        stage.playbook("failback.yml", "-e", f"identity={IDENTITY}")
+        stage.wait_running()
     before, stored = stage.owner(), pair.owner()
-    everybody = {"owner": before.host, "standby": stage.standby(), "relay": RELAY}
-    host = {**everybody, "store owner": stored.host, "store standby": pair.standby()}[who]
+    everybody = {"owner": before.host, "standby": stage.standby(), "relay": RELAY, "gateway": GATEWAY}
+    everybody |= {"witness": MEMBER, "store owner": stored.host, "store standby": pair.standby()}
+    host = everybody[who]
     runs = stage.runs()
     with watched(stage.lab) as service, sending(stage, 30, 1.0, "cable") as written:
         held = stage.send_to_relay(3, "cable-relay")

@@ -17,17 +17,20 @@ from tests.story.service import watched
 from tests.story.stage import ADDRESSES, Stage
 
 MAJORITY = ("relay1", "witness1")
+TEN_MINUTES = 600
 
 
 def test_without_a_majority_mail_goes_on_and_nothing_moves(stage: Stage, pair: Pair) -> None:
-    """For longer than any lease, so that all of them are lost; afterwards everybody takes up where he was."""
+    """For ten minutes, so that every lease is lost; afterwards everybody takes up where he was."""
     before, stored, runs = stage.owner(), pair.owner(), stage.runs()
-    with watched(stage.lab) as service, sending(stage, 60, 1.0, "majority") as written:
+    with watched(stage.lab) as service, sending(stage, 60, 0.1, "majority") as written:
         for host in MAJORITY:
             stage.lab.shell(host, "systemctl kill -s KILL etcd; systemctl stop etcd")
         try:
+            since = time.monotonic()
             held = stage.send_to_relay(3, "majority-relay")
             stage.wait_rounds(8, 400)
+            wait_for("ten minutes", lambda: time.monotonic() - since > TEN_MINUTES, TEN_MINUTES + 60, 5)
             assert stage.runs_here(before.host) and pair.serves(stored.host)
             assert not stage.runs_here("mail1" if before.host == "mail2" else "mail2")
             print(all_once(stage, [*written, *held], owner=before.host))
@@ -35,7 +38,7 @@ def test_without_a_majority_mail_goes_on_and_nothing_moves(stage: Stage, pair: P
             for host in MAJORITY:
                 stage.lab.shell(host, "systemctl start etcd")
     print(service)
-    assert service.failed == {}
+    assert service.longest_gap() < 5
     assert stage.wait_running() == before and pair.wait_running() == stored
     for host in (before.host, stage.standby(), stored.host, pair.standby()):
         wait_for(f"a lease of {host}", lambda host=host: stage.records.get(keys.lease(host)), 90)  # type: ignore[misc]
