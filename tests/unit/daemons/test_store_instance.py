@@ -344,7 +344,8 @@ def test_a_file_system_that_went_read_only_is_mounted_anew(member: Member) -> No
     assert member.report().phase is Phase.RUNNING and not member.machine.read_only
     did = member.machine.did
     assert did.index("unmount") < did.index("mount"), "e2fsck looks at it in between"
-    assert "read-only" in str(member.log.said("lost")[0]["why"])
+    lost = member.log.said("lost")[0]
+    assert "read-only" in str(lost["why"]) and lost["level"] == "alert"
 
 
 # --- ready ------------------------------------------------------------------------------------------------------
