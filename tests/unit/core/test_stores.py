@@ -76,6 +76,14 @@ def test_only_the_owner_lets_the_partner_in() -> None:
     assert stores.rejoined("a", 1, owner(), BOTH, "b", "store1", 5.0) is None
     with pytest.raises(NotAllowed):
         stores.rejoined("b", 1, owner(), alone, "b", "store1", 5.0)
+    # Nor is being a member enough.
+    for epoch, who, what in (
+        (1, owner("b", 2), "a does not own the store; b does"),
+        (1, owner(epoch=3), "at epoch 1, the store is at 3"),
+        (None, owner(), "at epoch None"),
+    ):
+        with pytest.raises(NotAllowed, match=what):
+            stores.rejoined("a", epoch, who, alone, "b", "store1", 5.0)
 
 
 def test_an_owner_outside_the_set_is_not_started_and_is_stopped() -> None:
