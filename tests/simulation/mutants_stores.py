@@ -68,6 +68,22 @@ STORE_MUTANTS = (
         test=TEST_INSTANCE,
     ),
     Mutant(
+        "set_not_read_before_the_owner_changes",
+        "a run reads the set once more before it changes the owner",
+        TAKEOVER,
+        "Course._while_in_sync",
+        (("if why is not None:", "if False:"),),
+        test=TEST_STORES,
+    ),
+    Mutant(
+        "set_not_bound_to_the_owner",
+        "the owner changes only while the set is as it was read",
+        TAKEOVER,
+        "Course._while_in_sync",
+        (("keys.insync(self.identity.name): entry.revision, ", ""),),
+        test=TEST_STORES,
+    ),
+    Mutant(
         "partner_is_let_in_during_its_resync",
         "the partner is let in only when it has everything",
         INSTANCE,

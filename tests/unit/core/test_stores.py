@@ -292,6 +292,24 @@ def test_a_set_that_changes_after_the_choice_holds_before_the_owner_changes() ->
     assert "not in the in-sync set" in run.steps[-1].detail
 
 
+def test_a_set_that_changes_right_before_the_owner_does_holds() -> None:
+    """Between the read and the transaction, by an owner that wakes and goes on alone."""
+    pair = Pair()
+    pair.up.discard("a")
+    pair.clock.sleep(20)
+    write = pair.coordinator.write
+
+    def write_late(lock: object, puts: dict[str, object], unchanged: dict[str, int]) -> bool:
+        if keys.owner("store1") in puts:
+            pair._put(keys.insync("store1"), InSync(("a",), 1, 2, 0.0).to_json())
+        return write(lock, puts, unchanged)  # type: ignore[arg-type]
+
+    pair.coordinator.write = write_late  # type: ignore[method-assign,assignment]
+    run = pair.takeover().execute("test", 1)
+    assert run.state is RunState.HELD and pair.owner == owner()
+    assert keys.insync("store1") in run.steps[-1].detail
+
+
 def test_an_owner_that_is_back_before_the_owner_changes_keeps_its_store() -> None:
     """Power on again between fence and `own`: its new lease says so."""
     pair = Pair()
