@@ -22,35 +22,21 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from .mutant import Mutant
+from .mutants_stores import STORE_MUTANTS
 from .scenario import Scenario
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SEEDS = range(1, 301)
 TAKEOVER, LOCKED_RUN, FENCE_RUN = "holdfast.core.takeover", "holdfast.core.locked_run", "holdfast.core.fence_run"
 WATCHING, THRESHOLD = "holdfast.core.watching", "holdfast.core.threshold"
+FENCING = "holdfast.core.fencing"
 OWNERSHIP, ACCESS, PLACEMENT = "holdfast.core.ownership", "holdfast.core.access", "holdfast.core.placement"
 WITHDRAW = """\
         for client in sorted(there - admitted):
             self._exports.withdraw(path, client)
 """
 AGENT, STORE = "holdfast.daemons.agent", "holdfast.daemons.store"
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """`function` of `module` with every `old` text turned into `new`. `rule` is what it takes away.
-
-    `test`: the unit test that catches it; without one the simulation must, within SEEDS, the `hint` first.
-    """
-
-    name: str
-    rule: str
-    module: str
-    function: str
-    changes: tuple[tuple[str, str], ...]
-    test: str = ""
-    hint: int | None = None
-
 
 MUTANTS = (
     Mutant(
@@ -312,6 +298,63 @@ MUTANTS = (
         "unfinished",
         (("state.run is not None", "False"),),
     ),
+    Mutant(
+        "softdog_is_a_proof",
+        "a watchdog that dies with the kernel proves nothing",
+        FENCING,
+        "check_watchdog",
+        (("if dog.kind == SOFTDOG:", "if False:"),),
+        test="tests/unit/core/test_fencing.py",
+    ),
+    Mutant(
+        "old_request_is_granted",
+        "a relay's request holds for two rounds",
+        WATCHING,
+        "Watch._asked",
+        (("if entry.value is None or now - self._asking[1] > fresh:", "if entry.value is None:"),),
+        test="tests/unit/core/test_requests.py",
+    ),
+    Mutant(
+        "owner_that_came_back_is_fenced",
+        "an owner that serves again is not fenced for a dead invoker's run",
+        WATCHING,
+        "Watch._judge",
+        ((" and not (lease and self._came_back(state))", ""),),
+        test="tests/unit/core/test_watching.py",
+    ),
+    Mutant(
+        "outage_by_the_wall_clock",
+        "mail is returned by the length of the outage, which a clock that is set forward does not change",
+        WATCHING,
+        "Watch._return_late",
+        (("self.clock.boottime() - since[1]", "self.clock.now() - since[0]"),),
+        test="tests/unit/core/test_returning.py",
+    ),
+    Mutant(
+        "run_grows",
+        "the record of a run that nobody can finish does not grow with each try",
+        TAKEOVER,
+        "Takeover.finish",
+        (("                steps=until_own(state.run.steps),\n", ""),),
+        test="tests/unit/core/test_takeover.py",
+    ),
+    Mutant(
+        "limit_forgets",
+        "held runs do not push out those that the hourly limit counts",
+        TAKEOVER,
+        "Takeover._new_run",
+        (("if old.epoch == 0 or old.time < counts_since:", "if True:"),),
+        test="tests/unit/core/test_takeover.py",
+    ),
+    Mutant(
+        "owner_fences_itself",
+        "the owner of an identity is no invoker of its takeover",
+        TAKEOVER,
+        "Takeover.execute",
+        (("if owner.host == self.invoker:", "if False:"),),
+        test="tests/unit/core/test_relay_identities.py",
+    ),
+    *STORE_MUTANTS,
 )
 
 
