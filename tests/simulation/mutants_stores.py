@@ -25,7 +25,7 @@ STORE_MUTANTS = (
         STORES,
         "outside",
         (("if host not in insync.members:", "if False:"),),
-        test=TEST_STORES,
+        test=f"{TEST_STORES}::test_an_owner_outside_the_set_never_goes_on_alone",
     ),
     Mutant(
         "anybody_goes_on_alone",
@@ -33,7 +33,7 @@ STORE_MUTANTS = (
         STORES,
         "alone",
         (("not_owner(host, epoch, owner) or outside(insync, store, host)", "outside(insync, store, host)"),),
-        test=TEST_STORES,
+        test=f"{TEST_STORES}::test_the_owner_goes_on_alone_at_its_epoch_only",
     ),
     Mutant(
         "anybody_lets_the_partner_in",
@@ -41,7 +41,7 @@ STORE_MUTANTS = (
         STORES,
         "rejoined",
         (("not_owner(host, epoch, owner) or outside(insync, store, host)", "outside(insync, store, host)"),),
-        test=TEST_STORES,
+        test=f"{TEST_STORES}::test_only_the_owner_lets_the_partner_in",
     ),
     Mutant(
         "owner_outside_the_set_is_admitted",
@@ -49,7 +49,7 @@ STORE_MUTANTS = (
         STORES,
         "as_access",
         (("owner.host if owner.host in insync.members else None", "owner.host"),),
-        test=TEST_STORES,
+        test=f"{TEST_STORES}::test_an_owner_outside_the_set_is_not_started_and_is_stopped",
     ),
     Mutant(
         "candidate_outside_the_set",
@@ -57,7 +57,7 @@ STORE_MUTANTS = (
         STORES,
         "only_members",
         (("is not None:", "is not None and False:"),),
-        test=TEST_STORES,
+        test=f"{TEST_STORES}::test_a_partner_outside_the_set_is_not_promoted_and_the_owner_is_not_even_fenced",
     ),
     Mutant(
         "set_not_read_before_the_promotion",
@@ -65,7 +65,7 @@ STORE_MUTANTS = (
         INSTANCE,
         "StoreInstance._confirm",
         (("        why = why or stores.outside(judged.insync, self._name, self._host)\n", ""),),
-        test=TEST_INSTANCE,
+        test=f"{TEST_INSTANCE}::test_a_set_that_changed_after_the_decision_is_seen_before_the_promotion",
     ),
     Mutant(
         "set_not_read_before_the_owner_changes",
@@ -73,7 +73,7 @@ STORE_MUTANTS = (
         TAKEOVER,
         "Course._while_in_sync",
         (("if why is not None:", "if False:"),),
-        test=TEST_STORES,
+        test=f"{TEST_STORES}::test_a_set_that_changes_after_the_choice_holds_before_the_owner_changes",
     ),
     Mutant(
         "set_not_bound_to_the_owner",
@@ -81,7 +81,7 @@ STORE_MUTANTS = (
         TAKEOVER,
         "Course._while_in_sync",
         (("keys.insync(self.identity.name): entry.revision, ", ""),),
-        test=TEST_STORES,
+        test=f"{TEST_STORES}::test_a_set_that_changes_right_before_the_owner_does_holds",
     ),
     Mutant(
         "partner_is_let_in_during_its_resync",
@@ -89,7 +89,7 @@ STORE_MUTANTS = (
         INSTANCE,
         "StoreInstance._review",
         (("elif not state.mirrored:", "elif False:"),),
-        test=TEST_INSTANCE,
+        test=f"{TEST_INSTANCE}::test_a_partner_that_has_everything_again_is_let_in",
     ),
     Mutant(
         "partner_is_let_in_by_an_old_look",
@@ -97,7 +97,7 @@ STORE_MUTANTS = (
         INSTANCE,
         "StoreInstance._review",
         (("new.to_json(), judged.unchanged)", "new.to_json(), {})"),),
-        test=TEST_INSTANCE,
+        test=f"{TEST_INSTANCE}::test_a_link_that_breaks_before_the_write_keeps_the_partner_out",
     ),
     Mutant(
         "goes_on_although_the_set_was_not_written",
@@ -105,7 +105,7 @@ STORE_MUTANTS = (
         FENCE_PEER,
         "take_out",
         (("judged.unchanged):", "judged.unchanged) or True:"),),
-        test=TEST_INSTANCE,
+        test=f"{TEST_INSTANCE}::test_a_set_that_changes_before_the_handler_writes_is_read_anew",
     ),
     Mutant(
         "goes_on_without_the_coordinator",
@@ -113,7 +113,7 @@ STORE_MUTANTS = (
         FENCE_PEER,
         "take_out",
         (("        except Unavailable as why:\n", "        except Unavailable as why:\n            return GO_ON\n"),),
-        test=TEST_INSTANCE,
+        test=f"{TEST_INSTANCE}::test_the_handler_waits_for_the_coordinator",
     ),
     # --- a store's takeover, and those on it -------------------------------------------------------------------
     Mutant(
@@ -122,7 +122,7 @@ STORE_MUTANTS = (
         STORES,
         "not_serving",
         (("    value = coordinator.get(keys.owner(store)).value\n", "    return None\n"),),
-        test=TEST_STORES,
+        test=f"{TEST_STORES}::test_while_its_store_is_not_serving_an_identity_is_not_taken_over",
     ),
     Mutant(
         "store_is_fenced_by_any_level",
@@ -130,7 +130,7 @@ STORE_MUTANTS = (
         FENCE_RUN,
         "FenceRun.until_proved",
         (("if self.identity.kind == stores.KIND and level.level not in stores.FENCED_BY:", "if False:"),),
-        test=TEST_STORES,
+        test=f"{TEST_STORES}::test_a_store_is_not_fenced_by_revocation_or_watchdog",
     ),
     Mutant(
         "fenced_owner_is_not_outlived",
@@ -138,7 +138,7 @@ STORE_MUTANTS = (
         TAKEOVER,
         "Course._outlive",
         (("if self.wait(over, self.timeouts.revoke) is None:", "if False:"),),
-        test=TEST_STORES,
+        test=f"{TEST_STORES}::test_a_living_owner_is_outlived_before_its_store_is_owned",
     ),
     Mutant(
         "owner_that_is_back_loses_its_store",
@@ -146,7 +146,7 @@ STORE_MUTANTS = (
         TAKEOVER,
         "Course._while_in_sync",
         ((", keys.lease(self.run.from_host): 0}", "}"),),
-        test=TEST_STORES,
+        test=f"{TEST_STORES}::test_an_owner_that_is_back_before_the_owner_changes_keeps_its_store",
     ),
     Mutant(
         "owner_watches_itself",
@@ -154,7 +154,7 @@ STORE_MUTANTS = (
         PAIRING,
         "Pairing.tick",
         (("if self._owner is not None and self._owner != self._host:", "if self._owner is not None:"),),
-        test=TEST_STORES,
+        test=f"{TEST_STORES}::test_an_owner_does_not_watch_itself",
     ),
     Mutant(
         "own_run_is_left",
@@ -162,7 +162,7 @@ STORE_MUTANTS = (
         PAIRING,
         "Pairing._look",
         (("and unfinished(state)", "and False"),),
-        test=TEST_STORES,
+        test=f"{TEST_STORES}::test_the_new_owner_ends_a_run_whose_invoker_it_was",
     ),
     # --- a planned change of owner -----------------------------------------------------------------------------
     Mutant(
@@ -171,7 +171,7 @@ STORE_MUTANTS = (
         HANDOVER,
         "_Planned._stop",
         ((" and report.run == self.run.run", ""),),
-        test="tests/unit/core/test_handover.py",
+        test="tests/unit/core/test_handover.py::test_a_word_about_an_earlier_order_is_not_believed",
     ),
     Mutant(
         "store_withdraws_before_the_owner_stops",
@@ -179,7 +179,7 @@ STORE_MUTANTS = (
         HANDOVER,
         "_Planned._stop",
         (("raise Held(why)", "pass"),),
-        test="tests/unit/core/test_handover.py",
+        test="tests/unit/core/test_handover.py::test_the_store_withdraws_only_after_the_owner_has_stopped",
     ),
     Mutant(
         "word_that_was_taken_back",
@@ -190,7 +190,7 @@ STORE_MUTANTS = (
             ("super()", "super(_Planned, self)"),  # the bare one works only inside of a class
             ("return {**unchanged, said: entry.revision}", "return unchanged"),
         ),
-        test="tests/unit/core/test_store_handover.py",
+        test="tests/unit/core/test_store_handover.py::test_a_word_that_is_taken_back_before_the_owner_changes_counts_for_nothing",
     ),
     # --- what a store does to hosts ----------------------------------------------------------------------------
     Mutant(
@@ -199,7 +199,7 @@ STORE_MUTANTS = (
         DROPPING,
         "to_drop",
         (("return tuple(h for h in found if h not in served)", "return ()"),),
-        test="tests/unit/daemons/test_store_firewall.py",
+        test="tests/unit/daemons/test_store_firewall.py::test_dropped_then_withdrawn_then_expired_then_told",
     ),
     Mutant(
         "dropped_is_said_before_it_is",
@@ -207,7 +207,7 @@ STORE_MUTANTS = (
         STORE,
         "Store._drop",
         (("self._dropped = self._dropped, ()", "self._dropped = self._dropped, hosts"),),
-        test="tests/unit/daemons/test_store_firewall.py",
+        test="tests/unit/daemons/test_store_firewall.py::test_a_firewall_that_fails_holds_back_the_word_but_not_the_withdrawal",
     ),
     Mutant(
         "client_not_expired",
@@ -215,7 +215,7 @@ STORE_MUTANTS = (
         STORE,
         "Store._expire",
         (("count = self._clients.expire(addresses)", "count = 0"),),
-        test="tests/unit/daemons/test_store.py",
+        test="tests/unit/daemons/test_store.py::TestTakeover::test_withdrawn_then_expired_then_told",
     ),
     Mutant(
         "silence_is_nobody",
@@ -223,7 +223,7 @@ STORE_MUTANTS = (
         STORE,
         "Store.tick",
         ((UNREAD, UNREAD.replace("return False", NOBODY)),),
-        test="tests/unit/daemons/test_store.py",
+        test="tests/unit/daemons/test_store.py::test_nothing_is_exported_before_the_first_read",
     ),
     Mutant(
         "up_before_the_first_read",
@@ -231,7 +231,7 @@ STORE_MUTANTS = (
         STORE,
         "Store.tick",
         ((UNREAD, UNREAD.replace("return False", "return True")),),
-        test="tests/unit/daemons/test_store.py",
+        test="tests/unit/daemons/test_store.py::test_a_store_is_not_ready_before_its_first_read",
     ),
     Mutant(
         "up_before_the_firewall_is_set",
@@ -239,7 +239,7 @@ STORE_MUTANTS = (
         STORE,
         "Store.tick",
         (("return closed", "return True"),),
-        test="tests/unit/daemons/test_store_firewall.py",
+        test="tests/unit/daemons/test_store_firewall.py::test_a_store_is_not_ready_before_its_firewall_is_set",
     ),
     Mutant(
         "up_whatever_the_first_look_did",
@@ -247,7 +247,7 @@ STORE_MUTANTS = (
         STORE,
         "start",
         (("while not store.tick():", "while False:"),),
-        test="tests/unit/daemons/test_store.py",
+        test="tests/unit/daemons/test_store.py::test_the_daemon_says_that_it_is_up_when_a_look_has_done_all",
     ),
     # --- addresses ---------------------------------------------------------------------------------------------
     Mutant(
@@ -256,7 +256,7 @@ STORE_MUTANTS = (
         ANNOUNCEMENT,
         "Announcement.tell",
         (("{FIRST - epoch}", "{FIRST}"),),
-        test="tests/unit/adapters/test_announcement.py",
+        test="tests/unit/adapters/test_announcement.py::test_a_later_epoch_has_a_smaller_med",
     ),
     Mutant(
         "address_before_its_epoch",
@@ -264,7 +264,7 @@ STORE_MUTANTS = (
         MAIL_INSTANCE,
         "Instance._attach",
         (("        self._announcement.tell(self.place.identity.name, epoch)\n", ""),),
-        test="tests/unit/daemons/test_release.py",
+        test="tests/unit/daemons/test_release.py::TestStart::test_routers_learn_the_epoch_before_there_is_an_address",
     ),
     Mutant(
         "epoch_is_told_once",
@@ -272,6 +272,6 @@ STORE_MUTANTS = (
         KEEPER,
         "Keeper._look_closely",
         (("            self._works.announce(epoch)\n", ""),),
-        test="tests/unit/daemons/test_agent.py",
+        test="tests/unit/daemons/test_agent.py::test_the_routing_daemon_is_told_the_epoch_now_and_then",
     ),
 )
