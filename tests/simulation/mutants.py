@@ -22,35 +22,21 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from .mutant import Mutant
+from .mutants_stores import STORE_MUTANTS
 from .scenario import Scenario
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SEEDS = range(1, 301)
 TAKEOVER, LOCKED_RUN, FENCE_RUN = "holdfast.core.takeover", "holdfast.core.locked_run", "holdfast.core.fence_run"
 WATCHING, THRESHOLD = "holdfast.core.watching", "holdfast.core.threshold"
+FENCING = "holdfast.core.fencing"
 OWNERSHIP, ACCESS, PLACEMENT = "holdfast.core.ownership", "holdfast.core.access", "holdfast.core.placement"
 WITHDRAW = """\
         for client in sorted(there - admitted):
             self._exports.withdraw(path, client)
 """
 AGENT, STORE = "holdfast.daemons.agent", "holdfast.daemons.store"
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """`function` of `module` with every `old` text turned into `new`. `rule` is what it takes away.
-
-    `test`: the unit test that catches it; without one the simulation must, within SEEDS, the `hint` first.
-    """
-
-    name: str
-    rule: str
-    module: str
-    function: str
-    changes: tuple[tuple[str, str], ...]
-    test: str = ""
-    hint: int | None = None
-
 
 MUTANTS = (
     Mutant(
@@ -108,7 +94,7 @@ MUTANTS = (
         FENCE_RUN,
         "FenceRun.until_proved",
         (("self._order(level)", "pass"),),
-        test="tests/unit/core/test_takeover.py",
+        test="tests/unit/core/test_takeover.py::test_an_invoker_that_slept_through_its_lock_fences_nobody",
     ),
     Mutant(
         "revoke_skipped",
@@ -123,7 +109,7 @@ MUTANTS = (
         TAKEOVER,
         "Course._revoke",
         (("and access.run == self.run.run", ""), ("and access.epoch == owner.epoch", "")),
-        test="tests/unit/core/test_takeover.py",
+        test="tests/unit/core/test_takeover.py::test_an_old_word_of_the_store_is_no_revocation",
     ),
     Mutant(
         "store_withdraws_nothing",
@@ -145,7 +131,7 @@ MUTANTS = (
         STORE,
         "Store._settle",
         ((WITHDRAW, ""), ("        record = Access(", f"{WITHDRAW}        record = Access(")),
-        test="tests/unit/daemons/test_store.py",
+        test="tests/unit/daemons/test_store.py::TestTakeover::test_withdrawn_then_expired_then_told",
     ),
     Mutant(
         "agent_ignores_the_epoch",
@@ -153,7 +139,7 @@ MUTANTS = (
         OWNERSHIP,
         "decide",
         (("admitted = access is not None and access.epoch == owner.epoch and", "admitted = access is not None and"),),
-        test="tests/unit/core/test_decisions.py",
+        test="tests/unit/core/test_decisions.py::test_what_an_agent_does",
     ),
     Mutant(
         "old_order_is_carried_out",
@@ -161,7 +147,7 @@ MUTANTS = (
         TAKEOVER,
         "Takeover._check",
         (("if state.owner.epoch != expected_epoch:", "if False:"),),
-        test="tests/unit/core/test_takeover.py",
+        test="tests/unit/core/test_takeover.py::test_a_wrong_epoch_is_refused",
     ),
     Mutant(
         "lock_not_checked",
@@ -182,7 +168,7 @@ MUTANTS = (
         LOCKED_RUN,
         "LockedRun.wait",
         (("self.timeouts.lock / 4", "1e9"),),
-        test="tests/unit/core/test_takeover.py",
+        test="tests/unit/core/test_takeover.py::test_a_run_keeps_its_lock_while_it_waits",
     ),
     Mutant(
         "one_relay_suffices",
@@ -197,7 +183,7 @@ MUTANTS = (
         WATCHING,
         "Watch._reached",
         (('value["verdict"] == Result.OK and', "False and"),),
-        test="tests/unit/core/test_two_monitors.py",
+        test="tests/unit/core/test_two_monitors.py::test_a_lost_lease_proves_nothing_while_the_other_relay_reaches_the_owner",
     ),
     Mutant(
         "old_evidence_of_others",
@@ -205,7 +191,7 @@ MUTANTS = (
         WATCHING,
         "Watch._evidence_of_others",
         (("fresh = ", "fresh = True or "),),
-        test="tests/unit/core/test_watching.py",
+        test="tests/unit/core/test_watching.py::test_old_evidence_of_a_relay_whose_clock_is_ahead_is_no_second_evidence",
     ),
     Mutant(
         "threshold_off_by_one",
@@ -228,7 +214,7 @@ MUTANTS = (
         THRESHOLD,
         "observe",
         (("if any(said is not Result.DOWN and route not in failing for", "if goods >= reset_after and any(True for"),),
-        test="tests/unit/core/test_threshold.py",
+        test="tests/unit/core/test_threshold.py::test_one_dead_route_adds_up_to_nothing",
     ),
     Mutant(
         "delivery_speaks_of_the_route_that_was_asked_for",
@@ -239,7 +225,7 @@ MUTANTS = (
             ("for route in dict.fromkeys(a.route for a in spoke)", "for route in [attempts[0].route]"),
             ("[a for a in spoke if a.route == route]", "spoke"),
         ),
-        test="tests/unit/core/test_threshold.py",
+        test="tests/unit/core/test_threshold.py::test_a_delivery_that_took_another_route_speaks_of_that_one",
     ),
     Mutant(
         "other_route_not_asked",
@@ -247,7 +233,7 @@ MUTANTS = (
         THRESHOLD,
         "passed",
         (("if any(", "if False and any("),),
-        test="tests/unit/core/test_threshold.py",
+        test="tests/unit/core/test_threshold.py::test_not_passed_while_the_last_word_over_another_route_is_good",
     ),
     Mutant(
         "wall_clock",
@@ -260,7 +246,7 @@ MUTANTS = (
                 "self.clock.now())",
             ),
         ),
-        test="tests/unit/core/test_watching.py",
+        test="tests/unit/core/test_watching.py::test_a_stepped_wall_clock_is_no_outage",
     ),
     Mutant(
         "evidence_of_the_last_owner",
@@ -303,7 +289,7 @@ MUTANTS = (
         OWNERSHIP,
         "decide",
         (("if not running and run is not None and run.revoke_epoch == owner.epoch:", "if False:"),),
-        test="tests/unit/core/test_handover.py",
+        test="tests/unit/core/test_handover.py::test_never_two_and_in_the_end_one",
     ),
     Mutant(
         "cut_off_runs_are_left",
@@ -312,6 +298,63 @@ MUTANTS = (
         "unfinished",
         (("state.run is not None", "False"),),
     ),
+    Mutant(
+        "softdog_is_a_proof",
+        "a watchdog that dies with the kernel proves nothing",
+        FENCING,
+        "check_watchdog",
+        (("if dog.kind == SOFTDOG:", "if False:"),),
+        test="tests/unit/core/test_fencing.py::test_no_watchdog_that_counts",
+    ),
+    Mutant(
+        "old_request_is_granted",
+        "a relay's request holds for two rounds",
+        WATCHING,
+        "Watch._asked",
+        (("if entry.value is None or now - self._asking[1] > fresh:", "if entry.value is None:"),),
+        test="tests/unit/core/test_requests.py::test_words_are_good_for_two_rounds_from_when_they_are_heard",
+    ),
+    Mutant(
+        "owner_that_came_back_is_fenced",
+        "an owner that serves again is not fenced for a dead invoker's run",
+        WATCHING,
+        "Watch._judge",
+        ((" and not (lease and self._came_back(state))", ""),),
+        test="tests/unit/core/test_watching.py::test_an_owner_that_came_back_is_not_fenced_for_a_run_whose_invoker_died",
+    ),
+    Mutant(
+        "outage_by_the_wall_clock",
+        "mail is returned by the length of the outage, which a clock that is set forward does not change",
+        WATCHING,
+        "Watch._return_late",
+        (("self.clock.boottime() - since[1]", "self.clock.now() - since[0]"),),
+        test="tests/unit/core/test_returning.py::test_a_clock_that_is_set_forward_makes_no_outage_longer",
+    ),
+    Mutant(
+        "run_grows",
+        "the record of a run that nobody can finish does not grow with each try",
+        TAKEOVER,
+        "Takeover.finish",
+        (("                steps=until_own(state.run.steps),\n", ""),),
+        test="tests/unit/core/test_takeover.py::test_a_run_that_cannot_be_finished_for_days_does_not_grow",
+    ),
+    Mutant(
+        "limit_forgets",
+        "held runs do not push out those that the hourly limit counts",
+        TAKEOVER,
+        "Takeover._new_run",
+        (("if old.epoch == 0 or old.time < counts_since:", "if True:"),),
+        test="tests/unit/core/test_takeover.py::test_held_runs_do_not_push_out_what_the_hourly_limit_counts",
+    ),
+    Mutant(
+        "owner_fences_itself",
+        "the owner of an identity is no invoker of its takeover",
+        TAKEOVER,
+        "Takeover.execute",
+        (("if owner.host == self.invoker:", "if False:"),),
+        test="tests/unit/core/test_relay_identities.py::test_nobody_fences_himself",
+    ),
+    *STORE_MUTANTS,
 )
 
 

@@ -7,7 +7,8 @@ import importlib
 
 import pytest
 
-from tests.simulation.mutants import MUTANTS, Mutant, NotFound, catch, planted, rewrite
+from tests.simulation.mutant import Mutant
+from tests.simulation.mutants import MUTANTS, NotFound, catch, planted, rewrite
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)

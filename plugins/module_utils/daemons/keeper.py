@@ -247,7 +247,7 @@ class Keeper:
             self._reload_due, self._next_look = True, self._clock.boottime()
         if (gone := self._works.lost()) is not None:
             # What runs may still hold the old mount: all of it goes down, and the next decision brings it up again.
-            self._log("lost", identity=self.name, epoch=epoch, why=gone, level="error")
+            self._log("lost", identity=self.name, epoch=epoch, why=gone, level="alert")
             self._work(Action.STOP, self._stop)
         elif self._clock.boottime() >= self._next_look:
             self._next_look = self._clock.boottime() + LOOK_EVERY

@@ -76,6 +76,14 @@ def test_only_the_owner_lets_the_partner_in() -> None:
     assert stores.rejoined("a", 1, owner(), BOTH, "b", "store1", 5.0) is None
     with pytest.raises(NotAllowed):
         stores.rejoined("b", 1, owner(), alone, "b", "store1", 5.0)
+    # Nor is being a member enough.
+    for epoch, who, what in (
+        (1, owner("b", 2), "a does not own the store; b does"),
+        (1, owner(epoch=3), "at epoch 1, the store is at 3"),
+        (None, owner(), "at epoch None"),
+    ):
+        with pytest.raises(NotAllowed, match=what):
+            stores.rejoined("a", epoch, who, alone, "b", "store1", 5.0)
 
 
 def test_an_owner_outside_the_set_is_not_started_and_is_stopped() -> None:
@@ -282,6 +290,24 @@ def test_a_set_that_changes_after_the_choice_holds_before_the_owner_changes() ->
     run = pair.takeover().execute("test", 1)
     assert run.state is RunState.HELD and pair.owner == owner()
     assert "not in the in-sync set" in run.steps[-1].detail
+
+
+def test_a_set_that_changes_right_before_the_owner_does_holds() -> None:
+    """Between the read and the transaction, by an owner that wakes and goes on alone."""
+    pair = Pair()
+    pair.up.discard("a")
+    pair.clock.sleep(20)
+    write = pair.coordinator.write
+
+    def write_late(lock: object, puts: dict[str, object], unchanged: dict[str, int]) -> bool:
+        if keys.owner("store1") in puts:
+            pair._put(keys.insync("store1"), InSync(("a",), 1, 2, 0.0).to_json())
+        return write(lock, puts, unchanged)  # type: ignore[arg-type]
+
+    pair.coordinator.write = write_late  # type: ignore[method-assign,assignment]
+    run = pair.takeover().execute("test", 1)
+    assert run.state is RunState.HELD and pair.owner == owner()
+    assert keys.insync("store1") in run.steps[-1].detail
 
 
 def test_an_owner_that_is_back_before_the_owner_changes_keeps_its_store() -> None:

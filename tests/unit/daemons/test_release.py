@@ -171,6 +171,14 @@ class Recorder:
     def write(self, owner: bool) -> None:
         self.did.append(f"address {owner}")
 
+    def tell(self, name: str, epoch: int) -> None:
+        self.did.append(f"epoch {epoch}")
+
+    source = target = ""
+
+    def mount(self) -> None:
+        self.did.append("mount")
+
     def unmount(self) -> None:
         self.did.append("unmount")
 
@@ -197,6 +205,12 @@ def test_released_in_an_order_that_leaves_nobody_waiting(
 class TestStart:
     def made(self, edges: Recorder, clock: Clock) -> Any:
         return Instance(place(MX), edges, edges, edges, edges, clock)  # type: ignore[arg-type]
+
+    def test_routers_learn_the_epoch_before_there_is_an_address(self) -> None:
+        """Else it would be announced for a moment with the MED of an earlier epoch, or of none."""
+        edges = Recorder(0)
+        self.made(edges, Clock())._attach(3, lambda: False)
+        assert edges.did == ["epoch 3", "address True", "mount"]
 
     def test_a_long_queue_is_waited_for(self) -> None:
         edges, clock = Recorder(0), Clock()

@@ -6,6 +6,8 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from edges import IM, MX, Clock, Coordinator, Lines
@@ -13,6 +15,7 @@ from holdfast.adapters.nfsd import Client
 from holdfast.core import keys
 from holdfast.core.model import Access, Identity
 from holdfast.core.ports import Unavailable
+from holdfast.daemons import store as daemon
 from holdfast.daemons.store import Config, Store
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -177,6 +180,28 @@ def test_nothing_is_exported_before_the_first_read(site: Site) -> None:
     site.coordinator.reachable = True
     site.tick()
     assert site.admitted() == set(ADDRESSES["mail1"])
+
+
+def test_a_store_is_not_ready_before_its_first_read(site: Site) -> None:
+    """Its address follows that: clients would be told that what they hold open is gone."""
+    site.coordinator.own("mail1", 1)
+    site.coordinator.reachable = False
+    assert not site.store.tick()
+    site.coordinator.reachable = True
+    assert site.store.tick()
+    assert site.admitted() == set(ADDRESSES["mail1"])
+
+
+def test_the_daemon_says_that_it_is_up_when_a_look_has_done_all(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [False, False, True]
+    left: list[int] = []
+    nothing: Any = SimpleNamespace(close=None)
+    for name in ("Exports", "Clients", "Firewall", "woken_by"):
+        monkeypatch.setattr(daemon, name, lambda *_: None)
+    monkeypatch.setattr(daemon, "Store", lambda *_: SimpleNamespace(tick=lambda: looks.pop(0)))
+    monkeypatch.setattr(daemon.service, "run", lambda *_, **__: left.append(len(looks)))
+    daemon.start(dataclasses.replace(site.store._settings, tick=0.0, coordinator=nothing))
+    assert left == [0]
 
 
 def test_without_the_coordinator_the_owner_goes_on(site: Site) -> None:

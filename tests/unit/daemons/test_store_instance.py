@@ -321,6 +321,22 @@ def test_the_handler_leaves_writes_frozen(member: Member, how: str) -> None:
     assert member.records.data[SET] == before
 
 
+def test_a_set_that_changes_before_the_handler_writes_is_read_anew(member: Member) -> None:
+    """The partner is let in at that moment: DRBD must not go on while the set still has it."""
+    member.tick(2)
+    member.records.members("a")
+    replace = member.records.replace
+
+    def write_late(key: str, value: Mapping[str, object], unchanged: Mapping[str, int]) -> bool:
+        member.records.replace = replace  # type: ignore[method-assign]
+        member.records.members("a", "b")
+        return replace(key, value, unchanged)
+
+    member.records.replace = write_late  # type: ignore[method-assign]
+    assert take_out(member) == fence_peer.GO_ON
+    assert member.records.data[SET]["members"] == ["a"]
+
+
 def test_the_handler_waits_for_the_coordinator(member: Member) -> None:
     member.tick(2)
     member.records.reachable = False
@@ -344,7 +360,8 @@ def test_a_file_system_that_went_read_only_is_mounted_anew(member: Member) -> No
     assert member.report().phase is Phase.RUNNING and not member.machine.read_only
     did = member.machine.did
     assert did.index("unmount") < did.index("mount"), "e2fsck looks at it in between"
-    assert "read-only" in str(member.log.said("lost")[0]["why"])
+    lost = member.log.said("lost")[0]
+    assert "read-only" in str(lost["why"]) and lost["level"] == "alert"
 
 
 # --- ready ------------------------------------------------------------------------------------------------------
