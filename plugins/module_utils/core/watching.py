@@ -68,6 +68,13 @@ def make_round(prober: Prober, identity: Identity, route: Route, methods: Sequen
     return made
 
 
+def _heard[T](before: tuple[T, float] | None, what: T, now: float) -> tuple[T, float]:
+    """`what`, and when it was new here, by this host's CLOCK_BOOTTIME. What is seen first may be of any age."""
+    if before is None:
+        return what, float("-inf")
+    return before if before[0] == what else (what, now)
+
+
 class Watch:
     """Call `tick` about once a second.
 
@@ -106,6 +113,7 @@ class Watch:
         self._down_since: tuple[float, float] | None = None  # `first_down` as it is written, and in CLOCK_BOOTTIME
         self._others: dict[str, tuple[int, float]] = {}  # relay -> revision of its evidence, when that was new here
         self._asking: tuple[int, float] | None = None  # the same of a request of a relay without fence rights
+        self._last_run: tuple[str, float] | None = None  # id of the last run, when that was new here
         self._said: tuple[str, str] | None = None
         self._flushed = 0  # epoch for which this relay's own queue has been tried
 
@@ -271,12 +279,10 @@ class Watch:
 
     def _hear(self, state: State) -> None:
         """When did the other relays write? By this relay's own CLOCK_BOOTTIME: their wall clocks may be wrong."""
+        now = self.clock.boottime()
         for relay, entry in state.evidence.items():
-            known = self._others.get(relay)
-            if known is None:
-                self._others[relay] = (entry.revision, float("-inf"))  # may be of any age
-            elif known[0] != entry.revision:
-                self._others[relay] = (entry.revision, self.clock.boottime())
+            self._others[relay] = _heard(self._others.get(relay), entry.revision, now)
+        self._last_run = _heard(self._last_run, "" if state.run is None else state.run.run, now)
 
     def _second(self, lease: bool, state: State) -> str | None:
         """Evidence from a second place: the owner's lost lease, or another relay past its threshold.
@@ -329,9 +335,7 @@ class Watch:
         if self.takeover is None:
             return None
         entry, now, fresh = self.coordinator.get(keys.request(self.identity.name)), self.clock.boottime(), self._fresh
-        if self._asking is None or self._asking[0] != entry.revision:
-            # As with evidence: the first one that is seen may be of any age; wall clocks are not compared.
-            self._asking = (entry.revision, float("-inf") if self._asking is None else now)
+        self._asking = _heard(self._asking, entry.revision, now)
         if entry.value is None or now - self._asking[1] > fresh:
             return None
         request, words = Request.from_json(entry.value), dict(self._evidence_of_others(state, fresh))
@@ -364,8 +368,14 @@ class Watch:
         if self.takeover is None:
             request = Request(self.settings.relay, reason, epoch, self.clock.now())
             self.coordinator.put(keys.request(self.identity.name), request.to_json())
-            if run is not None:
-                self._return_late(run)  # what this relay holds, nobody else returns
+            # What this relay holds, nobody else returns. A run of an earlier outage says nothing of this one, while
+            # which lasts those who may fence begin a new one every round.
+            if (
+                run is not None
+                and self._last_run is not None
+                and self.clock.boottime() - self._last_run[1] <= self._fresh
+            ):
+                self._return_late(run)
             return
         self._ended(self.takeover.execute(reason, epoch, automatic))
 

@@ -142,3 +142,17 @@ def test_a_relay_without_fence_rights_returns_what_it_holds_when_the_others_run_
         unarmed.tick()
         world.clock.sleep(1)
     assert mine.orders and mine.orders[0][0] - end + 900 >= 600
+
+
+def test_a_run_of_an_earlier_outage_returns_nothing() -> None:
+    world = World()
+    world.up.clear()
+    world.clock.sleep(16)
+    mine = Box(world)
+    unarmed, armed = watch(world, mine, 600, armed=False), watch(world, Box(world), None)
+    for _ in range(200):
+        armed.tick()
+        unarmed.tick()
+        world.clock.sleep(1)
+    world.let_run(unarmed, 900)  # nobody who may fence says any more that there is no candidate
+    assert mine.orders == []
