@@ -230,16 +230,18 @@ ON_RELAY = ON_CLIENT.parent / "on_relay"
 
 
 class AtStep:
-    """A signal for the monitor that has recorded a step of a run, as soon as it has; whichever relay runs it."""
+    """A signal for the monitor that has recorded a step of a run, as soon as it has; whichever of `hosts` runs it."""
 
-    def __init__(self, lab: Lab, step: str, signal: str) -> None:
+    def __init__(
+        self, lab: Lab, step: str, signal: str, hosts: Iterable[str] = RELAYS, unit: str = "holdfast-monitor"
+    ) -> None:
         self._lab, self.step = lab, step
         self._wanted = f"/run/story-step-{time.time():.0f}"
-        self._processes = {relay: self._begin(lab, relay, signal) for relay in RELAYS}
+        self._processes = {host: self._begin(lab, host, signal, unit) for host in hosts}
 
-    def _begin(self, lab: Lab, relay: str, signal: str) -> subprocess.Popen[bytes]:
+    def _begin(self, lab: Lab, host: str, signal: str, unit: str) -> subprocess.Popen[bytes]:
         command = lab.command(
-            *("exec", relay, "--", "timeout", "400", "python3", "-u", "-", self.step, signal, self._wanted)
+            *("exec", host, "--", "timeout", "400", "python3", "-u", "-", self.step, signal, self._wanted, unit)
         )
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stdin is not None and process.stdout is not None
@@ -251,20 +253,20 @@ class AtStep:
         return process
 
     def sent(self) -> str | None:
-        """The relay whose monitor has got the signal."""
-        return next((relay for relay, process in self._processes.items() if process.poll() is not None), None)
+        """The host whose monitor has got the signal."""
+        return next((host for host, process in self._processes.items() if process.poll() is not None), None)
 
     def wait(self, seconds: float) -> str:
-        """That relay. Raises StoryError if the step did not come."""
+        """That host. Raises StoryError if the step did not come."""
         try:
-            relay = wait_for(f"step {self.step}", self.sent, seconds, every=0.1)
-            out, error = self._processes[relay].communicate()
-            if self._processes[relay].returncode != 0 or not out:
-                raise StoryError(f"at_step on {relay}: {error.decode()[-500:]}")
-            return relay
+            host = wait_for(f"step {self.step}", self.sent, seconds, every=0.1)
+            out, error = self._processes[host].communicate()
+            if self._processes[host].returncode != 0 or not out:
+                raise StoryError(f"at_step on {host}: {error.decode()[-500:]}")
+            return host
         finally:
-            for relay, process in self._processes.items():
+            for other, process in self._processes.items():
                 # What listens there goes on for a while; it must not meet a run that is none of this one's.
-                self._lab.shell(relay, f"rm -f {self._wanted}", check=False)
+                self._lab.shell(other, f"rm -f {self._wanted}", check=False)
                 process.kill()
                 process.communicate()

@@ -10,6 +10,7 @@ from holdfast.core.model import RunState
 from tests.story.faults import AtStep, all_once
 from tests.story.machines import wait_for
 from tests.story.outage import IDENTITY, RELAYS
+from tests.story.pair import Pair, Writer
 from tests.story.service import watched
 from tests.story.stage import Stage
 
@@ -99,3 +100,25 @@ def test_an_invoker_that_wakes_behind_the_end_of_its_lock_does_nothing_more(stag
     finally:
         for relay in RELAYS:
             stage.lab.shell(relay, "systemctl service-watchdogs yes")
+
+
+@pytest.mark.parametrize("step", ["candidate", "fence", "own", "started"])
+def test_a_stores_monitor_that_is_killed_behind_a_step(stage: Stage, pair: Pair, step: str) -> None:
+    """It runs on the very host that takes the store over; started again, it goes on, and clients only wait."""
+    mail, partner = stage.owner(), pair.standby()
+    writer = Writer(stage.lab, mail.host, f"killed{int(time.time())}", 90)
+    killer = AtStep(stage.lab, step, "KILL", [partner], "holdfast-store-monitor")
+    before, cut = pair.cut_owner()
+    killer.wait(60)
+    run = pair.run()
+    assert run is not None and (step != "own" or run.state is RunState.RUNNING), run
+    print(f"the record is {run.state} behind {run.steps[-1].name}")
+    taken = pair.wait_taken(before, 180)
+    after = pair.wait_running()
+    assert (after.host, after.epoch) == (partner, before.epoch + 1) and taken.proof is not None
+    done = writer.end()
+    assert done.error == "" and pair.missing(done) == []
+    print(f"stalled for {done.stall().seconds:.1f} s, {done.stall().time - cut:.1f} s behind the cut")
+    assert stage.owner() == mail, "a store that moves moves no identity"
+    stage.lab.word("start", before.host)
+    pair.wait_whole()

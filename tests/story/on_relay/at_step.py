@@ -1,6 +1,6 @@
-"""Runs on a relay: send the monitor a signal as soon as its journal says that a step of a run is recorded.
+"""Runs where a monitor runs: sends it a signal as soon as its journal says that a step of a run is recorded.
 
-python3 - STEP SIGNAL FILE      prints `waiting` when it listens, then the Unix time of the signal; ends without FILE
+python3 - STEP SIGNAL FILE UNIT      prints `waiting` when it listens, then the Unix time of the signal; ends without FILE
 """
 
 import os
@@ -11,11 +11,10 @@ import threading
 import time
 from pathlib import Path
 
-step, wanted, number = sys.argv[1], Path(sys.argv[3]), signal.Signals[f"SIG{sys.argv[2]}"]
-UNIT = "holdfast-monitor"
-command = ["journalctl", "-q", "-f", "--no-tail", f"--since=@{time.time():.0f}", "-o", "cat", "-u", UNIT]
+step, wanted, number, unit = sys.argv[1], Path(sys.argv[3]), signal.Signals[f"SIG{sys.argv[2]}"], sys.argv[4]
+command = ["journalctl", "-q", "-f", "--no-tail", f"--since=@{time.time():.0f}", "-o", "cat", "-u", unit]
 follow = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
-main = int(subprocess.check_output(["systemctl", "show", "--property=MainPID", "--value", UNIT], text=True))
+main = int(subprocess.check_output(["systemctl", "show", "--property=MainPID", "--value", unit], text=True))
 assert follow.stdout is not None
 wanted.touch()
 
