@@ -230,7 +230,7 @@ ON_RELAY = ON_CLIENT.parent / "on_relay"
 
 
 class AtStep:
-    """A signal for the monitor that has recorded a step of a run, as soon as it has; whichever of `hosts` runs it."""
+    """A signal for the monitor that has recorded a step of a run as soon as it has, on whichever of `hosts` that is."""
 
     def __init__(
         self, lab: Lab, step: str, signal: str, hosts: Iterable[str] = RELAYS, unit: str = "holdfast-monitor"

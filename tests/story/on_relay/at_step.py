@@ -1,6 +1,7 @@
 """Runs where a monitor runs: sends it a signal as soon as its journal says that a step of a run is recorded.
 
-python3 - STEP SIGNAL FILE UNIT      prints `waiting` when it listens, then the Unix time of the signal; ends without FILE
+python3 - STEP SIGNAL FILE UNIT      prints `waiting` when it listens, then the Unix time of the signal; ends without
+FILE
 """
 
 import os
