@@ -166,7 +166,7 @@ MUTANTS = (
         "lock_not_kept",
         "a run keeps its lock alive while it waits",
         LOCKED_RUN,
-        "LockedRun.wait",
+        "LockedRun.keep_lock",
         (("self.timeouts.lock / 4", "1e9"),),
         test="tests/unit/core/test_takeover.py::test_a_run_keeps_its_lock_while_it_waits",
     ),

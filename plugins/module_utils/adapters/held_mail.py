@@ -21,6 +21,7 @@ from ..core.returning import Held
 from . import command
 
 TIMEOUT = 30.0
+LIST_WITHIN = 300.0  # showq(8) opens each message: those that it comes to are a beginning, a later pass has the others
 QUEUE_ID = re.compile(r"[0-9A-Za-z]+")
 
 
@@ -55,14 +56,17 @@ class HeldMail:
         config_dir: str,
         run: command.Run = command.run,
         copy: Callable[[Sequence[str], Path], None] = copy_to,
+        beginning: Callable[..., str] = command.beginning,
     ) -> None:
         self._config_dir = config_dir
         self._run = run
         self._copy = copy
+        self._beginning = beginning
 
     def waiting(self) -> list[Held]:
+        """As many as are listed within LIST_WITHIN seconds."""
         try:
-            return list(parse_queue(self._run(["postqueue", "-c", self._config_dir, "-j"], timeout=TIMEOUT)))
+            return list(parse_queue(self._beginning(["postqueue", "-c", self._config_dir, "-j"], timeout=LIST_WITHIN)))
         except (ValueError, KeyError) as why:
             raise Unavailable(f"postqueue -j: {why}") from why
 

@@ -30,7 +30,8 @@ class SshPowerSwitch:
     """Implements `core.ports.PowerSwitch`.
 
     `host_key`: the switch's public key as in known_hosts, without the name (`ssh-ed25519 AAAA…`); no other is accepted.
-    `client_key`: a private key, its text or its path. `timeout`: seconds for one command, connection included.
+    `client_key`: a private key, its text or its path. `timeout`: seconds for one command, all of its tries included:
+    the lock of a run is made to outlast two of them.
     Raises ValueError for keys that are none.
     """
 
@@ -73,13 +74,13 @@ class SshPowerSwitch:
         """The switch's answer to one command. Raises Unavailable unless it ended with status 0 in time."""
         if not HOST.fullmatch(host):
             raise Unavailable(f"{self.method}: {host!r} is no host name")
-        command = f"{verb} {host}"
+        command, deadline = f"{verb} {host}", time.monotonic() + self._timeout
         for left in reversed(range(TRIES)):
             try:
-                status, said, error = self._session(command)
+                status, said, error = self._session(command, deadline)
                 break
             except (paramiko.SSHException, OSError, EOFError) as why:
-                if left and not isinstance(why, TimeoutError):
+                if left and not isinstance(why, TimeoutError) and time.monotonic() < deadline:
                     continue
                 reason = words(str(why)) or type(why).__name__
                 raise Unavailable(f"{self.method} ({self._address} port {self._port}): {command}: {reason}") from why
@@ -87,10 +88,9 @@ class SshPowerSwitch:
             raise Unavailable(f"{self.method}: {command}: status {status}: {words(said)} {words(error)}".rstrip())
         return said.strip()
 
-    def _session(self, command: str) -> tuple[int, str, str]:
-        """Exit status (-1: none was sent), standard output and error."""
-        deadline = time.monotonic() + self._timeout
-        sock = socket.create_connection((self._address, self._port), self._timeout)
+    def _session(self, command: str, deadline: float) -> tuple[int, str, str]:
+        """Exit status (-1: none was sent), standard output and error. `deadline`: by time.monotonic()."""
+        sock = socket.create_connection((self._address, self._port), max(0.1, deadline - time.monotonic()))
         with contextlib.closing(sock), contextlib.closing(paramiko.Transport(sock)) as transport:
             left = max(0.1, deadline - time.monotonic())
             transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = left

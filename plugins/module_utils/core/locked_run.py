@@ -68,12 +68,16 @@ class LockedRun:
         self.ports.coordinator.refresh(self.lock)
         self.refreshed = self.ports.clock.boottime()
 
+    def keep_lock(self) -> None:
+        """To be called now and then: before each call outside that may take long."""
+        if self.ports.clock.boottime() - self.refreshed > self.timeouts.lock / 4:
+            self.refresh()
+
     def wait[T](self, condition: Callable[[], T | None], timeout: float) -> T | None:
         """Poll until `condition` gives something, None after `timeout` seconds. Keeps the lock alive meanwhile."""
         deadline = self.ports.clock.boottime() + timeout
         while True:
-            if self.ports.clock.boottime() - self.refreshed > self.timeouts.lock / 4:
-                self.refresh()
+            self.keep_lock()
             found = condition()
             if found is not None or self.ports.clock.boottime() >= deadline:
                 return found

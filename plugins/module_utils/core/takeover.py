@@ -420,6 +420,7 @@ class Course(LockedRun):
             said.clear()
             refusing.clear()
             for route in self.routes:
+                self.keep_lock()
                 attempt = self.ports.prober.probe(self.identity, route)
                 if attempt.result is Result.OK:
                     return route

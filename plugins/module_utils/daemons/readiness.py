@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from .instance import Place
 
 NFS = 2049
 CONNECT = 1.0  # seconds
+# Seconds for which a store's answer holds, for all identities on it: whoever waits for it keeps the host's lease, too.
+ANSWER_HOLDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,18 @@ class Limits:
 class Checks:
     """Remembers what it has checked: a configuration is read anew only when one of its files has changed."""
 
-    def __init__(self, limits: Limits, run: command.Run = command.run) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        run: command.Run = command.run,
+        connect: Callable[[str], None] = lambda store: socket.create_connection((store, NFS), CONNECT).close(),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._limits = limits
         self._run = run
+        self._connect = connect
+        self._monotonic = monotonic
+        self._answers: dict[str, tuple[float, str | None]] = {}  # by store: when it was asked, why it did not answer
         self._checked: dict[str, tuple[object, str | None]] = {}
 
     def reasons(self, place: Place) -> tuple[str, ...]:
@@ -46,10 +58,8 @@ class Checks:
         if disk < self._limits.disk_mb:
             yield f"{disk} MB left under /var, {self._limits.disk_mb} needed"
         store = place.source.partition(":")[0]
-        try:
-            socket.create_connection((store, NFS), CONNECT).close()
-        except OSError as why:
-            yield f"store {store} does not answer: {why}"
+        if (silent := self._silent(store)) is not None:
+            yield f"store {store} does not answer: {silent}"
         files = [(Path(place.postfix_dir), ["postconf", "-c", place.postfix_dir, "-n"])]
         if place.mailboxes is not None:
             dovecot = place.mailboxes.dovecot_conf
@@ -57,6 +67,18 @@ class Checks:
         for folder, argv in files:
             if (broken := self._configuration(folder, argv)) is not None:
                 yield broken
+
+    def _silent(self, store: str) -> str | None:
+        when, silent = self._answers.get(store, (float("-inf"), None))
+        if self._monotonic() - when < ANSWER_HOLDS:
+            return silent
+        try:
+            self._connect(store)
+            silent = None
+        except OSError as why:
+            silent = str(why)
+        self._answers[store] = (self._monotonic(), silent)
+        return silent
 
     def _configuration(self, folder: Path, argv: list[str]) -> str | None:
         state = sorted((str(f), f.stat().st_mtime_ns) for f in folder.glob("*")) if folder.is_dir() else None

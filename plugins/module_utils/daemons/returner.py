@@ -106,19 +106,25 @@ class Returner:
                 # What Postfix has been told about already it is about to return.
                 new = ((m, o) for m, o in found if not self._archive.is_returned(o.identity, m.queue_id))
                 for some in itertools.batched(new, AT_ONCE, strict=False):
-                    self._give_back(mail, some, now)
-                    count += len(some)
-            except Unavailable as why:
+                    count += self._give_back(mail, some, now)
+            except (Unavailable, OSError, ValueError) as why:
                 self._log("return_failed", detail=str(why), level="alert")
         for order in orders:
             self._orders.done(order.identity)
         return count
 
-    def _give_back(self, mail: HeldMail, some: Sequence[tuple[Held, Order]], now: float) -> None:
+    def _give_back(self, mail: HeldMail, some: Sequence[tuple[Held, Order]], now: float) -> int:
+        """How many; one that cannot be copied stays, and is told, and keeps no other back."""
+        kept = []
         for message, order in some:
-            self._archive.keep(order.identity, message, order.reason, mail.copy)
-        mail.give_back([message.queue_id for message, _ in some])
-        for message, order in some:
+            try:
+                self._archive.keep(order.identity, message, order.reason, mail.copy)
+                kept.append((message, order))
+            except Unavailable as why:
+                self._log("return_failed", message=message.queue_id, detail=str(why), level="alert")
+        if kept:
+            mail.give_back([message.queue_id for message, _ in kept])
+        for message, order in kept:
             self._archive.returned(order.identity, message.queue_id)
             self._log(
                 "archived_and_returned",
@@ -130,6 +136,7 @@ class Returner:
                 reason=order.reason,
                 level="alert",
             )
+        return len(kept)
 
 
 def prepare(file: str) -> Callable[[], None]:

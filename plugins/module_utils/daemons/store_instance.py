@@ -249,9 +249,14 @@ class StoreInstance:
         return None if self._clients.serving() else "the NFS server has no threads"
 
     def dead(self) -> str | None:
-        """Units that do not run. A look at the pair goes with it: the partner joins when it has everything again."""
-        self._review()
-        return running.dead(self._units.states((*NFS_UNITS, EXPORTS_UNIT)))
+        """Units that do not run. A look at the pair goes with it: the partner joins when it has everything again.
+
+        The units come first: the other look needs the coordinator, without which a dead unit is mended all the same.
+        """
+        dead = running.dead(self._units.states((*NFS_UNITS, EXPORTS_UNIT)))
+        if dead is None:
+            self._review()
+        return dead
 
     def _review(self) -> None:
         """Who has everything? Read owner and set, look at DRBD, write if nothing has changed: core/stores.py says why.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,3 +151,12 @@ def test_a_host_key_that_is_none(host_key: str) -> None:
 def test_a_client_key_that_is_none(key: str) -> None:
     with pytest.raises(ValueError, match="client key"):
         SshPowerSwitch("s", "127.0.0.1", 22, "power", line(HOST_KEY), key)
+
+
+def test_a_switch_that_accepts_and_says_nothing_is_given_up_in_its_time() -> None:
+    """A half-dead one after a power event: what comes behind it in the plan must still find the run's lock alive."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begin = time.monotonic()
+        with pytest.raises(Unavailable, match="lab-switch"):
+            client(silent.getsockname()[1]).off("mail1")
+        assert time.monotonic() - begin < 1.5 * 3.0

@@ -12,7 +12,7 @@ from holdfast.core.locked_run import Timeouts
 from holdfast.core.model import Access, Attempt, Method, Owner, Phase, Readiness, Report, Result, Route, RunState
 from holdfast.core.ports import Lock, LockLost, Unavailable
 from holdfast.core.takeover import HOUR, KEPT_RUNS, Limited, Refused, abandoned, read_state, unfinished
-from world import MX, FakeSwitch, World
+from world import MX, ROUTES, FakeSwitch, World
 
 
 def names(world: World) -> list[str]:
@@ -330,6 +330,20 @@ def test_a_run_keeps_its_lock_while_it_waits() -> None:
     world = World(start_fails=True)
     run = world.takeover(Timeouts(lock=8, start=40)).execute("test", 1)
     assert run.state is RunState.HELD and "did not start it within 40 s" in run.steps[-1].detail
+
+
+def test_slow_answers_over_every_route_do_not_cost_the_lock() -> None:
+    """A server on a store that has just moved may take its time for each reply."""
+    world = World()
+    attempt = world._attempt
+
+    def slow(method: Method, route: Route) -> Attempt:
+        world.clock.sleep(35.0)
+        made = attempt(method, route)
+        return made if route == ROUTES[-1] else dataclasses.replace(made, result=Result.DOWN)
+
+    world._attempt = slow  # type: ignore[method-assign]
+    assert world.takeover(Timeouts(lock=60)).execute("test", 1).state is RunState.DONE
 
 
 def test_an_owner_that_changed_although_nobody_answered_is_finished_at_its_epoch() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from edges import MX, Clock, Lines
-from holdfast.adapters import command
+from holdfast.adapters import command, held_mail
 from holdfast.adapters.held_mail import Archive, HeldMail, OrderFiles, copy_to, parse_queue
 from holdfast.core.ports import Unavailable
 from holdfast.daemons import config, returner
@@ -86,7 +87,7 @@ class Relay:
         self.archive = Archive(self.settings.archive, self.clock)
 
     def run(self) -> int:
-        mail = HeldMail("/etc/relay", self.postfix.run, self.postfix.copy)
+        mail = HeldMail("/etc/relay", self.postfix.run, self.postfix.copy, self.postfix.run)
         return Returner(self.settings, self.orders, [mail], self.archive, self.clock, self.log).run()
 
 
@@ -148,11 +149,12 @@ def test_an_end_at_any_call_is_made_good_by_the_next_pass(relay: Relay, call: in
         with pytest.raises(Crash):
             relay.run()
     else:
-        assert relay.run() == 0 and relay.log.said("return_failed")
+        # A message that cannot be copied holds back no other.
+        assert relay.run() == (1 if CALLS[call - 1] == "postcat" else 0) and relay.log.said("return_failed")
     relay.postfix.before = lambda what: None
     relay.orders.order(MX, "no candidate")
     relay.run()
-    assert relay.postfix.returned == ["4A1", "4B2"], "each once"
+    assert sorted(relay.postfix.returned) == ["4A1", "4B2"], "each once"
     assert all(relay.postfix.archived_then.values())
     assert [e["queue_id"] for e in relay.archive.listed()] == ["4A1", "4B2"]
     assert all("returned" in e for e in relay.archive.listed())
@@ -198,10 +200,10 @@ def test_a_queue_that_cannot_be_read() -> None:
         return shlex.join(argv)
 
     with pytest.raises(Unavailable, match="postqueue -j"):
-        HeldMail("/etc/relay", run=broken).waiting()
+        HeldMail("/etc/relay", beginning=broken).waiting()
     assert list(parse_queue("\n")) == []
     with pytest.raises(command.CommandError):
-        HeldMail(config_dir="/nowhere", run=lambda *a, **k: command.run(["false"], timeout=5)).waiting()
+        HeldMail(config_dir="/nowhere", beginning=lambda *a, **k: command.run(["false"], timeout=5)).waiting()
 
 
 def test_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,3 +234,28 @@ def test_an_order_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="No such file"):
         OrderFiles(tmp_path / "none").order(MX, "x")
     assert not list(tmp_path.iterdir())
+
+
+def test_one_that_cannot_be_copied_keeps_no_other_back(relay: Relay) -> None:
+    """And stays in the queue; whoever looks at the log reads which one it is."""
+
+    def copy(argv: Sequence[str], path: Path) -> None:
+        if argv[-1] == "4A1":
+            raise Unavailable("postcat: no end after 30 s")
+        Postfix.copy(relay.postfix, argv, path)
+
+    relay.postfix.copy = copy  # type: ignore[method-assign]
+    relay.orders.order(MX, "no candidate")
+    assert relay.run() == 1
+    assert relay.postfix.returned == ["4B2"] and set(relay.postfix.queue) == {"4A1", "4C3"}
+    assert [e["message"] for e in relay.log.said("return_failed")] == ["4A1"] and relay.orders.waiting() == {}
+
+
+def test_of_a_long_queue_the_beginning_is_a_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program is still listing when its time is over: what it has said so far is returned, half a line is not."""
+    monkeypatch.setattr(held_mail, "LIST_WITHIN", 1.0)
+    entry = json.dumps(Postfix().entry("4A1"))
+    (tmp_path / "postqueue").write_text(f"#!/bin/sh\necho '{entry}'\nprintf '%s' '{entry[:20]}'\nsleep 60\n")
+    (tmp_path / "postqueue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert [m.queue_id for m in HeldMail("/etc/relay").waiting()] == ["4A1"]

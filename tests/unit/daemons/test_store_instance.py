@@ -271,6 +271,14 @@ def test_a_partner_that_has_everything_again_is_let_in(member: Member) -> None:
     assert member.records.data[SET]["members"] == ["a", "b"]
 
 
+def test_a_dead_unit_is_seen_without_the_coordinator(member: Member) -> None:
+    """The look at the pair needs it; nobody could reclaim his locks from a server whose nfsdcld stays dead."""
+    member.tick(2)
+    member.records.reachable = False
+    member.machine.running.discard("nfsdcld.service")
+    assert member.works.dead() == "nfsdcld.service is inactive"
+
+
 def test_a_partner_that_lost_its_disk_is_taken_out_though_the_link_holds(member: Member) -> None:
     member.tick(2)
     member.machine.state_now = State("Primary", "UpToDate", "Connected", "Secondary", "Diskless")

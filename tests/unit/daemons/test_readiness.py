@@ -1,0 +1,60 @@
+"""What keeps a host from running an identity, and what asking for it costs the one who also keeps the lease."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from edges import MX
+from holdfast.daemons.instance import Place
+from holdfast.daemons.readiness import ANSWER_HOLDS, Checks, Limits
+from one_host import place
+
+
+class Stores:
+    """Each question takes as long as a silent store makes one wait."""
+
+    def __init__(self) -> None:
+        self.time, self.asked, self.silent = 0.0, [], {"10.1.3.21"}  # type: ignore[var-annotated]
+
+    def connect(self, store: str) -> None:
+        self.asked.append(store)
+        if store in self.silent:
+            self.time += 1.0
+            raise TimeoutError("timed out")
+
+    def monotonic(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def stores() -> Stores:
+    return Stores()
+
+
+@pytest.fixture
+def checks(stores: Stores) -> Checks:
+    run: Any = lambda argv, timeout: ""  # noqa: E731
+    return Checks(Limits(0, 0, "/nowhere"), run, stores.connect, stores.monotonic)
+
+
+def many(folder: Path, count: int) -> list[Place]:
+    (folder / "main.cf").write_text("")
+    made = dataclasses.replace(place(MX), postfix_dir=str(folder), mailboxes=None)
+    return [dataclasses.replace(made, source=f"10.1.3.21:/srv/store/mx{n}") for n in range(count)]
+
+
+def test_a_silent_store_is_asked_once_for_all_of_its_identities(checks: Checks, stores: Stores, tmp_path: Path) -> None:
+    said = [checks.reasons(one) for one in many(tmp_path, 20)]
+    assert set(said) == {("store 10.1.3.21 does not answer: timed out",)}
+    assert stores.time <= 1.0 and stores.asked == ["10.1.3.21"], "the lease is kept by the one who waits"
+
+
+def test_its_answer_holds_for_a_moment_only(checks: Checks, stores: Stores, tmp_path: Path) -> None:
+    one = many(tmp_path, 1)[0]
+    assert checks.reasons(one)
+    stores.silent.clear()
+    stores.time += ANSWER_HOLDS
+    assert checks.reasons(one) == ()
