@@ -15,9 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..adapters import imap, machine, smtp
+from ..adapters import command, imap, machine, smtp
 from ..adapters.announcement import Announcement
-from ..adapters.command import CommandError
 from ..adapters.mount import NfsMount
 from ..adapters.track import TrackFile
 from ..adapters.units import Units
@@ -26,6 +25,7 @@ from ..core.ports import Clock, Unavailable
 from . import running
 
 MOUNT_WITHIN = 40.0  # seconds; a step that takes longer has failed
+LOOK_WITHIN = 5.0  # seconds, for one look at a folder of the store
 # 1,000 letters beyond a line of 30 ms take 5 s. A little more than TimeoutStartSec of holdfast-queue@.service.
 ADOPT_WITHIN = 1830.0
 SETTLE_WITHIN = 5.0
@@ -97,7 +97,7 @@ class Instance:
         """In their order. Each returns what is worth telling."""
         return (
             ("store", lambda: self._attach(epoch, cancel)),
-            ("queue", self._adopt),
+            ("queue", lambda: self._adopt(cancel)),
             ("address", lambda: running.until_address(self._clock, self.place.identity.address, cancel)),
             ("start", lambda: self._start(cancel)),
             ("verify", lambda: self._verify(cancel)),
@@ -115,7 +115,7 @@ class Instance:
             nonlocal why
             try:
                 self._mount.mount()
-            except CommandError as error:
+            except command.CommandError as error:
                 why = str(error)
                 return None
             return f"{self._mount.source} at {self._mount.target}"
@@ -125,12 +125,25 @@ class Instance:
             raise Unavailable(why)
         return said
 
-    def _adopt(self) -> str:
-        """Nothing is made here: an empty store where files should be is a mistake to be seen, not to be filled."""
+    def _adopt(self, cancel: running.Cancel) -> str:
+        """Nothing is made here: an empty store where files should be is a mistake to be seen, not to be filled.
+
+        Another process looks: on a hard mount whose server is away this one would wait for ever, and with it the stop.
+        """
         for name in ("queue",) if self.place.mailboxes is None else ("queue", "mail"):
             folder = Path(self.place.mount) / name
-            if not folder.is_dir():
-                raise Unavailable(f"{folder} is missing on the store")
+
+            def there(folder: Path = folder) -> str | None:
+                try:
+                    status = command.attempt(["test", "-d", str(folder)], timeout=LOOK_WITHIN).status
+                except command.CommandError:
+                    return None  # nobody answers for the store
+                if status != 0:
+                    raise Unavailable(f"{folder} is missing on the store")
+                return "there"
+
+            if running.until(self._clock, there, MOUNT_WITHIN, cancel) is None:
+                raise Unavailable(f"{folder}: the store does not answer")
         return "there"
 
     def _start(self, cancel: running.Cancel) -> str:

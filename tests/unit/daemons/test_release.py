@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from edges import MX, Clock
-from holdfast.adapters import machine
+from holdfast.adapters import command, machine
 from holdfast.core import keys
 from holdfast.core.model import Phase, Run, RunState
 from holdfast.core.ports import Unavailable
@@ -241,11 +242,28 @@ def test_a_relay_has_its_own_unit_and_no_mailboxes(tmp_path: Path) -> None:
     here = dataclasses.replace(place(relay), mount=str(tmp_path), mailboxes=None)
     made: Any = Instance(here, edges, edges, edges, edges, Clock(), tmp_path)  # type: ignore[arg-type]
     with pytest.raises(Unavailable, match="queue is missing"):
-        made._adopt()
+        made._adopt(lambda: False)
     (tmp_path / "queue").mkdir()
-    assert made._adopt() == "there"
+    assert made._adopt(lambda: False) == "there"
     made.release()
     assert edges.did == ["holdfast-relay", "address False", "holdfast-relay", "holdfast-queue", "unmount"]
+
+
+def test_a_store_that_answers_nobody_holds_up_no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    edges, clock = Recorder(0), Clock()
+    made: Any = Instance(place(MX), edges, edges, edges, edges, clock)  # type: ignore[arg-type]
+
+    def hangs(argv: Sequence[str], *, timeout: float) -> None:
+        clock.sleep(timeout)
+        raise command.CommandError(f"{argv[0]}: no end after {timeout:g} s")
+
+    monkeypatch.setattr(command, "attempt", hangs)
+    with pytest.raises(Unavailable, match="queue: the store does not answer"):
+        made._adopt(lambda: False)
+    begin = clock.time
+    with pytest.raises(Cancelled):
+        made._adopt(lambda: clock.time > begin + 1)
+    assert clock.time - begin < 10
 
 
 def test_connections_to_a_socket(tmp_path: Path) -> None:
