@@ -300,8 +300,8 @@ class Pair:
             member.frozen = False
         self.source, self.percent = source, None
         if source is None:
-            self._in_step()
             self.told("linked")
+            self._in_step()
         else:
             source.disk = UP
             for member in self.members:
@@ -331,6 +331,7 @@ class Pair:
         for member in self.members:
             member.disk, member.was_primary, member.peer_known = UP, False, UP
             member.heard = (member.heard[0], UP)
+        self.told("in step")
         self.on_change("both disks are up to date")
 
     def _copy(self, source: Member, serial: int) -> None:

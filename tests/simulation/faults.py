@@ -116,8 +116,10 @@ class Faults[W: Stage]:
         return f"{daemon.host.name}/{daemon.name} is down", end
 
     def _daemon_paused(self) -> tuple[str, End]:
-        daemon, kernel = self._some_daemon(), self.kernel
-        group = daemon.group
+        return self._daemon_halted(self._some_daemon())
+
+    def _daemon_halted(self, daemon: Daemon) -> tuple[str, End]:
+        kernel, group = self.kernel, daemon.group
         if group is not None:
             kernel.halt(group)
 
@@ -172,6 +174,3 @@ class Faults[W: Stage]:
             cluster.doubt = 0.0
 
         return f"{share:.0%} of the coordinator's answers are lost", end
-
-    def _stands_still(self, host: str, seconds: float) -> Callable[[], None]:
-        return lambda: self._begin(self._host_paused, victim=host, seconds=seconds)

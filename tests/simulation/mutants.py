@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from .pair_scenario import PairScenario
 from .scenario import Scenario
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -34,6 +35,7 @@ WITHDRAW = """\
             self._exports.withdraw(path, client)
 """
 AGENT, STORE = "holdfast.daemons.agent", "holdfast.daemons.store"
+STORES, MEMBER, FENCE_PEER = "holdfast.core.stores", "holdfast.daemons.store_instance", "holdfast.daemons.fence_peer"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Mutant:
     changes: tuple[tuple[str, str], ...]
     test: str = ""
     hint: int | None = None
+    pair: bool = False  # played by a store of two members (pair_scenario.py)
 
 
 MUTANTS = (
@@ -312,6 +315,65 @@ MUTANTS = (
         "unfinished",
         (("state.run is not None", "False"),),
     ),
+    Mutant(
+        "anybody_may_be_promoted",
+        "only a member of the in-sync set owns a store",
+        STORES,
+        "outside",
+        (("    if host not in insync.members:\n", "    if False:\n"),),
+        pair=True,
+    ),
+    Mutant(
+        "set_asked_after_the_fence_only",
+        "a store's owner is fenced only for a member of the set",
+        STORES,
+        "only_members",
+        (("is not None:", "is not None and False:"),),
+        pair=True,
+    ),
+    Mutant(
+        "own_in_spite_of_a_new_lease",
+        "a fenced owner that is back before the owner changes keeps its store",
+        TAKEOVER,
+        "Course._while_in_sync",
+        ((", keys.lease(self.run.from_host): 0}", "}"),),
+        hint=33,
+        pair=True,
+    ),
+    Mutant(
+        "alone_without_the_set",
+        "I/O goes on without the partner only when that is out of the set",
+        FENCE_PEER,
+        "take_out",
+        (("if records.replace(keys.insync(store), new.to_json(), judged.unchanged):", "if True:"),),
+        pair=True,
+    ),
+    Mutant(
+        "alone_without_a_write",
+        "a partner that is out already is taken out again, which ends a `rejoined` decided before",
+        FENCE_PEER,
+        "take_out",
+        (("if records.replace(", "if new.members == judged.insync.members or records.replace("),),
+        hint=90,
+        pair=True,
+    ),
+    Mutant(
+        "rejoined_before_the_copy",
+        "a member joins the set only with both disks the same",
+        MEMBER,
+        "StoreInstance._review",
+        (("elif not state.mirrored:", "elif False:"),),
+        pair=True,
+    ),
+    Mutant(
+        "rejoined_on_an_old_look",
+        "a member joins only if the set is as it was before DRBD was looked at",
+        MEMBER,
+        "StoreInstance._review",
+        (("judged.unchanged)", "{})"),),
+        hint=90,
+        pair=True,
+    ),
 )
 
 
@@ -369,7 +431,7 @@ class Caught:
     """By what, and after how many seeds or in how many seconds."""
 
     by: str
-    seed: int | None
+    seed: str | None  # as `python -m tests.simulation --seeds` takes it
     seconds: float
 
 
@@ -379,12 +441,14 @@ def catch(mutant: Mutant) -> Caught | None:
     if mutant.test:
         by = _by_test(mutant)
         return None if by is None else Caught(by, None, time.monotonic() - start)
+    play = PairScenario if mutant.pair else Scenario
     hint = [] if mutant.hint is None else [mutant.hint]
     with planted(mutant):
         for seed in (*hint, *(s for s in SEEDS if s not in hint)):
-            violation = Scenario(seed).run().violation
+            violation = play(seed).run().violation
             if violation is not None:
-                return Caught(f"simulation, {violation.partition(':')[0]}", seed, time.monotonic() - start)
+                name = f"p{seed}" if mutant.pair else str(seed)
+                return Caught(f"simulation, {violation.partition(':')[0]}", name, time.monotonic() - start)
     return None
 
 

@@ -127,6 +127,8 @@ class Drbd(_Edge):
         """It is old by as much as a program takes to say it."""
         self._kernel.alive()
         state = self._member.state()
+        if state.primary and state.mirrored and self._member.peer.host.name not in self._world.insync:
+            self._world.on_link("looks")  # and is about to let the partner join
         self._take(0.005, 0.1)
         return state
 

@@ -27,8 +27,9 @@ class PairJudge:
         self.passed: dict[str, float] = {}  # by watcher: when its outage was last beyond the threshold
         self.needed: set[int] = set()  # epochs whose end was needed
         self.lease_gone: dict[str, float] = {}
-        self.missing: set[str] = set()
+        self.missing = set(world.sides)
         self.changes: list[float] = []
+        self.set_changed = 0.0
 
     def violate(self, rule: str, what: str) -> None:
         if self.violation is None:
@@ -79,7 +80,7 @@ class PairJudge:
             if value is None:
                 self.violate("in_sync", "the in-sync set was deleted")
             else:
-                self.world.insync = tuple(value["members"])
+                self.world.insync, self.set_changed = tuple(value["members"]), self.kernel.now
         elif parts[4] == "owner":
             self._owner_written(value)
 
@@ -153,5 +154,8 @@ class PairJudge:
         to = None if run is None else run.read()["to"]
         if to is None or to == host:
             self.violate("candidate_first", f"{invoker} fences {host} before a candidate was chosen")
+            return
+        if to not in world.insync and self.kernel.now - self.set_changed > STALE:
+            self.violate("candidate_first", f"{invoker} fences {host}, but {to} is not in the in-sync set")
             return
         self._need(invoker, epoch)

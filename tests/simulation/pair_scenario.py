@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from .pair_world import BOTH, PairTopology, PairWorld
 
 QUIET = 45.0  # seconds that all must be well before a run ends
 PATIENCE = 600.0  # seconds from mending until it must be
+DEPLOYED = 15.0  # seconds until the store is served for the first time
 LONE = 75.0  # seconds within which a lone fault is over for clients
 
 
@@ -49,6 +51,7 @@ class PairScenario(Faults[PairWorld]):
         super().__init__(seed, kernel, PairWorld(topology(random.Random(f"{seed} pair topology")), kernel))
         self._strikes: list[_Strike] = []
         self.world.on_write = self._wrote
+        self.world.on_link = self._linked
         self.world.pair.copy_seconds = self.dice.choice(((0.5, 5.0), (1.0, 30.0), (20.0, 60.0)))
 
     # --- a run -------------------------------------------------------------------------------------------------
@@ -132,10 +135,14 @@ class PairScenario(Faults[PairWorld]):
             kernel.at(at + dice.expovariate(0.1), lambda: self._begin(self._host_down, victim=self.world.owner[0]))
         elif story < 0.6:
             self._island()
+        elif story < 0.7:
+            self._duel()
+        elif story < 0.8:
+            self._hesitation()
         for _ in range(dice.choice((0, 1, 2, 3, 4, 6, 8))):
             kernel.at(dice.uniform(15.0, length * 0.95), lambda: self._begin(dice.choice(self._kinds())))
         for _ in range(dice.choice((0, 1, 1, 2, 3))):
-            self._strikes.append(_Strike(dice.choice(_Strike.MOMENTS), dice.expovariate(0.5)))
+            self._strikes.append(_Strike(dice.choice(_Strike.MOMENTS), dice.choice((0.0, dice.expovariate(0.5)))))
 
     def _hunt(self) -> None:
         """Whoever owns the store is lost, again and again."""
@@ -146,6 +153,19 @@ class PairScenario(Faults[PairWorld]):
                 self.kernel.after(self.dice.uniform(60.0, 240.0), strike)
 
         self.kernel.at(self.dice.uniform(20.0, 60.0), strike)
+
+    def _hesitation(self) -> None:
+        """The link breaks right behind a look at DRBD, and the owner's agent stands still until others go on alone."""
+        self._strikes += [_Strike("looks", 0.0, late=True) for _ in range(3)]
+        for at in (30.0, 120.0, 210.0):
+            self.kernel.at(at + self.dice.uniform(0.0, 20.0), lambda: self._begin(self._mirror_cut, seconds=8.0))
+
+    def _duel(self) -> None:
+        """The invoker's monitor stands still in the midst of a run, and who was fenced has power again meanwhile."""
+        self._strikes.append(_Strike(self.dice.choice(("fence", "revoke")), 0.0, still=self.dice.uniform(25.0, 58.0)))
+        self.kernel.at(
+            self.dice.uniform(20.0, 60.0), lambda: self._begin(self._host_down, long=True, victim=self.world.owner[0])
+        )
 
     def _flaps(self, length: float) -> None:
         """The link between the members comes and goes, faster than set and resync follow."""
@@ -276,11 +296,29 @@ class PairScenario(Faults[PairWorld]):
             return
         if moment == "takeover" and value["steps"]:
             moment = str(value["steps"][-1]["name"])
+        self._comes(moment)
+
+    def _linked(self, what: str) -> None:
+        """`what`: words of drbd.py."""
+        if not self._over:
+            self._comes(what if what == "in step" else what.split(",")[0].split(" ")[0])
+
+    def _comes(self, moment: str) -> None:
+        if self.kernel.now < DEPLOYED:
+            return
         for strike in self._strikes:
-            if strike.moment == moment and self.dice.random() < 0.5:
+            if strike.moment == moment and (strike.still or self.dice.random() < 0.5):
                 self._strikes.remove(strike)
-                self.kernel.after(strike.after, self._strike)
+                act = functools.partial(self._sleeps, strike.still) if strike.still else self._strike
+                self.kernel.after(strike.after, self._late if strike.late else act)
                 return
+
+    def _sleeps(self, seconds: float) -> None:
+        """Between fence and `own`; the former owner is back with its old ownership."""
+        owner = self.world.owner[0]
+        partner = next(name for name in BOTH if name != owner)
+        self._begin(self._daemon_halted, seconds=seconds, daemon=self.world.hosts[partner].daemons["monitor"])
+        self._again(owner)
 
     def _strike(self) -> None:
         world, dice = self.world, self.dice
@@ -298,12 +336,21 @@ class PairScenario(Faults[PairWorld]):
             # Whoever was fenced has power again before anybody else owns the store.
             lambda: self._again(owner),
             lambda: self._again(owner),
+            # Between a look at DRBD and a write of the set.
+            self._late,
+            self._late,
             world.hosts[partner].daemons["monitor"].crash,
             world.hosts[dice.choice(BOTH)].daemons["agent"].crash,
         ]
         if not self._over:
             world.tell("scenario", "strikes")
             dice.choice(choices)()
+
+    def _late(self) -> None:
+        """The link first: who stands still for less than DRBD takes to notice has missed nothing."""
+        agent, one, other = self.world.hosts[self.world.owner[0]].daemons["agent"], *BOTH
+        self._begin(self._daemon_halted, seconds=self.dice.uniform(5.0, 25.0), daemon=agent)
+        self._begin(self._cut_between, seconds=self.dice.uniform(5.0, 60.0), one=one, other=other, networks=(STORAGE,))
 
     def _again(self, host: str) -> None:
         self.world.hosts[host].go_on()
@@ -314,6 +361,11 @@ class PairScenario(Faults[PairWorld]):
 class _Strike:
     """Something that happens some seconds behind a step of a takeover, or behind a change of the set."""
 
-    MOMENTS = ("lock", "candidate", "fence", "fence", "revoke", "own", "insync", "insync", "started", "verify")
+    MOMENTS = (
+        *("lock", "candidate", "fence", "fence", "revoke", "own", "started", "verify"),
+        *("insync", "insync", "linked", "in step", "looks"),
+    )
     moment: str
     after: float
+    still: float = 0.0  # seconds for which the invoker's monitor stands still
+    late: bool = False  # the owner's agent stands still; else the dice say what happens

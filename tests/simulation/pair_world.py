@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -69,13 +70,14 @@ class PairWorld(Stage):
         self.last_ack = 0.0
         self.clocks_stepped = False
         self.returns: tuple[float, float] | None = (30.0, 150.0)  # seconds until a host that is off is switched on
+        self.on_link: Callable[[str], None] = lambda what: None  # scenarios that strike when the link changes
         for name, side in self.sides.items():
             side.files.on_replace = functools.partial(self._replaced, name)
         self.judge = PairJudge(self)
         kernel.on_failure = self._failed
         self.pair = Pair(kernel, self.network, self.hosts[BOTH[0]], self.hosts[BOTH[1]], self._fence_peer)
         self.pair.on_change = self.changed
-        self.pair.told = lambda what: self.tell("drbd", "link", what=what)
+        self.pair.told = self._told
         self.pair.diverged = lambda what: self.judge.violate("diverged", what)
         self.pair.promoted = lambda member: self.judge.promoted(member.host.name)
         self._rights = rights(served({}, {STORE: {"members": BOTH}}))
@@ -97,6 +99,10 @@ class PairWorld(Stage):
         self.judge.wrote(key, value)
         self.judge.look()
         self.on_write(key, value)
+
+    def _told(self, what: str) -> None:
+        self.tell("drbd", "link", what=what)
+        self.on_link(what)
 
     def _replaced(self, host: str, path: str) -> None:
         if path.startswith(TRACK):

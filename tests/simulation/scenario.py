@@ -387,6 +387,9 @@ class Scenario(Faults[World]):
                 self.kernel.after(strike.after, lambda: self._strike(invoker, to, former))  # noqa: B023 - returns below
                 return
 
+    def _stands_still(self, host: str, seconds: float) -> Callable[[], None]:
+        return lambda: self._begin(self._host_paused, victim=host, seconds=seconds)
+
     def _strike(self, invoker: str | None, to: str | None, former: str | None) -> None:
         world, dice = self.world, self.dice
         choices: list[Callable[[], None]] = [
