@@ -1,4 +1,4 @@
-"""Runs seeds: `make simulate`, `make simulate SEEDS=1-20000`, `make simulate SEEDS=17`, and of pairs of stores SEEDS=p17.
+"""Runs seeds: `make simulate`, `make simulate SEEDS=1-20000`, `make simulate SEEDS=17`; of pairs of stores `SEEDS=p17`.
 
 Without seeds: a range of its own for each run, for --seconds and at least --least seeds, every fourth part of it pairs.
 One seed: its whole trace. The exit status is 1 if a seed failed, 2 for bad arguments, 130 after Ctrl-C.

@@ -290,6 +290,8 @@ class Pair:
     def connect(self) -> None:
         one, other = self.members
         source = self._compare(one, other)
+        if one.standalone:
+            return
         if source is not None and source.peer.primary and source.peer.disk != INCONSISTENT:
             one.standalone = other.standalone = True
             self.diverged(f"{source.peer.host.name} is primary, and its disk lacks what {source.host.name} has")
