@@ -104,13 +104,19 @@ class PairJudge:
             self.violate("fenced_first", f"the owner changed while {old.name} was primary")
         if world.sides[old.name].answers:
             self.violate("fenced_first", f"the owner changed while {old.name} answered")
-        self._need(after[0], before[1])
+        run = world.cluster.state.records.get(keys.takeover(world.identity.name))
+        if run is None or not run.read()["planned"]:
+            self._automatic(after[0], before[1])
+        self.down_since.clear()
+        self.passed.clear()
+
+    def _automatic(self, invoker: str, epoch: int) -> None:
+        world = self.world
+        self._need(invoker, epoch)
         recent = [t for t in self.changes if self.kernel.now - t < HOUR]
         self.changes = [*recent, self.kernel.now]
         if len(recent) >= world.topology.hourly_limit and not world.clocks_stepped:
             self.violate("hourly_limit", f"the owner changed {len(recent) + 1} times within an hour")
-        self.down_since.clear()
-        self.passed.clear()
 
     # --- probes and fences -------------------------------------------------------------------------------------
 

@@ -139,6 +139,11 @@ class PairScenario(Faults[PairWorld]):
             self._duel()
         elif story < 0.8:
             self._hesitation()
+        elif story < 0.9:
+            for _ in range(dice.randint(1, 3)):
+                kernel.at(dice.uniform(20.0, length * 0.8), lambda: self._begin(self._hand_over))
+            for _ in range(dice.randint(1, 2)):
+                self._strikes.append(_Strike(dice.choice(_Strike.PLANNED), dice.choice((0.0, dice.expovariate(0.5)))))
         for _ in range(dice.choice((0, 1, 2, 3, 4, 6, 8))):
             kernel.at(dice.uniform(15.0, length * 0.95), lambda: self._begin(dice.choice(self._kinds())))
         for _ in range(dice.choice((0, 1, 1, 2, 3))):
@@ -211,6 +216,7 @@ class PairScenario(Faults[PairWorld]):
             self._nfsd_dies,
             self._units_broken,
             self._no_address,
+            self._hand_over,
         ]
 
     def _any_host(self) -> Host:
@@ -288,6 +294,10 @@ class PairScenario(Faults[PairWorld]):
 
         return f"keepalived on {host} does nothing", end
 
+    def _hand_over(self) -> tuple[str, End]:
+        self.world.hand_over()
+        return "an operator hands it over", lambda: None
+
     # --- faults that strike at a step --------------------------------------------------------------------------
 
     def _wrote(self, key: str, value: dict[str, Any] | None) -> None:
@@ -339,6 +349,7 @@ class PairScenario(Faults[PairWorld]):
             # Between a look at DRBD and a write of the set.
             self._late,
             self._late,
+            self.world.operator_leaves,
             world.hosts[partner].daemons["monitor"].crash,
             world.hosts[dice.choice(BOTH)].daemons["agent"].crash,
         ]
@@ -365,6 +376,7 @@ class _Strike:
         *("lock", "candidate", "fence", "fence", "revoke", "own", "started", "verify"),
         *("insync", "insync", "linked", "in step", "looks"),
     )
+    PLANNED = ("lock", "candidate", "prepare", "release", "own", "started", "insync")
     moment: str
     after: float
     still: float = 0.0  # seconds for which the invoker's monitor stands still

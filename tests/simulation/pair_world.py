@@ -10,12 +10,14 @@ from typing import Any, cast
 
 from holdfast.adapters.track import TrackFile
 from holdfast.core import keys, stores
+from holdfast.core.handover import Handover
 from holdfast.core.locked_run import Ports, Timeouts
 from holdfast.core.model import Identity, Method, Owner, Route
 from holdfast.core.pairing import Pairing
-from holdfast.core.rights import rights, served
+from holdfast.core.ports import LockLost, Unavailable
+from holdfast.core.rights import OPERATOR, rights, served
 from holdfast.core.stores import Half, InSync
-from holdfast.core.takeover import Takeover
+from holdfast.core.takeover import Refused, Takeover
 from holdfast.core.threshold import Threshold
 from holdfast.core.watching import Settings, Watch
 from holdfast.daemons import fence_peer, store_monitor, wiring
@@ -36,7 +38,7 @@ from .stage import Stage, brief
 STORE, ADDRESS = "store1", "10.255.3.1"
 BOTH = ("store1a", "store1b")
 SITES = {"store1a": "dc1", "store1b": "dc1", "mail1": "dc1", "relay2": "dc2", "witness1": "third"}
-CLIENT = "mail1"
+CLIENT, DESK = "mail1", "relay2"  # where records come from, and where operators sit
 EPOCHS, MARKS, TRACK = "/run/holdfast/store", "/run/holdfast/running", "/run/holdfast/track"
 ROUTE = Route("storage", "10.1.3.21", "10.1.3.1")
 
@@ -69,6 +71,7 @@ class PairWorld(Stage):
         self.acknowledged: set[int] = set()
         self.last_ack = 0.0
         self.clocks_stepped = False
+        self.tools: list[Group] = []  # what operators have begun
         self.returns: tuple[float, float] | None = (30.0, 150.0)  # seconds until a host that is off is switched on
         self.on_link: Callable[[str], None] = lambda what: None  # scenarios that strike when the link changes
         for name, side in self.sides.items():
@@ -219,6 +222,27 @@ class PairWorld(Stage):
 
         self._loop(host, store_monitor.TICK, tick)
 
+    def hand_over(self) -> None:
+        """As playbooks/failback.yml on a relay (daemons.wiring.movable): an operator's user, and no fence rights."""
+        host, mail, epoch = self.hosts[DESK], wiring.NoMail(), self.owner[1]
+        group, log = self.kernel.group(f"{DESK}/operator"), self._log(f"{DESK}/operator")
+        self.tools.append(group)
+
+        def body() -> None:
+            client = Client(self.cluster, host, self._rights[OPERATOR])
+            prober = Prober(self, host, None)
+            ports = Ports(client, {}, prober, mail, mail, host.clock, log, lambda: f"run-{next(self._run_ids)}")
+            t = self.topology
+            takeover = Takeover(self.identity, host.name, (ROUTE,), ports, t.timeouts, t.hourly_limit)
+            try:
+                run = Handover.beside(takeover).hand_over("operator", epoch)
+                log("takeover_ended", identity=STORE, run=run.run, state=run.state, host=run.to_host)
+            except (Refused, Unavailable, LockLost) as why:
+                log("takeover_refused", identity=STORE, detail=str(why))
+
+        if host.acts:
+            self.kernel.spawn(group, "hand-over", body)
+
     def _fence_peer(self, member: Member) -> int:
         """As /usr/lib/holdfast/fence-peer, which begins by starting an interpreter."""
         host = member.host
@@ -282,8 +306,25 @@ class PairWorld(Stage):
                 self.kernel.halt(member.group)
             elif what == "goes on":
                 self.kernel.go_on(member.group)
+        if host.name == DESK:
+            {"off": self.operator_leaves, "paused": self._tools_halt, "goes on": self._tools_go_on}.get(
+                what, lambda: None
+            )()
         self.cluster.look()
         self.judge.look()
+
+    def operator_leaves(self) -> None:
+        for group in self.tools:
+            self.kernel.kill(group)
+        self.tools.clear()
+
+    def _tools_halt(self) -> None:
+        for group in self.tools:
+            self.kernel.halt(group)
+
+    def _tools_go_on(self) -> None:
+        for group in self.tools:
+            self.kernel.go_on(group)
 
     # --- the truth ---------------------------------------------------------------------------------------------
 
