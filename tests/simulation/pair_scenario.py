@@ -197,6 +197,7 @@ class PairScenario(Faults[PairWorld]):
         return [
             self._host_down,
             self._host_down,
+            self._reboot,
             self._host_paused,
             self._host_paused,
             self._daemon_crashes,
@@ -209,6 +210,7 @@ class PairScenario(Faults[PairWorld]):
             self._host_cut,
             self._host_cut,
             self._site_cut,
+            self._bad_line,
             self._leader,
             self._doubt,
             self._clock,
@@ -226,6 +228,13 @@ class PairScenario(Faults[PairWorld]):
         if kind < 0.4:
             return world.hosts[world.owner[0]]
         return world.hosts[dice.choice(BOTH if kind < 0.75 else tuple(world.hosts))]
+
+    def _reboot(self) -> tuple[str, End]:
+        """Quicker than its lease ends, mostly."""
+        host = self._any_host()
+        host.power_off()
+        host.power_on()
+        return f"{host.name} boots", lambda: None
 
     def _cut_between(self, one: str, other: str, networks: tuple[str, ...]) -> tuple[str, End]:
         ways = self.world.network.between([one], [other], networks)
