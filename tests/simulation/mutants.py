@@ -335,9 +335,24 @@ MUTANTS = (
         "own_in_spite_of_a_new_lease",
         "a fenced owner that is back before the owner changes keeps its store",
         TAKEOVER,
-        "Course._while_in_sync",
-        ((", keys.lease(self.run.from_host): 0}", "}"),),
+        "Course._still_off",
+        (
+            ("if mark is None or mark.boot_id != view.boot_id:", "if False:"),
+            ("{keys.lease(host): 0, keys.watchdog(host): view.watchdog_revision}", "{}"),
+        ),
         hint=33,
+        pair=True,
+    ),
+    Mutant(
+        "lease_that_came_and_went",
+        "a fenced owner that came back, served and lost its lease again is fenced again",
+        TAKEOVER,
+        "Course._still_off",
+        (
+            ("if mark is None or mark.boot_id != view.boot_id:", "if False:"),
+            (", keys.watchdog(host): view.watchdog_revision", ""),
+        ),
+        hint=93,
         pair=True,
     ),
     Mutant(

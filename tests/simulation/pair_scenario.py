@@ -338,6 +338,11 @@ class PairScenario(Faults[PairWorld]):
         partner = next(name for name in BOTH if name != owner)
         self._begin(self._daemon_halted, seconds=seconds, daemon=self.world.hosts[partner].daemons["monitor"])
         self._again(owner)
+        if self.dice.random() < 0.6:
+            # It serves by then, and loses its lease before the invoker goes on.
+            ways = self.world.network.around(owner, (MANAGEMENT,))
+            cut = functools.partial(self._cut, f"{owner} is cut off from {MANAGEMENT}", ways)
+            self.kernel.after(max(1.0, seconds - 20.0), lambda: self._begin(cut, seconds=60.0))
 
     def _strike(self) -> None:
         world, dice = self.world, self.dice
