@@ -24,7 +24,7 @@ lint: setup ## every linter
 unit: setup ## tests without machines
 	@python -m tests.phases unit
 
-simulate: setup ## takeovers in virtual time under random faults; SEEDS=1-20000 a range, SEEDS=17 one with its trace
+simulate: setup ## takeovers in virtual time under random faults; SEEDS=1-20000 a range, SEEDS=17 one with its trace, p17 of a pair of stores
 	@python -m tests.simulation $(if $(TRACE),--trace)
 
 mutants: setup ## plants faults in the product and prints what caught each

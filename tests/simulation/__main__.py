@@ -1,7 +1,7 @@
-"""Runs seeds: `make simulate`, `make simulate SEEDS=1-20000`, `make simulate SEEDS=17`.
+"""Runs seeds: `make simulate`, `make simulate SEEDS=1-20000`, `make simulate SEEDS=17`; of pairs of stores `SEEDS=p17`.
 
-Without seeds: a range of its own for each run, for --seconds and at least --least seeds. One seed: its whole trace. The
-exit status is 1 if a seed failed, 2 for bad arguments, 130 after Ctrl-C.
+Without seeds: a range of its own for each run, for --seconds and at least --least seeds, every fourth part of it pairs.
+One seed: its whole trace. The exit status is 1 if a seed failed, 2 for bad arguments, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 
+from .faults import Outcome
+from .pair_scenario import PairScenario
 from .report import fingerprint, line, short
 from .scenario import Scenario
 
 CHUNK = 10  # seeds that a process runs before it reports
+PAIRS = 4  # of so many chunks one is of pairs, where nobody says which
 TOLD = 3  # failing seeds whose trace is printed
 ENOUGH = 20  # failing seeds after which no more are tried
 
@@ -33,12 +36,35 @@ class Mistake(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """What a process found out about some seeds. `failed`: seed, violation, short trace."""
+    """What a process found out about some seeds. `failed`: seed as it is asked for, violation, short trace."""
 
     seeds: int
     seconds: float
     takeovers: int
-    failed: tuple[tuple[int, str, list[str]], ...]
+    failed: tuple[tuple[str, str, list[str]], ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Seeds of one kind of deployment: mail hosts (scenario.py), or with `pair` a store of two (pair_scenario.py)."""
+
+    seeds: range
+    pair: bool = False
+
+    def play(self, seed: int) -> Outcome:
+        return PairScenario(seed).run() if self.pair else Scenario(seed).run()
+
+    def name(self, seed: int) -> str:
+        return f"p{seed}" if self.pair else str(seed)
+
+
+def parse_part(text: str) -> Part:
+    """`17`, `1-20000`, `p17` or `p1-20000`. Raises Mistake."""
+    pair = text.strip().startswith("p")
+    try:
+        return Part(parse_seeds(text.strip().removeprefix("p") if pair else text), pair)
+    except Mistake as why:
+        raise Mistake(str(why).replace(repr(text.strip()[1:]), repr(text)) if pair else str(why)) from None
 
 
 def parse_seeds(text: str) -> range:
@@ -53,19 +79,19 @@ def parse_seeds(text: str) -> range:
     return range(first, last + 1)
 
 
-def run_some(seeds: range) -> Result:
+def run_some(part: Part) -> Result:
     """In a process of the pool."""
     seconds, takeovers, failed = 0.0, 0, []
     tried = 0
-    for seed in seeds:
+    for seed in part.seeds:
         if _OVER is not None and _OVER.is_set():
             break
-        outcome = Scenario(seed).run()
+        outcome = part.play(seed)
         tried += 1
         seconds += outcome.seconds
         takeovers += outcome.takeovers
         if outcome.violation is not None:
-            failed.append((seed, outcome.violation, short(outcome)))
+            failed.append((part.name(seed), outcome.violation, short(outcome)))
     gc.collect()
     return Result(tried, seconds, takeovers, tuple(failed))
 
@@ -80,36 +106,38 @@ def _leave_signals_to_the_parent(over: Event) -> None:
     gc.disable()  # a run leaves cycles behind; they are collected between chunks
 
 
-def _chunks(seeds: range) -> Iterator[range]:
-    for first in range(seeds.start, seeds.stop, CHUNK):
-        yield range(first, min(first + CHUNK, seeds.stop))
+def _chunks(part: Part, mixed: bool) -> Iterator[Part]:
+    seeds = part.seeds
+    for number, first in enumerate(range(seeds.start, seeds.stop, CHUNK), 1):
+        pair = part.pair or (mixed and number % PAIRS == 0)
+        yield Part(range(first, min(first + CHUNK, seeds.stop)), pair)
 
 
-def replay(seed: int) -> int:
-    outcome = Scenario(seed).run()
+def replay(part: Part, seed: int) -> int:
+    outcome, name = part.play(seed), part.name(seed)
     for event in outcome.events:
         print(line(event))
-    print(f"seed {seed}: {outcome.violation or 'all invariants held'}; {outcome.seconds:.0f} virtual seconds,", end=" ")
+    print(f"seed {name}: {outcome.violation or 'all invariants held'}; {outcome.seconds:.0f} virtual seconds,", end=" ")
     print(f"{outcome.takeovers} takeovers, fingerprint {fingerprint([outcome])[:16]}")
-    return _close(1, [] if outcome.violation is None else [seed])
+    return _close(1, [] if outcome.violation is None else [name])
 
 
-def _close(tried: int, failed: Sequence[int]) -> int:
+def _close(tried: int, failed: Sequence[str]) -> int:
     print(f"{tried - len(failed)} passed, {len(failed)} failed", flush=True)
     return 1 if failed else 0
 
 
 class Campaign:
-    """Many seeds on several processes."""
+    """Many seeds on several processes. `mixed`: some of them are of pairs."""
 
-    def __init__(self, seeds: range, processes: int, seconds: float | None, least: int) -> None:
-        self.chunks = _chunks(seeds)
+    def __init__(self, part: Part, processes: int, seconds: float | None, least: int, mixed: bool = False) -> None:
+        self.chunks = _chunks(part, mixed)
         self.processes = processes
         self.seconds = seconds
         self.least = least
         self.tried = self.takeovers = 0
         self.virtual = 0.0
-        self.failed: list[int] = []
+        self.failed: list[str] = []
         self.start = time.monotonic()
 
     def run(self) -> int:
@@ -164,7 +192,9 @@ class Campaign:
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="simulate", description="Runs the simulation.")
-    parser.add_argument("--seeds", default=os.environ.get("SEEDS", ""), help="17 or 1-20000; also as SEEDS=")
+    parser.add_argument(
+        "--seeds", default=os.environ.get("SEEDS", ""), help="17, 1-20000, p17 or p1-20000; also as SEEDS="
+    )
     parser.add_argument("--trace", action="store_true", help="the whole trace of every seed")
     parser.add_argument("--seconds", type=float, default=240.0, help="without seeds: go on for so long")
     parser.add_argument("--least", type=int, default=1000, help="without seeds: try at least so many")
@@ -173,17 +203,18 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if options.processes < 1:
             raise Mistake(f"--processes is {options.processes}: give 1 or more")
-        seeds = parse_seeds(options.seeds) if options.seeds.strip() else None
+        part = parse_part(options.seeds) if options.seeds.strip() else None
     except Mistake as why:
         print(f"simulate: {why}", file=sys.stderr)
         return 2
-    if seeds is not None and (len(seeds) == 1 or options.trace):
-        return max(replay(seed) for seed in seeds)
-    if seeds is not None:
-        return Campaign(seeds, options.processes, None, 0).run()
+    if part is not None and (len(part.seeds) == 1 or options.trace):
+        return max(replay(part, seed) for seed in part.seeds)
+    if part is not None:
+        return Campaign(part, options.processes, None, 0).run()
     first = int(time.time()) * 1000  # a range that no run before had
     print(f"seeds from {first}, for {options.seconds:.0f} s and at least {options.least}", flush=True)
-    return Campaign(range(first, first + 10**9), options.processes, options.seconds, options.least).run()
+    everything = Part(range(first, first + 10**9))
+    return Campaign(everything, options.processes, options.seconds, options.least, mixed=True).run()
 
 
 if __name__ == "__main__":

@@ -301,6 +301,19 @@ class Client:
         if not self._ask(request)[0]:
             raise Unavailable("coordinator: requested lease not found")
 
+    def replace(self, key: str, value: Mapping[str, Any], unchanged: Mapping[str, int]) -> bool:
+        self._may_write([key])
+        packed, state = pack(value), self._state
+
+        def request() -> tuple[bool, Record | None]:
+            if any(_mod(state.records.get(k)) != revision for k, revision in unchanged.items()):
+                return False, state.records.get(key)
+            return True, state.put(key, packed)
+
+        (done, record), doubt = self._ask(request)
+        # After a lost answer the value tells whose write was carried out.
+        return done or (doubt and record is not None and record.value == packed)
+
     def delete(self, key: str) -> bool:
         self._may_write([key])
         return self._ask(lambda: self._state.delete(key))[0]

@@ -19,3 +19,4 @@ class Mutant:
     changes: tuple[tuple[str, str], ...]
     test: str = ""
     hint: int | None = None
+    pair: bool = False  # played by a store of two members (pair_scenario.py)

@@ -23,7 +23,9 @@ from types import FunctionType
 from typing import Any
 
 from .mutant import Mutant
+from .mutants_pairs import PAIR_MUTANTS
 from .mutants_stores import STORE_MUTANTS
+from .pair_scenario import PairScenario
 from .scenario import Scenario
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -355,6 +357,7 @@ MUTANTS = (
         test="tests/unit/core/test_relay_identities.py::test_nobody_fences_himself",
     ),
     *STORE_MUTANTS,
+    *PAIR_MUTANTS,
 )
 
 
@@ -412,7 +415,7 @@ class Caught:
     """By what, and after how many seeds or in how many seconds."""
 
     by: str
-    seed: int | None
+    seed: str | None  # as `python -m tests.simulation --seeds` takes it
     seconds: float
 
 
@@ -422,12 +425,14 @@ def catch(mutant: Mutant) -> Caught | None:
     if mutant.test:
         by = _by_test(mutant)
         return None if by is None else Caught(by, None, time.monotonic() - start)
+    play = PairScenario if mutant.pair else Scenario
     hint = [] if mutant.hint is None else [mutant.hint]
     with planted(mutant):
         for seed in (*hint, *(s for s in SEEDS if s not in hint)):
-            violation = Scenario(seed).run().violation
+            violation = play(seed).run().violation
             if violation is not None:
-                return Caught(f"simulation, {violation.partition(':')[0]}", seed, time.monotonic() - start)
+                name = f"p{seed}" if mutant.pair else str(seed)
+                return Caught(f"simulation, {violation.partition(':')[0]}", name, time.monotonic() - start)
     return None
 
 

@@ -144,8 +144,8 @@ STORE_MUTANTS = (
         "owner_that_is_back_loses_its_store",
         "a store's owner changes only while the old one has no lease",
         TAKEOVER,
-        "Course._while_in_sync",
-        ((", keys.lease(self.run.from_host): 0}", "}"),),
+        "Course._still_off",
+        (("keys.lease(host): 0, ", ""),),
         test=f"{TEST_STORES}::test_an_owner_that_is_back_before_the_owner_changes_keeps_its_store",
     ),
     Mutant(
@@ -185,11 +185,8 @@ STORE_MUTANTS = (
         "word_that_was_taken_back",
         "a store is handed over only while its owner's word that it has stopped stands",
         HANDOVER,
-        "_Planned._while_in_sync",
-        (
-            ("super()", "super(_Planned, self)"),  # the bare one works only inside of a class
-            ("return {**unchanged, said: entry.revision}", "return unchanged"),
-        ),
+        "_Planned._still_off",
+        (("return {said: entry.revision}", "return {}"),),
         test="tests/unit/core/test_store_handover.py::test_a_word_that_is_taken_back_before_the_owner_changes_counts_for_nothing",
     ),
     # --- what a store does to hosts ----------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from .scenario import Outcome
-from .world import Event
+from .faults import Outcome
+from .stage import Event
 
 SHORT = 45  # lines of a short trace
 
@@ -22,7 +22,11 @@ TELLING = {
     "fence_ordered",
     "goes on",
     "leader",
+    "fence_peer",
+    "fence_peer_refused",
+    "insync",
     "lease_lost",
+    "link",
     "mended",
     "off",
     "paused",

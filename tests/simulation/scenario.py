@@ -17,26 +17,14 @@ from holdfast.core.model import Identity, Method
 from holdfast.core.threshold import Threshold
 
 from .coordinator import pack
-from .hosts import EPOCH, Daemon, Host
+from .faults import End, Faults, Outcome
+from .hosts import EPOCH, Host
 from .kernel import Kernel
-from .network import ALL, MAIL_ROUTES, MANAGEMENT, STORAGE, Way
-from .world import Event, Topology, World
+from .network import ALL, MAIL_ROUTES, MANAGEMENT, STORAGE
+from .world import Topology, World
 
 QUIET = 45.0  # seconds that all must be well before a run ends
 STOPS_WITHIN = 15.0  # seconds after a pause by which an agent has begun to stop what ran
-
-End = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one seed. `seconds`: virtual ones."""
-
-    seed: int
-    violation: str | None
-    seconds: float
-    events: list[Event]
-    takeovers: int
 
 
 def topology(dice: random.Random) -> Topology:
@@ -92,20 +80,14 @@ def topology(dice: random.Random) -> Topology:
     )
 
 
-class Scenario:
+class Scenario(Faults[World]):
     """One seed, run."""
 
     def __init__(self, seed: int) -> None:
-        self.seed = seed
-        # Faults are drawn from dice of their own: what they are does not hang on how the product has run so far.
-        self.dice = random.Random(f"{seed} faults")
-        self.kernel = Kernel(seed)
-        self.world = World(topology(random.Random(f"{seed} topology")), self.kernel)
-        self.active: dict[int, tuple[str, End]] = {}
-        self._number = 0
+        kernel = Kernel(seed)
+        super().__init__(seed, kernel, World(topology(random.Random(f"{seed} topology")), kernel))
         self._strikes: list[_Strike] = []
         self._permanent: set[str] = set()  # hosts that the power switch never takes off
-        self._over = False
         self.world.on_write = self._wrote
 
     # --- a run -------------------------------------------------------------------------------------------------
@@ -127,11 +109,8 @@ class Scenario:
             kernel.close()
         return Outcome(self.seed, world.judge.violation, kernel.now, world.events, takeovers)
 
-    def _until(self, end: float) -> None:
-        """In slices, so that what is overdue is seen."""
-        while self.kernel.now < end and not self.kernel.stopped:
-            self.kernel.run(min(end, self.kernel.now + 5.0))
-            self.world.judge.check_woken(STOPS_WITHIN)
+    def _look(self) -> None:
+        self.world.judge.check_woken(STOPS_WITHIN)
 
     def _settle(self) -> None:
         world, kernel = self.world, self.kernel
@@ -166,21 +145,11 @@ class Scenario:
         return why
 
     def _mend(self) -> None:
-        world = self.world
-        self._over = True
-        for number in list(self.active):
-            self._end(number)
-        for host in world.hosts.values():
-            host.go_on()
-            host.power_on()
-            for daemon in host.daemons.values():
-                if daemon.held_down:
-                    daemon.held_down = False
-                    daemon.start()
-        for name in world.mood:
+        self._end_all()
+        for name in self.world.mood:
             if name not in self._permanent:
-                world.mood[name] = "works"
-        world.tell("scenario", "mended")
+                self.world.mood[name] = "works"
+        self.world.tell("scenario", "mended")
 
     def _plain(self) -> None:
         """One host is lost and nothing else: everything that it ran must be served by another in time."""
@@ -250,27 +219,6 @@ class Scenario:
 
         self.kernel.at(self.dice.uniform(20.0, 60.0), strike)
 
-    def _begin(
-        self, kind: Callable[..., tuple[str, End]], long: bool = False, seconds: float | None = None, **given: Any
-    ) -> None:
-        if self._over or self.kernel.stopped:
-            return
-        dice = self.dice
-        if seconds is None:
-            seconds = dice.uniform(100.0, 400.0) if long else min(500.0, 3.0 * 2.0 ** dice.uniform(0.0, 7.5))
-        what, end = kind(**given)
-        self._number += 1
-        number = self._number
-        self.active[number] = (what, end)
-        self.world.tell("scenario", "fault", what=what, seconds=round(seconds, 1))
-        self.kernel.after(seconds, lambda: self._end(number))
-
-    def _end(self, number: int) -> None:
-        if number in self.active and not self.kernel.stopped:
-            what, end = self.active.pop(number)
-            end()
-            self.world.tell("scenario", "fault_over", what=what)
-
     def _kinds(self) -> list[Callable[..., tuple[str, End]]]:
         return [
             self._host_down,
@@ -307,58 +255,6 @@ class Scenario:
             return world.hosts[world.owners[dice.choice(tuple(world.identities))][0]]
         return world.hosts[dice.choice(tuple(world.hosts))]
 
-    def _host_down(self, victim: str | None = None) -> tuple[str, End]:
-        host = self._any_host() if victim is None else self.world.hosts[victim]
-        host.power_off()
-        return f"{host.name} loses power", host.power_on
-
-    def _host_paused(self, victim: str | None = None) -> tuple[str, End]:
-        host = self._any_host() if victim is None else self.world.hosts[victim]
-        host.pause()
-        return f"{host.name} stands still", host.go_on
-
-    def _some_daemon(self) -> Daemon:
-        return self.dice.choice([d for h in self.world.hosts.values() for d in h.daemons.values()])
-
-    def _daemon_crashes(self) -> tuple[str, End]:
-        daemon = self._some_daemon()
-        daemon.crash()
-        return f"{daemon.host.name}/{daemon.name} crashes", lambda: None
-
-    def _daemon_down(self) -> tuple[str, End]:
-        daemon = self._some_daemon()
-        daemon.held_down = True
-        daemon.kill()
-
-        def end() -> None:
-            daemon.held_down = False
-            daemon.start()
-
-        return f"{daemon.host.name}/{daemon.name} is down", end
-
-    def _daemon_paused(self) -> tuple[str, End]:
-        daemon, kernel = self._some_daemon(), self.kernel
-        group = daemon.group
-        if group is not None:
-            kernel.halt(group)
-
-        def end() -> None:
-            if group is not None and daemon.group is group and not daemon.host.paused:
-                kernel.go_on(group)
-
-        return f"{daemon.host.name}/{daemon.name} stands still", end
-
-    def _cut(self, what: str, ways: list[Way]) -> tuple[str, End]:
-        world = self.world
-        world.network.cut(ways)
-        world.cluster.look()
-
-        def end() -> None:
-            world.network.mend(ways)
-            world.cluster.look()
-
-        return what, end
-
     def _host_cut(self) -> tuple[str, End]:
         dice, host = self.dice, self._any_host()
         networks = dice.choice((ALL, MAIL_ROUTES, (MAIL_ROUTES[0],), (MAIL_ROUTES[1],), (MANAGEMENT,), (STORAGE,)))
@@ -366,41 +262,6 @@ class Scenario:
         which = "" if inwards and outwards else " inwards" if inwards else " outwards"
         ways = self.world.network.around(host.name, networks, inwards, outwards)
         return self._cut(f"{host.name} is cut off from {', '.join(networks)}{which}", ways)
-
-    def _link_cut(self) -> tuple[str, End]:
-        one, other = self.dice.sample(tuple(self.world.hosts), 2)
-        ways = self.world.network.between([one], [other], ALL)
-        return self._cut(f"{one} and {other} are cut off from each other", ways)
-
-    def _site_cut(self) -> tuple[str, End]:
-        site = self.dice.choice(("dc1", "dc2", "third"))
-        inside = [h.name for h in self.world.hosts.values() if h.site == site]
-        outside = [h.name for h in self.world.hosts.values() if h.site != site]
-        return self._cut(f"{site} is cut off", self.world.network.between(inside, outside, ALL))
-
-    def _bad_line(self) -> tuple[str, End]:
-        network, host = self.world.network, self._any_host().name
-        loss, slow = self.dice.uniform(0.02, 0.5), self.dice.uniform(0.0, 1.5)
-        network.loss[host], network.slow[host] = loss, slow
-
-        def end() -> None:
-            network.loss.pop(host, None)
-            network.slow.pop(host, None)
-
-        return f"{host} has a bad line, {loss:.0%} lost, {slow:.1f} s slower", end
-
-    def _leader(self) -> tuple[str, End]:
-        self.world.cluster.depose()
-        return "the coordinator's leader steps down", lambda: None
-
-    def _doubt(self) -> tuple[str, End]:
-        cluster, share = self.world.cluster, self.dice.uniform(0.05, 0.5)
-        cluster.doubt = share
-
-        def end() -> None:
-            cluster.doubt = 0.0
-
-        return f"{share:.0%} of the coordinator's answers are lost", end
 
     def _clock(self) -> tuple[str, End]:
         relays = [self.world.hosts[name] for name in self.world.topology.relays]

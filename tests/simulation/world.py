@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.adapters.machine import Pulse
 from holdfast.core import keys
 from holdfast.core.locked_run import Ports, Timeouts
 from holdfast.core.model import Identity, Method, Owner, Result, Route
@@ -22,14 +21,14 @@ from holdfast.daemons.instance import Mailboxes, Place
 from holdfast.daemons.keeper import Keeper
 from holdfast.daemons.store import Config, Store
 
-from .coordinator import Client, Cluster, pack
+from .coordinator import Client, pack
 from .edges import Clients, Disk, Exports, Names, Queue, RelayProber, Switch, Works, reasons
-from .hosts import EPOCH, Daemon, Host, Service
+from .hosts import EPOCH, Host, Service
 from .judge import Judge
 from .kernel import Group, Kernel, Process
-from .network import MAIL_ROUTES, STORAGE, Network
+from .network import MAIL_ROUTES, STORAGE
+from .stage import Stage, brief
 
-Event = tuple[float, str, str, tuple[tuple[str, object], ...]]
 ROOT = "/srv/store"
 
 
@@ -55,28 +54,13 @@ class Topology:
     hourly_limit: int
 
 
-class HostPulse(Pulse):
-    """The agent's own pulse on a simulated clock; a process of the daemon beats it."""
-
-    def __init__(self, clock: Any, interval: float) -> None:
-        self._clock = clock
-        super().__init__(interval)
-
-    def _now(self) -> float:  # type: ignore[override]
-        return float(self._clock.boottime())
-
-
-class World:
+class World(Stage):
     """One run. What happens in it is a function of the topology, the seed and the faults that a scenario schedules."""
 
     def __init__(self, topology: Topology, kernel: Kernel) -> None:
         self.topology = topology
-        self.kernel = kernel
-        self.events: list[Event] = []
         sites = {**topology.mail, **topology.relays, **topology.stores, topology.witness: "third"}
-        self.hosts = {name: Host(kernel, name, site) for name, site in sites.items()}
-        self.network = Network(self.hosts, kernel.random)
-        self.witness = self.hosts[topology.witness]
+        super().__init__(kernel, sites, topology.members, topology.witness, topology.mail)
         self.identities = {i.name: i for i in topology.identities}
         self.threshold = topology.threshold
         self.interval = topology.interval
@@ -89,7 +73,6 @@ class World:
         self.waiting: dict[tuple[str, str], int] = defaultdict(int)
         self.published: dict[str, str] = {}
         # Faults.
-        self.mood: dict[str, str] = dict.fromkeys(topology.mail, "works")
         self.names_broken = False
         self.queue_broken = False
         self.exportfs_broken: set[str] = set()
@@ -99,16 +82,8 @@ class World:
         self.clocks_stepped = False
         self.stood_still: set[str] = set()
         self._paused_at: dict[str, tuple[float, Group | None]] = {}
-        # Who wants to know what is written (scenarios that strike at a certain step).
-        self.on_write: Callable[[str, dict[str, Any] | None], None] = lambda key, value: None
-
         self.judge = Judge(self)
         kernel.on_failure = self._failed
-        self.cluster = Cluster(kernel, self.network, [self.hosts[m] for m in topology.members])
-        self.cluster.on_leader = lambda name: self.tell("coordinator", "leader", host=name)
-        self.cluster.state.on_change = self._written
-        for host in self.hosts.values():
-            host.on_change = self._host_changed
         self._run_ids = itertools.count(1)
         self._rights = rights(
             served(
@@ -119,22 +94,9 @@ class World:
                 {name: {"members": (name,)} for name in topology.stores},
             )
         )
-        self._ticks = 0
         self._deploy()
 
     # --- records -----------------------------------------------------------------------------------------------
-
-    def tell(self, who: str, event: str, /, **fields: object) -> None:
-        self.events.append((self.kernel.now, who, event, tuple(fields.items())))
-
-    def _log(self, who: str) -> Callable[..., None]:
-        events, kernel = self.events, self.kernel
-
-        def log(event: str, /, **fields: object) -> None:
-            kernel.alive()
-            events.append((kernel.now, who, event, tuple(fields.items())))
-
-        return log
 
     def _failed(self, process: Process, why: Exception) -> None:
         self.judge.failed(process.group.name, why)
@@ -143,7 +105,7 @@ class World:
         parts = key.split("/")
         if parts[4] in ("owner", "lock", "takeover", "lease", "inoperable") or parts[2] == "store":
             process = self.kernel.current
-            said = value if value is None or parts[4] != "takeover" else _brief(value)
+            said = value if value is None or parts[4] != "takeover" else brief(value)
             self.events.append(
                 (
                     self.kernel.now,
@@ -174,18 +136,6 @@ class World:
         for host in self.hosts.values():
             host.begin()
 
-    def _daemon(self, name: str, kind: str, body: Callable[[Host, Group], None]) -> None:
-        host = self.hosts[name]
-        host.daemons[kind] = Daemon(host, kind, lambda group: body(host, group))
-
-    def _loop(self, host: Host, interval: float, tick: Callable[[], object]) -> None:
-        """As daemons.service.run. CLOCK_MONOTONIC stands still in a pause, which changes nothing here."""
-        clock = host.clock
-        while True:
-            start = clock.boottime()
-            tick()
-            self.kernel.sleep(max(0.0, start + interval - clock.boottime()))
-
     def place(self, identity: Identity) -> Place:
         folder = f"/etc/holdfast/identity/{identity.name}"
         source = f"{identity.store}:{ROOT}/{identity.name}"
@@ -203,8 +153,7 @@ class World:
         return Client(self.cluster, host, self._rights[host.name])
 
     def _agent(self, host: Host, group: Group) -> None:
-        kernel, who = self.kernel, f"{host.name}/agent"
-        log = self._log(who)
+        log = self._log(f"{host.name}/agent")
         keepers = []
         for identity in self.identities.values():
             if host.name in identity.candidates:
@@ -213,14 +162,7 @@ class World:
                 keeper = Keeper(host.name, Works(self, host, place), host.clock, log, spawn)
                 keeper.find()
                 keepers.append((keeper, place))
-        pulse = HostPulse(host.clock, 2.0)
-
-        def beat() -> None:
-            while True:
-                kernel.sleep(2.0)
-                pulse._beat()
-
-        kernel.spawn(group, "pulse", beat)
+        pulse = self._pulse(host, group)
         agent = Agent(
             host.name,
             self.topology.lease_ttl,
@@ -233,9 +175,6 @@ class World:
             log,
         )
         self._loop(host, self.topology.agent_tick, agent.tick)
-
-    def _thread(self, group: Group, name: str, work: Callable[[], None]) -> None:
-        self.kernel.spawn(group, f"agent {name}", work)
 
     def _store(self, host: Host, group: Group) -> None:
         settings = Config(
@@ -422,10 +361,3 @@ class World:
         if value.get("state") == "running" or (value.get("state") == "held" and mine):
             return f"{value['run']} is {value['state']}"
         return None
-
-
-def _brief(run: dict[str, Any]) -> str:
-    last = run["steps"][-1] if run["steps"] else None
-    step = f", {last['name']} {last['result']} {last['detail']}" if last else ""
-    epochs = f"epoch {run['epoch']} revoke {run['revoke_epoch']}"
-    return f"{run['run']} {run['state']} {run['from']}->{run['to']} {epochs}{step}"

@@ -171,16 +171,14 @@ class _Planned(Course):
         self.step("revoke", start, "ok", said)
         return f"{owner.host} stopped at epoch {owner.epoch}; {said}"
 
-    def _while_in_sync(self) -> dict[str, int]:
+    def _still_off(self) -> dict[str, int]:
         """The old owner lives, so its lease says nothing; its word that it has stopped must still stand."""
         said = keys.report(self.run.from_host, self.identity.name)
         entry = self.ports.coordinator.get(said)
         report = None if entry.value is None else Report.from_json(entry.value)
         if report is None or report.phase is not Phase.STOPPED or report.run != self.run.run:
             raise Held(f"{self.run.from_host} has taken back its word that it stopped")
-        unchanged = super()._while_in_sync()
-        del unchanged[keys.lease(self.run.from_host)]
-        return {**unchanged, said: entry.revision}
+        return {said: entry.revision}
 
     # --- the way back -------------------------------------------------------------------------------------------
 

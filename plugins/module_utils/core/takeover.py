@@ -362,13 +362,26 @@ class Course(LockedRun):
         self.step("revoke", start, "ok", "by the fence; the lease is over")
 
     def _while_in_sync(self) -> dict[str, int]:
-        """Keys that must not change before a store's owner does: the in-sync set, and the lease that is not there."""
+        """Keys that must not change before a store's owner does: the in-sync set, and what tells of the old owner."""
         assert self.run.to_host is not None
         entry = self.ports.coordinator.get(keys.insync(self.identity.name))
         why = stores.outside(stores.parse(entry.value), self.identity.name, self.run.to_host)
         if why is not None:
             raise Held(f"{self.run.to_host} is {why}")
-        return {keys.insync(self.identity.name): entry.revision, keys.lease(self.run.from_host): 0}
+        return {keys.insync(self.identity.name): entry.revision, **self._still_off()}
+
+    def _still_off(self) -> dict[str, int]:
+        """The boot that was fenced is the last one that was heard of, and the host has no lease.
+
+        Without a lease alone it might have come back, served, and lost that lease to a cut, while this invoker stood
+        still: `host/H/watchdog` keeps the boot that took the last lease.
+        """
+        host = self.run.from_host
+        view = HostView.of(host, self.ports.coordinator.list(keys.host(host)))
+        mark = next((m for m in view.marks if (m.identity, m.run) == (self.identity.name, self.run.run)), None)
+        if mark is None or mark.boot_id != view.boot_id:
+            raise Held(f"{host} has been started since it was fenced")
+        return {keys.lease(host): 0, keys.watchdog(host): view.watchdog_revision}
 
     def _own(self, owner: Owner, owner_revision: int) -> None:
         """The owner changes here, in one transaction on the lock and on the owner record as it was read."""

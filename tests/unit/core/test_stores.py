@@ -329,6 +329,51 @@ def test_an_owner_that_is_back_before_the_owner_changes_keeps_its_store() -> Non
     assert keys.lease("a") in run.steps[-1].detail
 
 
+def heard(pair: Pair, boot: str) -> None:
+    """Host a's agent takes a lease, which is over by now, in that boot."""
+    pair._put(keys.watchdog("a"), Watchdog(boot, False, "", 0.0, pair.clock.now()).to_json())
+
+
+def test_an_owner_that_is_back_and_lost_its_lease_again_keeps_its_store() -> None:
+    """Found by the simulation (p10050): it was started while the invoker stood still, served, and was then cut off."""
+    pair = Pair()
+    heard(pair, "boot-1")
+    pair.up.discard("a")
+    pair.clock.sleep(20)
+    off = pair.switch.off
+
+    def off_and_on(host: str) -> str:
+        said = off(host)
+        heard(pair, "boot-2")
+        return said
+
+    pair.switch.off = off_and_on  # type: ignore[method-assign]
+    run = pair.takeover().execute("test", 1)
+    assert run.state is RunState.HELD and pair.owner == owner()
+    assert run.steps[-1].detail == "a has been started since it was fenced"
+    pair.switch.off = off  # type: ignore[method-assign]
+    run = pair.takeover().execute("test", 1)
+    assert run.state is RunState.DONE and pair.owner.host == "b", "the next run fences that boot"
+
+
+def test_a_lease_that_came_and_went_right_before_the_owner_changes_is_noticed() -> None:
+    pair = Pair()
+    heard(pair, "boot-1")
+    pair.up.discard("a")
+    pair.clock.sleep(20)
+    write = pair.coordinator.write
+
+    def write_late(lock: object, puts: dict[str, object], unchanged: dict[str, int]) -> bool:
+        if keys.owner("store1") in puts:
+            heard(pair, "boot-2")
+        return write(lock, puts, unchanged)  # type: ignore[arg-type]
+
+    pair.coordinator.write = write_late  # type: ignore[method-assign,assignment]
+    run = pair.takeover().execute("test", 1)
+    assert run.state is RunState.HELD and pair.owner == owner()
+    assert keys.watchdog("a") in run.steps[-1].detail
+
+
 def test_a_living_owner_is_outlived_before_its_store_is_owned() -> None:
     """An operator's takeover: the power is off at once, the lease ends later."""
     pair = Pair()

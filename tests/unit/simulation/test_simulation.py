@@ -12,7 +12,7 @@ import pytest
 from holdfast.core.ports import Lock, LockLost, Unavailable
 from holdfast.core.rights import Grant
 
-from tests.simulation.__main__ import Mistake, main, parse_seeds
+from tests.simulation.__main__ import Mistake, Part, main, parse_part, parse_seeds
 from tests.simulation.coordinator import Client, Cluster
 from tests.simulation.hosts import Daemon, Host, Service
 from tests.simulation.kernel import Group, Kernel
@@ -318,7 +318,8 @@ class TestDeterminism:
     def test_across_processes_with_other_hashes(self) -> None:
         program = (
             "from tests.simulation.report import fingerprint; from tests.simulation.scenario import Scenario;"
-            f"print(fingerprint(Scenario(s).run() for s in {self.SEEDS}))"
+            "from tests.simulation.pair_scenario import PairScenario;"
+            f"print(fingerprint(play(s).run() for s in {self.SEEDS} for play in (Scenario, PairScenario)))"
         )
         said = set()
         for hash_seed in ("0", "1", "4711"):
@@ -335,13 +336,25 @@ class TestWords:
     def test_seeds(self, text: str, seeds: range) -> None:
         assert parse_seeds(text) == seeds
 
-    @pytest.mark.parametrize("text", ["abc", "-3", "1-", "9-3", "1,2", "1.5", "9" * 40])
+    @pytest.mark.parametrize(
+        ("text", "part"),
+        [("17", Part(range(17, 18))), ("p17", Part(range(17, 18), True)), (" p1-9 ", Part(range(1, 10), True))],
+    )
+    def test_seeds_of_pairs(self, text: str, part: Part) -> None:
+        assert parse_part(text) == part
+
+    @pytest.mark.parametrize("text", ["abc", "p", "p-3", "pp1", "-3", "1-", "9-3", "1,2", "1.5", "9" * 40])
     def test_bad_seeds_get_one_line(self, text: str, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(Mistake, match="SEEDS is"):
-            parse_seeds(text)
+            parse_part(text)
         assert main([f"--seeds={text}"]) == 2
         said = capsys.readouterr().err.splitlines()
         assert len(said) == 1 and said[0].startswith(f"simulate: SEEDS is {text!r}: ")
+
+    def test_one_seed_of_a_pair_is_told_whole(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["--seeds", "p3"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[-2].startswith("seed p3: ") and "drbd" in "".join(lines)
 
     def test_one_seed_is_told_whole(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--seeds", "3"]) == 0
