@@ -88,7 +88,7 @@ def test_a_store_is_handed_over_while_its_clients_write(stage: Stage, pair: Pair
     for step in run.steps:
         print(f"{step.name:10} {step.end - step.start:6.2f} s  {step.result} {step.detail}" if step.end else step.name)
     print(f"stalled for {done.stall().seconds:.1f} s")
-    said = stage.playbook("failback.yml", "-e", f"identity={STORE}", check=False)
+    said = stage.playbook("failback.yml", "-e", f"identity={STORE}", "-e", f"to={before.host}", check=False)
     assert "drained: new disk" in said and pair.owner() == after
     stage.playbook("rejoin.yml", "-e", f"host={before.host}")
     stage.playbook("failback.yml", "-e", f"identity={STORE}", "-e", f"to={before.host}")
