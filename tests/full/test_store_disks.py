@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from holdfast.core import keys
-from holdfast.core.model import RunState
+from holdfast.core.model import Owner, RunState
 
 from tests.story.faults import all_once, sending
 from tests.story.machines import wait_for
@@ -71,6 +71,16 @@ def breakable(stage: Stage, pair: Pair) -> Iterator[Breakable]:
     pair.wait_whole()
 
 
+@pytest.fixture
+def owned(stage: Stage, pair: Pair, breakable: Breakable) -> Owner:
+    """The store belongs to the member whose disk can be broken, and both have everything."""
+    stage.playbook("failback.yml", "-e", f"identity={STORE}", "-e", f"to={breakable.host}")
+    before = pair.wait_running()
+    assert before.host == breakable.host
+    pair.wait_whole()
+    return before
+
+
 def test_a_standby_whose_disk_fails_powers_itself_off_and_clients_go_on(
     stage: Stage, pair: Pair, breakable: Breakable
 ) -> None:
@@ -87,12 +97,9 @@ def test_a_standby_whose_disk_fails_powers_itself_off_and_clients_go_on(
 
 
 def test_an_owner_whose_disk_fails_is_taken_over_without_an_error_to_clients(
-    stage: Stage, pair: Pair, breakable: Breakable
+    stage: Stage, pair: Pair, breakable: Breakable, owned: Owner
 ) -> None:
-    stage.playbook("failback.yml", "-e", f"identity={STORE}", "-e", f"to={breakable.host}")
-    before = pair.wait_running()
-    assert before.host == breakable.host
-    pair.wait_whole()
+    before = owned
     writer = Writer(stage.lab, stage.owner().host, f"bad{int(time.time())}", 75)
     time.sleep(5)  # writes are under way: a time in the middle of them, not a condition
     breakable.fail()
@@ -107,12 +114,9 @@ def test_an_owner_whose_disk_fails_is_taken_over_without_an_error_to_clients(
 
 
 def test_an_owner_whose_disk_hangs_is_taken_over_before_anybody_blames_a_mail_host(
-    stage: Stage, pair: Pair, breakable: Breakable
+    stage: Stage, pair: Pair, breakable: Breakable, owned: Owner
 ) -> None:
-    stage.playbook("failback.yml", "-e", f"identity={STORE}", "-e", f"to={breakable.host}")
-    before, mail, runs = pair.wait_running(), stage.owner(), stage.runs()
-    assert before.host == breakable.host
-    pair.wait_whole()
+    before, mail, runs = owned, stage.owner(), stage.runs()
     writer = Writer(stage.lab, mail.host, f"hang{int(time.time())}", 150)
     time.sleep(5)  # writes are under way: a time in the middle of them, not a condition
     breakable.hang()

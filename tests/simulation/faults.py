@@ -13,6 +13,7 @@ from .network import ALL, Way
 from .stage import Event, Stage
 
 End = Callable[[], None]
+QUIET = 45.0  # seconds that all must be well before a run ends
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,13 @@ class Outcome:
 class Faults[W: Stage]:
     """Begins and ends faults in `world`. What they are is drawn from dice of their own, so that it does not hang on
     how the product has run so far.
+
+    `PLAIN`: share of the seeds in which one thing is lost and nothing else; `LENGTH`: of the others, seconds at least
+    and at most.
     """
+
+    PLAIN: float
+    LENGTH: tuple[float, float]
 
     def __init__(self, seed: int, kernel: Kernel, world: W) -> None:
         self.seed = seed
@@ -39,6 +46,67 @@ class Faults[W: Stage]:
         self.active: dict[int, tuple[str, End]] = {}
         self._number = 0
         self._over = False
+
+    def run(self) -> Outcome:
+        world, kernel, dice = self.world, self.kernel, self.dice
+        try:
+            if dice.random() < self.PLAIN:
+                self._plain()
+            else:
+                length = dice.uniform(*self.LENGTH)
+                self._schedule(length)
+                self._until(length)
+            if not kernel.stopped:
+                self._mend()
+                self._settle()
+        finally:
+            takeovers = self._takeovers()
+            kernel.close()
+        return Outcome(self.seed, world.judge.violation, kernel.now, world.events, takeovers)
+
+    def _settle(self) -> None:
+        """Until all is served again; an operator brings back what a run that was under way has fenced."""
+        world, kernel, patience = self.world, self.kernel, self._patience()
+        begin, good_since = kernel.now, None
+        while not kernel.stopped:
+            why = self._unserved()
+            if why is None:
+                good_since = kernel.now if good_since is None else good_since
+                if kernel.now - good_since >= QUIET:
+                    return
+            else:
+                good_since = None
+                if kernel.now - begin > patience:
+                    world.judge.violate("ends", f"{kernel.now - begin:.0f} s after everything was mended, {why}")
+            for host in world.hosts.values():
+                if not host.up and not host.booting:
+                    kernel.after(60.0, host.power_on)
+            self._until(kernel.now + 5.0)
+
+    # What differs between the kinds of deployment.
+
+    def _plain(self) -> None:
+        """One thing is lost and nothing else."""
+        raise NotImplementedError
+
+    def _schedule(self, length: float) -> None:
+        """Faults within the next `length` seconds."""
+        raise NotImplementedError
+
+    def _mend(self) -> None:
+        """Nothing is broken any more."""
+        raise NotImplementedError
+
+    def _patience(self) -> float:
+        """Seconds from mending until all must be well."""
+        raise NotImplementedError
+
+    def _unserved(self) -> str | None:
+        """What is not as it must be when nothing is broken; None when all is well."""
+        raise NotImplementedError
+
+    def _takeovers(self) -> int:
+        raise NotImplementedError
 
     def _any_host(self) -> Host:
         raise NotImplementedError

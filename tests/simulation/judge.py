@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from holdfast.core import keys
 from holdfast.core.model import Method, Result
 
+from .stage import Bench
+
 if TYPE_CHECKING:
     from .kernel import Group
     from .world import World
@@ -40,13 +42,12 @@ class Tally:
     passed_last: float = -1e9
 
 
-class Judge:
+class Judge(Bench):
     """Called where something changes. The first violation ends the run."""
 
     def __init__(self, world: World) -> None:
+        super().__init__(world)
         self.world = world
-        self.kernel = world.kernel
-        self.violation: str | None = None
         self.tallies: dict[tuple[str, str], Tally] = {}
         self.needed: set[tuple[str, int]] = set()  # identity and epoch whose end was needed
         self.changes: dict[str, list[float]] = {}
@@ -55,12 +56,6 @@ class Judge:
         self.flagged: set[tuple[str, int]] = set()  # an operator said "treat as inoperable"
         self.woken: dict[tuple[str, str], tuple[float, Group]] = {}  # host, identity -> since when, its agent
         self.owned_until: dict[tuple[str, str], float] = {}  # host and identity -> end of its last ownership
-
-    def violate(self, rule: str, what: str) -> None:
-        if self.violation is None:
-            self.violation = f"{rule}: {what}"
-            self.world.tell("judge", "VIOLATION", rule=rule, what=what)
-            self.kernel.stopped = True
 
     # --- who can write, who answers ----------------------------------------------------------------------------
 

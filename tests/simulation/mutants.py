@@ -321,7 +321,7 @@ MUTANTS = (
         "an owner that serves again is not fenced for a dead invoker's run",
         WATCHING,
         "Watch._judge",
-        ((" and not (lease and self._came_back(state))", ""),),
+        ((" and not self._came_back(lease, state)", ""),),
         test="tests/unit/core/test_watching.py::test_an_owner_that_came_back_is_not_fenced_for_a_run_whose_invoker_died",
     ),
     Mutant(

@@ -9,6 +9,7 @@ from holdfast.core.model import Result
 
 from .drbd import CONSISTENT, UP
 from .judge import HOUR, SLACK
+from .stage import Bench
 
 if TYPE_CHECKING:
     from .pair_world import PairWorld
@@ -16,13 +17,12 @@ if TYPE_CHECKING:
 STALE = 60.0  # seconds that pass at most between a look at the evidence and what is done about it
 
 
-class PairJudge:
+class PairJudge(Bench):
     """The first violation ends the run."""
 
     def __init__(self, world: PairWorld) -> None:
+        super().__init__(world)
         self.world = world
-        self.kernel = world.kernel
-        self.violation: str | None = None
         self.down_since: dict[str, float | None] = {}  # by watcher: its first probe that failed since the last good one
         self.passed: dict[str, float] = {}  # by watcher: when its outage was last beyond the threshold
         self.needed: set[int] = set()  # epochs whose end was needed
@@ -30,12 +30,6 @@ class PairJudge:
         self.missing = set(world.sides)
         self.changes: list[float] = []
         self.set_changed = 0.0
-
-    def violate(self, rule: str, what: str) -> None:
-        if self.violation is None:
-            self.violation = f"{rule}: {what}"
-            self.world.tell("judge", "VIOLATION", rule=rule, what=what)
-            self.kernel.stopped = True
 
     # --- roles and disks ---------------------------------------------------------------------------------------
 

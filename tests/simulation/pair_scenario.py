@@ -10,13 +10,12 @@ from typing import Any
 
 from holdfast.core.locked_run import Timeouts
 
-from .faults import End, Faults, Outcome
+from .faults import End, Faults
 from .hosts import Host
 from .kernel import Kernel
 from .network import ALL, MANAGEMENT, STORAGE
 from .pair_world import BOTH, PairTopology, PairWorld
 
-QUIET = 45.0  # seconds that all must be well before a run ends
 PATIENCE = 600.0  # seconds from mending until it must be
 DEPLOYED = 15.0  # seconds until the store is served for the first time
 LONE = 75.0  # seconds within which a lone fault is over for clients
@@ -54,51 +53,26 @@ class PairScenario(Faults[PairWorld]):
         self.world.on_link = self._linked
         self.world.pair.copy_seconds = self.dice.choice(((0.5, 5.0), (1.0, 30.0), (20.0, 60.0)))
 
-    # --- a run -------------------------------------------------------------------------------------------------
+    PLAIN, LENGTH = 0.1, (180.0, 700.0)
 
-    def run(self) -> Outcome:
-        world, kernel, dice = self.world, self.kernel, self.dice
-        try:
-            if dice.random() < 0.1:
-                self._plain()
-            else:
-                length = dice.uniform(180.0, 700.0)
-                self._schedule(length)
-                self._until(length)
-            if not kernel.stopped:
-                self._mend()
-                self._settle()
-        finally:
-            takeovers = max(0, world.owner[1] - 1)
-            kernel.close()
-        return Outcome(self.seed, world.judge.violation, kernel.now, world.events, takeovers)
+    # --- a run -------------------------------------------------------------------------------------------------
 
     def _mend(self) -> None:
         self._end_all()
         for side in self.world.sides.values():
             side.broken = False
         self.world.mood = dict.fromkeys(BOTH, "works")
+        self.world.returns = (30.0, 60.0)  # what a run that was under way fences, an operator brings back
         self.world.tell("scenario", "mended")
 
-    def _settle(self) -> None:
-        world, kernel = self.world, self.kernel
-        world.returns = (30.0, 60.0)  # what a run that was under way fences, an operator brings back
-        begin, good_since = kernel.now, None
-        while not kernel.stopped:
-            why = world.unserved()
-            if why is None:
-                good_since = kernel.now if good_since is None else good_since
-                if kernel.now - good_since >= QUIET:
-                    return
-            else:
-                good_since = None
-                if kernel.now - begin > PATIENCE:
-                    world.judge.violate("ends", f"{kernel.now - begin:.0f} s after everything was mended, {why}")
-            for host in world.hosts.values():
-                if not host.up and not host.booting:
-                    # Fenced as it was about to boot, which tells nobody that it is off.
-                    kernel.after(60.0, host.power_on)
-            self._until(kernel.now + 5.0)
+    def _patience(self) -> float:
+        return PATIENCE
+
+    def _unserved(self) -> str | None:
+        return self.world.unserved()
+
+    def _takeovers(self) -> int:
+        return max(0, self.world.owner[1] - 1)
 
     def _plain(self) -> None:
         """One thing is lost and nothing else: clients must be able to write again in time."""

@@ -60,6 +60,8 @@ class PairTopology:
 class PairWorld(Stage):
     """One run."""
 
+    judge: PairJudge
+
     def __init__(self, topology: PairTopology, kernel: Kernel) -> None:
         self.topology = topology
         super().__init__(kernel, SITES, topology.members, "witness1", BOTH)

@@ -17,13 +17,12 @@ from holdfast.core.model import Identity, Method
 from holdfast.core.threshold import Threshold
 
 from .coordinator import pack
-from .faults import End, Faults, Outcome
+from .faults import End, Faults
 from .hosts import EPOCH, Host
 from .kernel import Kernel
 from .network import ALL, MAIL_ROUTES, MANAGEMENT, STORAGE
 from .world import Topology, World
 
-QUIET = 45.0  # seconds that all must be well before a run ends
 STOPS_WITHIN = 15.0  # seconds after a pause by which an agent has begun to stop what ran
 
 
@@ -90,51 +89,25 @@ class Scenario(Faults[World]):
         self._permanent: set[str] = set()  # hosts that the power switch never takes off
         self.world.on_write = self._wrote
 
-    # --- a run -------------------------------------------------------------------------------------------------
+    PLAIN, LENGTH = 0.08, (240.0, 900.0)
 
-    def run(self) -> Outcome:
-        world, kernel, dice = self.world, self.kernel, self.dice
-        try:
-            if dice.random() < 0.08:
-                self._plain()
-            else:
-                length = dice.uniform(240.0, 900.0)
-                self._schedule(length)
-                self._until(length)
-            if not kernel.stopped:
-                self._mend()
-                self._settle()
-        finally:
-            takeovers = sum(epoch - 1 for _, epoch in world.owners.values())
-            kernel.close()
-        return Outcome(self.seed, world.judge.violation, kernel.now, world.events, takeovers)
+    # --- a run -------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
         self.world.judge.check_woken(STOPS_WITHIN)
 
-    def _settle(self) -> None:
-        world, kernel = self.world, self.kernel
-        t = world.topology
+    def _patience(self) -> float:
+        t = self.world.topology
         per_run = t.timeouts.lock + t.timeouts.revoke + t.timeouts.start + t.timeouts.verify
-        patience = 600.0 + 2 * (per_run + 5 * t.interval)
-        begin, good_since = kernel.now, None
-        while not kernel.stopped:
-            why = next((f"{n}: {w}" for n in world.identities if (w := self._unserved(n)) is not None), None)
-            if why is None:
-                good_since = kernel.now if good_since is None else good_since
-                if kernel.now - good_since >= QUIET:
-                    return
-            else:
-                good_since = None
-                if kernel.now - begin > patience:
-                    world.judge.violate("ends", f"{kernel.now - begin:.0f} s after everything was mended, {why}")
-            for host in world.hosts.values():
-                if not host.up and not host.booting:
-                    # A takeover that was under way has fenced it: an operator brings it back.
-                    kernel.after(60.0, host.power_on)
-            self._until(kernel.now + 5.0)
+        return 600.0 + 2 * (per_run + 5 * t.interval)
 
-    def _unserved(self, name: str) -> str | None:
+    def _takeovers(self) -> int:
+        return sum(epoch - 1 for _, epoch in self.world.owners.values())
+
+    def _unserved(self) -> str | None:
+        return next((f"{n}: {w}" for n in self.world.identities if (w := self._unserved_of(n)) is not None), None)
+
+    def _unserved_of(self, name: str) -> str | None:
         why = self.world.unserved(name)
         if why is not None and self._permanent:
             # A fence that is refused for good holds the run for good: that is right, mail is kept.

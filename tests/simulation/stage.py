@@ -26,8 +26,25 @@ class HostPulse(Pulse):
         return float(self._clock.boottime())
 
 
+class Bench:
+    """Where judges sit: the first violation ends the run."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.kernel = stage.kernel
+        self.violation: str | None = None
+
+    def violate(self, rule: str, what: str) -> None:
+        if self.violation is None:
+            self.violation = f"{rule}: {what}"
+            self._stage.tell("judge", "VIOLATION", rule=rule, what=what)
+            self.kernel.stopped = True
+
+
 class Stage:
     """`sites`: by host. `members`: the coordinator's. `switched`: hosts that the power switch knows."""
+
+    judge: Bench
 
     def __init__(
         self, kernel: Kernel, sites: Mapping[str, str], members: Iterable[str], witness: str, switched: Iterable[str]

@@ -57,6 +57,8 @@ class Topology:
 class World(Stage):
     """One run. What happens in it is a function of the topology, the seed and the faults that a scenario schedules."""
 
+    judge: Judge
+
     def __init__(self, topology: Topology, kernel: Kernel) -> None:
         self.topology = topology
         sites = {**topology.mail, **topology.relays, **topology.stores, topology.witness: "third"}

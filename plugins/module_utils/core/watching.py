@@ -260,7 +260,7 @@ class Watch:
             self._request("operator: treat as inoperable", state.owner.epoch)
         elif reason is not None and (second := self._second(lease, state)) is not None:
             self._request(f"{reason}; {second}", state.owner.epoch, run=state.run)
-        elif (asked := self._asked(state, state.owner.epoch, lease)) is not None:
+        elif (asked := self._asked(lease, state)) is not None:
             self._request(asked, state.owner.epoch)
         elif reason is not None:
             if left_behind(state):
@@ -268,7 +268,7 @@ class Watch:
                 self._give_up()
             why = f"{state.owner.host} keeps its lease" if lease else f"{self._reached(state)} has just reached it"
             return "second_evidence_missing", f"{reason}, but {why}"
-        elif abandoned(state) and not (lease and self._came_back(state)):
+        elif abandoned(state) and not self._came_back(lease, state):
             assert state.run is not None
             self._request(f"goes on for {state.run.run}: {state.run.reason}", state.owner.epoch, state.run.automatic)
         elif unfinished(state):
@@ -322,24 +322,24 @@ class Watch:
         report = None if value is None else Report.from_json(value)
         return report is not None and (report.epoch, report.phase) == (owner.epoch, Phase.STARTING)
 
-    def _came_back(self, state: State) -> bool:
+    def _came_back(self, lease: bool, state: State) -> bool:
         """Has the owner, whom a dead invoker had only cut off, booted with its access as it was?
 
         Then it serves, and what is said about it now decides. Until its lease is there it is as dead as the proof says.
         """
         assert state.run is not None and state.owner is not None
-        return state.run.revoke_epoch != state.owner.epoch
+        return lease and state.run.revoke_epoch != state.owner.epoch
 
-    def _asked(self, state: State, epoch: int, lease: bool) -> str | None:
+    def _asked(self, lease: bool, state: State) -> str | None:
         """Has a relay without fence rights asked, and do its evidence and the lease, read here and now, bear it out?"""
-        if self.takeover is None:
+        if self.takeover is None or state.owner is None:
             return None
         entry, now, fresh = self.coordinator.get(keys.request(self.identity.name)), self.clock.boottime(), self._fresh
         self._asking = _heard(self._asking, entry.revision, now)
         if entry.value is None or now - self._asking[1] > fresh:
             return None
         request, words = Request.from_json(entry.value), dict(self._evidence_of_others(state, fresh))
-        return granted(request, words.get(request.relay), epoch, lease)
+        return granted(request, words.get(request.relay), state.owner.epoch, lease)
 
     @property
     def _fresh(self) -> float:

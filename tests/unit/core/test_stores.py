@@ -292,19 +292,24 @@ def test_a_set_that_changes_after_the_choice_holds_before_the_owner_changes() ->
     assert "not in the in-sync set" in run.steps[-1].detail
 
 
+def right_before_own(pair: Pair, act: Callable[[], None]) -> None:
+    """Between the last read of a run and the transaction that changes the owner."""
+    write = pair.coordinator.write
+
+    def write_late(lock: object, puts: dict[str, object], unchanged: dict[str, int]) -> bool:
+        if keys.owner("store1") in puts:
+            act()
+        return write(lock, puts, unchanged)  # type: ignore[arg-type]
+
+    pair.coordinator.write = write_late  # type: ignore[method-assign,assignment]
+
+
 def test_a_set_that_changes_right_before_the_owner_does_holds() -> None:
     """Between the read and the transaction, by an owner that wakes and goes on alone."""
     pair = Pair()
     pair.up.discard("a")
     pair.clock.sleep(20)
-    write = pair.coordinator.write
-
-    def write_late(lock: object, puts: dict[str, object], unchanged: dict[str, int]) -> bool:
-        if keys.owner("store1") in puts:
-            pair._put(keys.insync("store1"), InSync(("a",), 1, 2, 0.0).to_json())
-        return write(lock, puts, unchanged)  # type: ignore[arg-type]
-
-    pair.coordinator.write = write_late  # type: ignore[method-assign,assignment]
+    right_before_own(pair, lambda: pair._put(keys.insync("store1"), InSync(("a",), 1, 2, 0.0).to_json()))
     run = pair.takeover().execute("test", 1)
     assert run.state is RunState.HELD and pair.owner == owner()
     assert keys.insync("store1") in run.steps[-1].detail
@@ -315,15 +320,12 @@ def test_an_owner_that_is_back_before_the_owner_changes_keeps_its_store() -> Non
     pair = Pair()
     pair.up.discard("a")
     pair.clock.sleep(20)
-    write = pair.coordinator.write
 
-    def write_late(lock: object, puts: dict[str, object], unchanged: dict[str, int]) -> bool:
-        if keys.owner("store1") in puts:
-            pair.up.add("a")
-            pair.step()
-        return write(lock, puts, unchanged)  # type: ignore[arg-type]
+    def back() -> None:
+        pair.up.add("a")
+        pair.step()
 
-    pair.coordinator.write = write_late  # type: ignore[method-assign,assignment]
+    right_before_own(pair, back)
     run = pair.takeover().execute("test", 1)
     assert run.state is RunState.HELD and pair.owner == owner()
     assert keys.lease("a") in run.steps[-1].detail
@@ -361,14 +363,7 @@ def test_a_lease_that_came_and_went_right_before_the_owner_changes_is_noticed() 
     heard(pair, "boot-1")
     pair.up.discard("a")
     pair.clock.sleep(20)
-    write = pair.coordinator.write
-
-    def write_late(lock: object, puts: dict[str, object], unchanged: dict[str, int]) -> bool:
-        if keys.owner("store1") in puts:
-            heard(pair, "boot-2")
-        return write(lock, puts, unchanged)  # type: ignore[arg-type]
-
-    pair.coordinator.write = write_late  # type: ignore[method-assign,assignment]
+    right_before_own(pair, lambda: heard(pair, "boot-2"))
     run = pair.takeover().execute("test", 1)
     assert run.state is RunState.HELD and pair.owner == owner()
     assert keys.watchdog("a") in run.steps[-1].detail

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from edges import MX, Clock, Coordinator, Lines
 from holdfast.core import keys
@@ -102,7 +103,8 @@ class Host:
         else:
             self.later.append(work)
 
-    def begin(self, boot: str = "boot-1") -> None:
+    def begin(self, boot: str = "boot-1", **more: Any) -> None:
+        """`more`: what else the agent is given."""
         self.keepers = {n: Keeper("mail1", w, self.clock, self.log, self.spawn) for n, w in self.works.items()}
         for keeper in self.keepers.values():
             keeper.find()
@@ -116,6 +118,7 @@ class Host:
             boot,
             self.clock,
             self.log,
+            **more,
         )
 
     def take_gap(self) -> float:

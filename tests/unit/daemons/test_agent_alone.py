@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from edges import Lines
@@ -12,7 +13,6 @@ from holdfast.core import fencing, keys
 from holdfast.core.model import Access, Owner, Phase
 from holdfast.core.ownership import Action, decide
 from holdfast.core.ports import Unavailable
-from holdfast.daemons.agent import Agent
 from hypothesis import given
 from hypothesis import strategies as st
 from one_host import TTL, Host
@@ -40,20 +40,8 @@ class Dog:
 
 
 class Alone(Host):
-    def begin(self, boot: str = "boot-1") -> None:
-        super().begin(boot)
-        self.agent = Agent(
-            "mail1",
-            TTL,
-            [(k, self.works[n].place) for n, k in self.keepers.items()],
-            self.coordinator,
-            lambda place: self.reasons,
-            self.take_gap,
-            boot,
-            self.clock,
-            self.log,
-            stops_alone=True,
-        )
+    def begin(self, boot: str = "boot-1", **more: Any) -> None:
+        super().begin(boot, stops_alone=True)
         self.agent.dog = Dog()
 
 
