@@ -5,12 +5,13 @@ Each takes several minutes, so not in CI.
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from holdfast.core.model import Run, RunState
 
 from tests.story.faults import dropped, halted
-from tests.story.machines import wait_for
+from tests.story.machines import StoryError, wait_for
 from tests.story.outage import IDENTITY, RELAYS
 from tests.story.pair import Pair
 from tests.story.stage import ADDRESSES, Stage
@@ -84,3 +85,31 @@ def test_an_invoker_that_dies_behind_the_change_of_owner_is_finished_by_the_othe
     stage.lab.word("start", first.invoker)
     boxes = stage.wait_letters(written, 240)
     assert stage.mistakes(written, boxes) == []
+
+
+def test_both_relays_race_and_one_of_them_takes_over(stage: Stage) -> None:
+    """They stand still, are asked at once and wake together; again until both have gone for the lock in one run."""
+    for number in range(1, 6):
+        before, begun = stage.wait_running(), time.time()
+        wait_for("a standby", lambda: stage.ready(stage.standby()), 120, every=2)
+        with contextlib.ExitStack() as still:
+            for relay in RELAYS:
+                still.enter_context(halted(stage.lab, relay, "holdfast-monitor"))
+            stage.records.flag_inoperable(IDENTITY, "race")
+            woken = {relay: int(stage.lab.shell(relay, "date +%s")) for relay in RELAYS}
+        written = stage.send_to_relay(2, f"race{number}")
+        done = stage.wait_run(begun, RunState.DONE, 240)
+        after = stage.wait_running()
+        assert (after.host, after.epoch, after.run) == (done.to_host, before.epoch + 1, done.run)
+        assert stage.mistakes(written, stage.wait_letters(written, 240)) == []
+        asked = f"takeover_asked identity={IDENTITY} "
+        runs = {
+            relay: stage.lab.shell(relay, f"journalctl -q --no-pager -u holdfast-monitor --since @{when}")
+            for relay, when in woken.items()
+        }
+        begun_by = [line for said in runs.values() for line in said.splitlines() if asked in line]
+        print(f"race {number}: {done.invoker} won, {len(begun_by)} of 2 went for it")
+        stage.lab.word("start", before.host)
+        if len(begun_by) == len(RELAYS):
+            return
+    raise StoryError("no race in five tries: nothing was tried")

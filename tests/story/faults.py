@@ -10,6 +10,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from . import journal
@@ -102,20 +103,33 @@ def halted(lab: Lab, host: str, unit: str) -> Iterator[None]:
         lab.shell(host, f"systemctl kill --signal=CONT {unit}; systemctl service-watchdogs yes")
 
 
+_CHANGE = (
+    "import json, sys, yaml; from pathlib import Path; p = Path(sys.argv[1])\n"
+    "kept = p.with_suffix('.story'); kept.exists() or kept.write_text(p.read_text())\n"
+    "p.write_text(yaml.safe_dump({**yaml.safe_load(kept.read_text()), **json.loads(sys.argv[2])}))"
+)
+
+
+@contextlib.contextmanager
+def configured(lab: Lab, host: str, file: str, **changes: Any) -> Iterator[None]:
+    """A file of settings (YAML) on `host` has these keys instead of its own; who reads it only at its start must be
+    started anew by the caller."""
+    lab.run(host, "python3", "-c", _CHANGE, file, json.dumps(changes))
+    try:
+        yield
+    finally:
+        lab.shell(host, f"mv {Path(file).with_suffix('.story')} {file}")
+
+
 @contextlib.contextmanager
 def monitor_with(lab: Lab, relays: Iterable[str] = RELAYS, **changes: Any) -> Iterator[None]:
     """The monitors on these relays run with these keys of their configuration instead of their own."""
-    script = (
-        "import json, sys, yaml; from pathlib import Path; p = Path(sys.argv[1])\n"
-        "kept = p.with_suffix('.story'); kept.exists() or kept.write_text(p.read_text())\n"
-        "p.write_text(yaml.safe_dump({**yaml.safe_load(kept.read_text()), **json.loads(sys.argv[2])}))"
-    )
+    restart = "systemctl restart holdfast-monitor"
     with contextlib.ExitStack() as changed:
         for relay in relays:
-            lab.run(relay, "python3", "-c", script, MONITOR, json.dumps(changes))
-            back = f"mv {MONITOR[:-4]}.story {MONITOR} && systemctl restart holdfast-monitor"
-            changed.callback(lab.shell, relay, back)
-            lab.shell(relay, "systemctl restart holdfast-monitor")
+            changed.callback(lab.shell, relay, restart)
+            changed.enter_context(configured(lab, relay, MONITOR, **changes))
+            lab.shell(relay, restart)
         yield
 
 

@@ -30,11 +30,13 @@ MOUNTED = Path("/srv/holdfast") / IDENTITY
 
 @dataclass(frozen=True)
 class Record:
-    """One record that the writer calls safe: its number, when (Unix seconds), and how long it took (seconds)."""
+    """One record that the writer calls safe: its number, when (Unix seconds), how long it took (seconds), and whether a
+    call that had been done was answered as if it had not (on_mail/write.py)."""
 
     number: int
     time: float
     seconds: float
+    replayed: bool
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class Written:
 
     def stall(self) -> Record:
         return max(self.records, key=lambda r: r.seconds)
+
+    def replayed(self) -> int:
+        return sum(record.replayed for record in self.records)
 
 
 class Writer:
@@ -65,8 +70,8 @@ class Writer:
         out, err = self._process.communicate(timeout=self._seconds + 180)
         records = []
         for line in out.decode().splitlines():
-            number, when, seconds = line.split()
-            records.append(Record(int(number), float(when), float(seconds)))
+            number, when, seconds, replayed = line.split()
+            records.append(Record(int(number), float(when), float(seconds), replayed == "1"))
         error = err.decode().strip() if self._process.returncode != 0 else ""
         return Written(self.folder, records, error)
 

@@ -82,6 +82,7 @@ def test_a_store_is_handed_over_while_its_clients_write(stage: Stage, pair: Pair
     assert set(pair.insync().members) == set(pair.members), "no write was missed by anybody"
     done = writer.end()
     assert done.error == "" and pair.missing(done) == []
+    assert done.replayed() == 0, "a server that leaves has answered all that it did"
     times = {step.name: step for step in run.steps}
     first, last = done.records[0].time, done.records[-1].time
     assert first < times["release"].start and (times["started"].end or 0) < last, "it was written all the time"
