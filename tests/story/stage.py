@@ -31,6 +31,11 @@ ADDRESSES = {
 }
 
 
+def _drained(value: dict[str, Any]) -> bool:
+    """Is it a host's word about an identity that it does not take over for that reason?"""
+    return any(reason.startswith("drained:") for reason in value.get("reasons", ()))
+
+
 @dataclass
 class Stage:
     """One lab on which outages are played one after the other."""
@@ -57,7 +62,7 @@ class Stage:
         self.begun = time.time() - 1
 
     def tidy(self) -> None:
-        """Undo what an outage has left: fences are allowed again, hosts are on, cables plugged."""
+        """Undo what an outage has left: fences are allowed again, hosts are on, cables plugged, nothing is drained."""
         for host in self.status():
             if host["state"] == "paused":
                 self.lab.word("resume", host["name"])
@@ -67,6 +72,8 @@ class Stage:
                 self.lab.word("plug", host["name"], segment)
         for name in MAIL_HOSTS:
             self.lab.word("switch", "allow", name)
+        for host in self.drained():
+            self.playbook("evacuate_host.yml", "-e", f"host={host}", "-e", "undo=true")
 
     # --- questions --------------------------------------------------------------------------------------------------
 
@@ -102,6 +109,12 @@ class Stage:
         """By its own word, which ends with its lease: however old it is, it holds."""
         value = self.records.get(keys.ready(host, identity)).get(keys.ready(host, identity))
         return bool(value and value["ready"])
+
+    def drained(self) -> list[str]:
+        """By their own words."""
+        said = self.records.get(f"{keys.ROOT}host/")
+        found = (key.removeprefix(f"{keys.ROOT}host/").split("/") for key, value in said.items() if _drained(value))
+        return sorted({host for host, *_ in found})
 
     def evidence(self, relay: str, identity: str = IDENTITY) -> dict[str, Any]:
         key = keys.evidence(identity, relay)
