@@ -72,8 +72,8 @@ class Stage:
                 self.lab.word("plug", host["name"], segment)
         for name in MAIL_HOSTS:
             self.lab.word("switch", "allow", name)
-        for host in self.drained():
-            self.playbook("evacuate_host.yml", "-e", f"host={host}", "-e", "undo=true")
+        for name in self.drained():
+            self.playbook("evacuate_host.yml", "-e", f"host={name}", "-e", "undo=true")
 
     # --- questions --------------------------------------------------------------------------------------------------
 
