@@ -57,6 +57,8 @@ class Stage:
         wait_for("empty relays", lambda: self.held() == 0, 600, every=3)
         # An outage is over for the monitor after two good attempts; the next one begins with nothing counted.
         wait_for("the monitors counting nothing", lambda: self.quiet() or not self.hurried(), 120, every=3)
+        # What a sender keeps of an outage before, he would try again in the midst of this one.
+        self.lab.shell(CLIENT, "postsuper -d ALL 2>/dev/null; postqueue -f")
         for address in self.post.passwords:
             self.post.read(address, "expunge")
         self.begun = time.time() - 1
@@ -231,6 +233,11 @@ class Stage:
         for relay in RELAYS:
             self.lab.shell(relay, "systemctl kill --kill-whom=main --signal=USR1 holdfast-monitor", check=False)
         return True
+
+    def sender_tries_again(self) -> None:
+        """When names are known again: else his mail waits for minutes after a name server that was away."""
+        wait_for("names", lambda: self.lab.shell(CLIENT, f"getent ahostsv4 {IDENTITY}", check=False), 60)
+        self.lab.shell(CLIENT, "postqueue -f")
 
     def kill_owner(self) -> tuple[str, float]:
         host = self.owner().host
