@@ -31,11 +31,14 @@ from ..core.stores import Half
 from . import config, running
 
 EPOCHS = Path("/run/holdfast/store")
-NFS_UNITS = ("nfsdcld.service", "nfs-server.service")
+# Without nfsdcld no client gets its files back behind a takeover, without mountd no new client is let in; a kernel that
+# goes on serving those that it knows tells of neither.
+SERVER_UNIT = "nfs-server.service"
+NFS_UNITS = ("nfsdcld.service", "nfs-mountd.service", SERVER_UNIT)
 EXPORTS_UNIT = "holdfast-store.service"
 # What DRBD says of a connected partner's disk that takes no writes.
 WITHOUT_DISK = {"Diskless", "Failed", "Detaching", "Inconsistent", "Outdated"}
-ALL_UNITS = (EXPORTS_UNIT, "nfs-server.service", "nfs-mountd.service", "nfs-idmapd.service", "nfsdcld.service")
+ALL_UNITS = (EXPORTS_UNIT, *reversed(NFS_UNITS), "nfs-idmapd.service")
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,14 @@ class StoreInstance:
         epoch_file(self._name, self._epochs).unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Down for the partner to go on. NFS clients only wait, so there is nobody to see off."""
+        """Down for the partner to go on. What the server has begun it ends and answers, before its address goes.
+
+        Its replies are kept in memory only (RFC 8881, 2.10.6.5): a rename that was done and not answered is asked again
+        of the partner, which says that there is no such file, and a program that only had to wait is told of an error.
+        """
+        # What fails here is tried again by `down`, which tells it.
+        with contextlib.suppress(Unavailable):
+            self._units.stop((SERVER_UNIT,))
         self.down()
 
     def _demote(self) -> None:

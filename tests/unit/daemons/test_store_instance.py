@@ -166,7 +166,8 @@ def member(tmp_path: Path) -> Member:
 def test_everything_comes_up_in_its_order(member: Member) -> None:
     member.tick(2)
     assert member.machine.did == [
-        "up", "primary", "mount", "start nfsdcld.service nfs-server.service", "start holdfast-store.service",
+        "up", "primary", "mount", "start nfsdcld.service nfs-mountd.service nfs-server.service",
+        "start holdfast-store.service",
     ]  # fmt: skip
     report = member.report()
     assert (report.phase, report.epoch) == (Phase.RUNNING, 1)
@@ -209,6 +210,21 @@ def test_another_owner_takes_everything_down_in_the_opposite_order(member: Membe
     member.tick(1)
     assert member.machine.did == ["stop", "unmount", "secondary"]
     assert not member.machine.track.read() and member.epoch is None
+
+
+def test_who_leaves_by_plan_has_answered_before_its_address_goes(member: Member) -> None:
+    member.tick(2)
+    stopped: list[tuple[tuple[str, ...], bool]] = []
+    member.machine.stop = lambda units: stopped.append((tuple(units), member.machine.track.read()))  # type: ignore[method-assign]
+    member.works.release()
+    assert stopped[0] == (("nfs-server.service",), True) and [address for _, address in stopped[1:]] == [False]
+
+
+@pytest.mark.parametrize("unit", ["nfsdcld.service", "nfs-mountd.service", "nfs-server.service"])
+def test_a_program_beside_the_server_that_has_died_is_seen(member: Member, unit: str) -> None:
+    member.tick(2)
+    member.machine.running.discard(unit)
+    assert member.works.dead() == f"{unit} is inactive"
 
 
 def test_a_standstill_stops_first(member: Member) -> None:
