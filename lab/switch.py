@@ -30,6 +30,7 @@ from lab.errors import LabError
 from lab.fleet import Fleet
 from lab.guest import State
 from lab.place import Place
+from lab.switch_process import DenyList
 from lab.uml import UmlGuest
 
 KEYS = Path(__file__).parent / "test-keys"
@@ -60,23 +61,6 @@ def parse(command: str) -> tuple[Verb, str]:
     if len(words) != 2 or words[0] not in verbs:
         raise LabError("unknown command", command[:80], "it is off HOST, on HOST or status HOST")
     return verbs[words[0]], words[1]
-
-
-class DenyList:
-    """Hosts whose power the switch refuses to change, for tests of fencing that fails."""
-
-    def __init__(self, place: Place) -> None:
-        """Read nothing yet."""
-        self.path = place.state / "switch-denied"
-
-    def read(self) -> set[str]:
-        """Return the hosts."""
-        return set(self.path.read_text().split()) if self.path.exists() else set()
-
-    def change(self, host: str, *, denied: bool) -> None:
-        """Add or remove a host."""
-        hosts = self.read() | {host} if denied else self.read() - {host}
-        self.path.write_text("".join(f"{name}\n" for name in sorted(hosts)))
 
 
 class PowerSwitch:

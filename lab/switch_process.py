@@ -14,6 +14,23 @@ from lab.place import ROOT, Place
 from lab.process import Session
 
 
+class DenyList:
+    """Hosts whose power the switch refuses to change, for tests of fencing that fails."""
+
+    def __init__(self, place: Place) -> None:
+        """Read nothing yet."""
+        self.path = place.state / "switch-denied"
+
+    def read(self) -> set[str]:
+        """Return the hosts."""
+        return set(self.path.read_text().split()) if self.path.exists() else set()
+
+    def change(self, host: str, *, denied: bool) -> None:
+        """Add or remove a host."""
+        hosts = self.read() | {host} if denied else self.read() - {host}
+        self.path.write_text("".join(f"{name}\n" for name in sorted(hosts)))
+
+
 class SwitchProcess:
     """The process that serves `lab.switch` in the lab's namespace."""
 

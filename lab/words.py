@@ -14,8 +14,7 @@ from lab.guest import State
 from lab.lifecycle import require_machine, snapshots
 from lab.line import Line
 from lab.place import Place
-from lab.switch import DenyList
-from lab.switch_process import SwitchProcess
+from lab.switch_process import DenyList, SwitchProcess
 
 
 def execute(place: Place, host: str, words: Sequence[str], *, terminal: bool) -> None:

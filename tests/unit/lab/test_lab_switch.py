@@ -10,7 +10,8 @@ import pytest
 from lab.errors import LabError
 from lab.guest import State
 from lab.place import Place
-from lab.switch import Answer, DenyList, PowerSwitch, Verb, parse
+from lab.switch import Answer, PowerSwitch, Verb, parse
+from lab.switch_process import DenyList
 from lab.uml import UmlGuest
 
 
