@@ -6,6 +6,7 @@ Each takes several minutes, so not in CI.
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import time
 
 from holdfast.core.model import Run, RunState
@@ -87,6 +88,14 @@ def test_an_invoker_that_dies_behind_the_change_of_owner_is_finished_by_the_othe
     assert stage.mistakes(written, boxes) == []
 
 
+def wake_together(stage: Stage) -> None:
+    """Both go on in the same moment: the guests have the clock of the machine."""
+    when = time.time() + 5
+    wake = f"while [ $(date +%s) -lt {when:.0f} ]; do sleep 0.02; done; systemctl kill --signal=CONT holdfast-monitor"
+    waking = [subprocess.Popen(stage.lab.command("exec", relay, "--", "sh", "-c", wake)) for relay in RELAYS]
+    assert [one.wait(60) for one in waking] == [0] * len(RELAYS)
+
+
 def test_both_relays_race_and_one_of_them_takes_over(stage: Stage) -> None:
     """They stand still, are asked at once and wake together; again until both have gone for the lock in one run."""
     for number in range(1, 6):
@@ -97,6 +106,7 @@ def test_both_relays_race_and_one_of_them_takes_over(stage: Stage) -> None:
                 still.enter_context(halted(stage.lab, relay, "holdfast-monitor"))
             stage.records.flag_inoperable(IDENTITY, "race")
             woken = {relay: int(stage.lab.shell(relay, "date +%s")) for relay in RELAYS}
+            wake_together(stage)
         written = stage.send_to_relay(2, f"race{number}")
         done = stage.wait_run(begun, RunState.DONE, 240)
         after = stage.wait_running()

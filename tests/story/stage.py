@@ -31,6 +31,11 @@ ADDRESSES = {
 }
 
 
+def _drained(value: dict[str, Any]) -> bool:
+    """Is it a host's word about an identity that it does not take over for that reason?"""
+    return any(reason.startswith("drained:") for reason in value.get("reasons", ()))
+
+
 @dataclass
 class Stage:
     """One lab on which outages are played one after the other."""
@@ -52,12 +57,14 @@ class Stage:
         wait_for("empty relays", lambda: self.held() == 0, 600, every=3)
         # An outage is over for the monitor after two good attempts; the next one begins with nothing counted.
         wait_for("the monitors counting nothing", lambda: self.quiet() or not self.hurried(), 120, every=3)
+        # What a sender keeps of an outage before, he would try again in the midst of this one.
+        self.lab.shell(CLIENT, "postsuper -d ALL 2>/dev/null; postqueue -f")
         for address in self.post.passwords:
             self.post.read(address, "expunge")
         self.begun = time.time() - 1
 
     def tidy(self) -> None:
-        """Undo what an outage has left: fences are allowed again, hosts are on, cables plugged."""
+        """Undo what an outage has left: fences are allowed again, hosts are on, cables plugged, nothing is drained."""
         for host in self.status():
             if host["state"] == "paused":
                 self.lab.word("resume", host["name"])
@@ -67,6 +74,8 @@ class Stage:
                 self.lab.word("plug", host["name"], segment)
         for name in MAIL_HOSTS:
             self.lab.word("switch", "allow", name)
+        for name in self.drained():
+            self.playbook("evacuate_host.yml", "-e", f"host={name}", "-e", "undo=true")
 
     # --- questions --------------------------------------------------------------------------------------------------
 
@@ -102,6 +111,12 @@ class Stage:
         """By its own word, which ends with its lease: however old it is, it holds."""
         value = self.records.get(keys.ready(host, identity)).get(keys.ready(host, identity))
         return bool(value and value["ready"])
+
+    def drained(self) -> list[str]:
+        """By their own words."""
+        said = self.records.get(f"{keys.ROOT}host/")
+        found = (key.removeprefix(f"{keys.ROOT}host/").split("/") for key, value in said.items() if _drained(value))
+        return sorted({host for host, *_ in found})
 
     def evidence(self, relay: str, identity: str = IDENTITY) -> dict[str, Any]:
         key = keys.evidence(identity, relay)
@@ -218,6 +233,11 @@ class Stage:
         for relay in RELAYS:
             self.lab.shell(relay, "systemctl kill --kill-whom=main --signal=USR1 holdfast-monitor", check=False)
         return True
+
+    def sender_tries_again(self) -> None:
+        """When names are known again: else his mail waits for minutes after a name server that was away."""
+        wait_for("names", lambda: self.lab.shell(CLIENT, f"getent ahostsv4 {IDENTITY}", check=False), 60)
+        self.lab.shell(CLIENT, "postqueue -f")
 
     def kill_owner(self) -> tuple[str, float]:
         host = self.owner().host
