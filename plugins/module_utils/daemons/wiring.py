@@ -143,7 +143,8 @@ def load(path: str) -> Config:
         relays=_relays(relay, identities.values(), s.text("host")),
         probe_port=probe.whole("port", 25, least=1),
         probe_ca=probe.path("ca", "/etc/holdfast/tls/ca.pem"),
-        probe_timeouts=smtp.Timeouts(probe.number("connect_timeout", 10.0), probe.number("timeout", 20.0)),
+        # One that takes longer than a round would keep others from being made, and count for none (core/watching.py).
+        probe_timeouts=smtp.Timeouts(probe.number("connect_timeout", 10.0), probe.number("timeout", 20.0), interval),
     )
     for section in (probe, relay, s):
         section.done()
