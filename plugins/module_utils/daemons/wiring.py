@@ -114,6 +114,8 @@ def load(path: str) -> Config:
         found = identity(name, one)
         order = ranked(found, endings[name].placement, sites, s.text("host"))
         identities[name] = dataclasses.replace(found, candidates=order)
+        if not found.has_mailboxes:
+            endings[name].archive_after = None  # nobody holds anything for a relay
         recipients[name] = one.text("probe_recipient")
         one.done()
     pairs = {}
@@ -267,7 +269,7 @@ def build(config: Config, name: str, log: Log | None = None) -> Parts:
         config.fence_plan,
         config.endings[name].promote,
     )
-    orders = OrderFiles(Path(config.relays.transport).with_name("return"))
+    orders = OrderFiles(Path(config.relays.transport).with_name("return"), clock)
     return Parts(one, settings, client, attempts, queue, takeover, clock, log, orders)
 
 

@@ -96,6 +96,7 @@ def test_for_all_and_for_one(tmp_path: Path) -> None:
         "promote": "primary",
         "no_candidate": "keep",
     }
+    data["identities"]["relay.dc2"] = {**other, "kind": "relay", "domains": []}
     data.update(
         placement="relay_first",
         promote="relay",
@@ -108,6 +109,7 @@ def test_for_all_and_for_one(tmp_path: Path) -> None:
     beta = made.endings["mx.beta.example"]
     assert made.identities["mx.beta.example"].candidates == ("mail1", "mail2")
     assert (beta.promote, beta.archive_after) == (Promote.PRIMARY, None)
+    assert made.endings["relay.dc2"].archive_after is None, "nobody holds anything for a relay"
 
 
 def test_a_relay_without_the_right_to_fence(tmp_path: Path) -> None:
