@@ -5,6 +5,7 @@ routes [{name, bind_address, gateway}], identities {I: {…, probe_recipient}}
 coordinator {endpoints, ca, cert, key, timeout}
 fence_devices, fence_plan, sites, placement, promote, no_candidate: see fences.py
 stores {S: {address, members, home}}: only for people: status, and hand-overs by hand
+external_stores {S: {I: candidates}}: stores from elsewhere, whose program is given its time
 dns {server, port, zones, key_name, algorithm, secret_file, ttl, relay_names}
 relay {transport, running, deliver_timeout}, probe {port, connect_timeout, timeout, ca}
 """
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..adapters import smtp
+from ..adapters import external_nfs, smtp
 from ..adapters.clock import SystemClock
 from ..adapters.dns import DnsUpdate
 from ..adapters.etcd import EtcdCoordinator, Login
@@ -73,6 +74,7 @@ class Config:
     invoker: Invoker
     fence_plan: FencePlan
     lock: int
+    store_programs: Mapping[str, float]  # by store from elsewhere: seconds for its program
     switches: Callable[[], dict[str, list[PowerSwitch]]]
     names: Callable[[], DnsUpdate]
     relays: Relays
@@ -122,6 +124,8 @@ def load(path: str) -> Config:
     for name, one in s.sections("stores", {}):
         pairs[name] = place(name, one).identity
         one.done()
+    elsewhere = s.section("external_stores", {})
+    programs = {name: external_nfs.longest(elsewhere.lists(name).values()) for name in elsewhere.names()}
     probe, relay = s.section("probe", {}), s.section("relay", {})
     devices = Devices(s)
     config = Config(
@@ -140,6 +144,7 @@ def load(path: str) -> Config:
         invoker=devices.invoker,
         fence_plan=fences.plan(s, devices),
         lock=devices.lock,
+        store_programs=programs,
         switches=devices.switches,
         names=_names(s.section("dns")),
         relays=_relays(relay, identities.values(), s.text("host")),
@@ -264,7 +269,7 @@ def build(config: Config, name: str, log: Log | None = None) -> Parts:
         config.host,
         config.routes,
         ports,
-        Timeouts(lock=config.lock),
+        Timeouts(lock=config.lock, store=config.store_programs.get(one.store, 0.0)),
         config.hourly_limit,
         config.fence_plan,
         config.endings[name].promote,
