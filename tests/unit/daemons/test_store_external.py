@@ -58,10 +58,13 @@ class Service:
             External("192.0.2.9", str(self.program), "door1"),
         )  # fmt: skip
         firewall = ExternalFirewall(self.exports)
-        parts = (made, self.coordinator, self.exports, clients, self.clock, self.log, firewall)
-        self.store = Store(*parts)
+        self._parts = (made, self.coordinator, self.exports, clients, self.clock, self.log, firewall)
+        self.store = Store(*self._parts)
+        self.manager = self.another()  # as it runs; above without the word that `check` is asked for
+
+    def another(self) -> Store:
         door = Door("store1", "door1", self.coordinator, self.exports.unfit, self.clock, self.log)
-        self.manager = Store(*parts, door)  # as it runs; above without the word that `check` is asked for
+        return Store(*self._parts, door)
 
     def tick(self, seconds: float = 1.0) -> list[str]:
         (self.folder / "asked").write_text("")
@@ -231,3 +234,18 @@ def test_a_takeover_waits_for_all_that_one_look_may_ask(service: Service) -> Non
             del service.coordinator.data[keys.fence(gone, identity.name)]
         assert service.asked_by_a_look() <= limit
         assert service.access.admitted == new
+
+
+def test_a_daemon_that_says_that_it_is_up_has_given_its_own_word(service: Service) -> None:
+    """Whoever has restarted it need not tell its word from that of the one before, whose lease goes on for a while."""
+    door = keys.door("store1")
+    assert not service.manager.tick() and service.manager.tick()
+    before = service.coordinator.bound[door]
+    after = service.another()
+    service.coordinator.reachable = False
+    assert not after.tick() and service.coordinator.bound[door] == before, (
+        "the old word is still there, and it is not up"
+    )
+    service.coordinator.reachable = True
+    assert after.tick()
+    assert service.coordinator.bound[door] != before
