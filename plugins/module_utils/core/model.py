@@ -161,8 +161,30 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Configuration:
+    """What a deploy has given a host for an identity.
+
+    `digest`: of the inventory's data that decides what the identity accepts, the same for all its candidates (roles
+    mail and relay). `since`: when it last became another one there, by that host's clock.
+    """
+
+    digest: str
+    since: float
+
+    def to_json(self) -> Json:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Configuration:
+        return cls(str(data["digest"]), float(data["since"]))
+
+
+@dataclass(frozen=True)
 class Report:
-    """An agent's word on one identity on its host. `run`: the planned run whose order to stop it has carried out."""
+    """An agent's word on one identity on its host; it outlives the host's lease.
+
+    `run`: the planned run whose order to stop it has carried out. `configuration`: None for a store.
+    """
 
     host: str
     epoch: int
@@ -171,12 +193,14 @@ class Report:
     steps: tuple[Step, ...] = ()
     error: str = ""
     run: str = ""
+    configuration: Configuration | None = None
 
     def to_json(self) -> Json:
         return {**dataclasses.asdict(self), "steps": [s.to_json() for s in self.steps]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
+        configuration = data.get("configuration")  # an agent from before an upgrade tells none
         return cls(
             str(data["host"]),
             int(data["epoch"]),
@@ -185,6 +209,7 @@ class Report:
             tuple(Step.from_json(s) for s in data.get("steps", ())),
             str(data.get("error", "")),
             str(data.get("run", "")),
+            None if configuration is None else Configuration.from_json(configuration),
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from . import keys, stores
 from .model import Access, Identity, Json, Owner, Phase, Readiness, Report, Run, RunState
+from .placement import outdated
 from .ports import Coordinator
 from .takeover import read_state
 
@@ -138,12 +139,23 @@ def _service(known: Known, owner: Owner) -> list[str]:
         report = known.reports.get(owner.host)
         error = f": {report.error}" if report is not None and report.error else ""
         found.append(f"{name}: {owner.host} does not run it at epoch {owner.epoch} ({phase(known)}){error}")
+    found += _missed(known, owner)
     access = known.access
     if access is None or (access.epoch, access.admitted) != (owner.epoch, owner.host):
         admits = "nobody" if access is None or access.admitted is None else access.admitted
         epoch = 0 if access is None else access.epoch
         found.append(f"{name}: store {known.identity.store} admits {admits} at epoch {epoch}, not {owner.host}")
     return found
+
+
+def _missed(known: Known, owner: Owner) -> list[str]:
+    """A deploy that reached another candidate and not the owner, which goes on with what it has."""
+    its = known.reports[owner.host].configuration if owner.host in known.reports else None
+    others = [h for h in known.identity.candidates if h != owner.host and h in known.reports]
+    for other in others if its is not None else ():
+        if (why := outdated(owner.host, its, other, known.reports[other].configuration)) is not None:
+            return [f"{known.identity.name}: its owner {owner.host} has missed a deploy: {why}"]
+    return []
 
 
 def _relays(known: Known, owner: Owner, now: float) -> list[str]:

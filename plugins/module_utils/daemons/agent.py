@@ -17,6 +17,7 @@ FILE is /etc/holdfast/agent.yml; (o) marks what may be left out, with its defaul
         mount: /srv/holdfast/mx.alpha.example           # (o)
         postfix_dir: /etc/holdfast/identity/mx.alpha.example/postfix                 # (o)
         dovecot_conf: /etc/holdfast/identity/mx.alpha.example/dovecot/dovecot.conf   # (o)
+        configuration: /etc/holdfast/identity/mx.alpha.example/configuration         # (o) digest of what was deployed
         tls_ca: /etc/holdfast/tls/ca.pem
         probe: {user: probe@alpha.example, password_file: …, recipient: postmaster@alpha.example}
                                       # a relay has neither dovecot_conf nor a user who logs in
@@ -35,6 +36,7 @@ for a dead store while the lease is kept and the others are looked after.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,12 +57,13 @@ from ..adapters.track import TrackFile
 from ..adapters.units import Units
 from ..adapters.watchdog import Guard, Watchdog
 from ..core import fencing, keys, ownership, stores
-from ..core.model import Access, Json, Owner, Phase, Readiness, Report, Run
+from ..core.model import Access, Configuration, Json, Owner, Phase, Readiness, Report, Run
+from ..core.placement import outdated
 from ..core.ports import Clock, Entry, Log, Unavailable
 from . import config, service
 from .instance import Instance, Mailboxes, Place
 from .keeper import Keeper, Located, Works, then_awake
-from .readiness import Checks, Limits
+from .readiness import Checks, Limits, configuration
 from .store_instance import StoreChecks, StoreInstance, StorePlace
 from .store_instance import place as store_place
 
@@ -155,6 +158,7 @@ def _place(name: str, section: config.Section) -> Place:
         source=f"{section.text('store_address')}:{section.path('store_path', f'/srv/store/{name}')}",
         mount=section.path("mount", f"/srv/holdfast/{name}"),
         postfix_dir=section.path("postfix_dir", f"{folder}/postfix"),
+        configuration=section.path("configuration", f"{folder}/configuration"),
         tls_ca=section.path("tls_ca"),
         probe_recipient=probe.text("recipient"),
         mailboxes=mailboxes,
@@ -235,9 +239,11 @@ class Agent:
         log: Log,
         stops_alone: bool = False,
         half: Callable[[Located], stores.Half | None] = lambda place: None,
+        configured: Callable[[Located], Configuration | None] = lambda place: None,
     ) -> None:
         self._host = host
         self._half = half
+        self._configured = configured
         self._ttl = lease_ttl
         self._stops_alone = stops_alone
         self.dog: Dog | None = None  # set before the first tick
@@ -361,17 +367,22 @@ class Agent:
 
     def _tell(self, entries: Mapping[str, Entry]) -> None:
         """Reports that the coordinator does not have, for whatever reason; now and then what this host is ready for."""
+        configured = {keeper.name: self._configured(place) for keeper, place in self._keepers}
         for keeper, _ in self._keepers:
             key = keys.report(self._host, keeper.name)
             report = self._owed(keeper, entries[key].value)
-            if report is not None and report.to_json() != entries[key].value:
+            if report is None:
+                continue
+            report = dataclasses.replace(report, configuration=configured[keeper.name])
+            if report.to_json() != entries[key].value:
                 self._coordinator.put(key, report.to_json())
         asked = {k.name: ownership.asked_by(self._host, _run(entries, k)) for k, _ in self._keepers}
         if self._clock.boottime() < self._ready_at and asked == self._asked:
             return
         self._ready_at, self._asked = self._clock.boottime() + READY_EVERY, asked
+        missed = self._missed(entries, configured)
         for keeper, place in self._keepers:
-            reasons = self._reasons(place)
+            reasons = self._reasons(place) + missed.get(keeper.name, ())
             word = Readiness(not reasons, reasons, self._clock.now(), asked[keeper.name])
             if self._ready.get(keeper.name) != reasons:
                 self._ready[keeper.name] = reasons
@@ -379,6 +390,25 @@ class Agent:
             self._say(keys.ready(self._host, keeper.name), word.to_json())
             if (half := self._half(place)) is not None:
                 self._say(keys.half(self._host, keeper.name), half.to_json())
+
+    def _missed(
+        self, entries: Mapping[str, Entry], configured: Mapping[str, Configuration | None]
+    ) -> dict[str, tuple[str, ...]]:
+        """Identities of others for which this host has missed a deploy that the owner has had, with the reason."""
+        owners = {}
+        for keeper, place in self._keepers:
+            value = entries[keys.owner(keeper.name)].value
+            if value is not None and place.identity.kind != stores.KIND:
+                owners[keeper.name] = Owner.from_json(value).host
+        others = {name: keys.report(host, name) for name, host in owners.items() if host != self._host}
+        there = self._coordinator.read(list(others.values())) if others else {}
+        found = {}
+        for name, key in others.items():
+            report = there[key].value
+            its = None if report is None else Report.from_json(report).configuration
+            if (why := outdated(self._host, configured[name], owners[name], its)) is not None:
+                found[name] = (why,)
+        return found
 
     def _say(self, key: str, word: Json) -> None:
         """No word outlives the lease: so nobody has to compare clocks to know that it is fresh."""
@@ -440,6 +470,9 @@ def start(file: str, settings: Config) -> None:
     def half(place: Located) -> stores.Half | None:
         return store_checks.half(place) if isinstance(place, StorePlace) else None
 
+    def configured(place: Located) -> Configuration | None:
+        return configuration(place.configuration) if isinstance(place, Place) else None
+
     agent = Agent(
         settings.host,
         settings.lease_ttl,
@@ -452,6 +485,7 @@ def start(file: str, settings: Config) -> None:
         log,
         settings.watchdog is not None,
         half,
+        configured,
     )
     guard = None if settings.watchdog is None else _guard(settings.watchdog, agent, log)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from holdfast.core import keys, telling
 from holdfast.core.handover import Handover
-from holdfast.core.model import Access, Owner, Phase, Readiness, Report, Run, RunState, Step
+from holdfast.core.model import Access, Configuration, Owner, Phase, Readiness, Report, Run, RunState, Step
 from holdfast.core.telling import Known, needs, read_about, table
 from world import MX, World
 
@@ -44,6 +44,13 @@ def test_nothing_when_all_is_well() -> None:
     assert needs(known(), NOW) == []
 
 
+def deployed(**configured: Configuration | None) -> dict[str, Report]:
+    return {
+        host: Report(host, 4, Phase.RUNNING if host == "mail1" else Phase.STOPPED, NOW, configuration=one)
+        for host, one in configured.items()
+    }
+
+
 NOT_READY = Readiness(False, ("drained: new disk",), NOW)
 PAST = {"time": NOW, "passed": True, "epoch": 4, "downs": 4, "reason": "4 of 4 attempts down"}
 
@@ -65,6 +72,10 @@ PAST = {"time": NOW, "passed": True, "epoch": 4, "downs": 4, "reason": "4 of 4 a
         ({"evidence": {"relay2": None}}, "monitor on relay2 has said nothing"),
         ({"evidence": {"relay2": {**PAST, "time": NOW - 100}}}, "monitor on relay2 says nothing since"),
         ({"evidence": {"relay2": PAST}}, "relay2 is past its threshold: 4 of 4"),
+        (
+            {"reports": deployed(mail1=Configuration("old", 1.0), mail2=Configuration("new", 2.0))},
+            "its owner mail1 has missed a deploy: its configuration is older than that of mail2",
+        ),
         ({"run": run(run="r4")}, "gave it to mail1 and is not finished: the fence is silent"),
         ({"run": run(revoke_epoch=4)}, "held behind the fence of mail1"),
         ({"run": run(state=RunState.RUNNING)}, "nobody works on it"),
@@ -82,6 +93,8 @@ def test_what_needs_an_operator(changes: dict[str, Any], said: str) -> None:
         {"run": run(state=RunState.DONE)},
         {"run": run(state=RunState.RUNNING, time=NOW - 20)},  # a pause between two invokers
         {"evidence": {"relay2": {**PAST, "epoch": 3}}},  # against the owner before
+        {"reports": deployed(mail1=Configuration("new", 2.0), mail2=Configuration("old", 1.0))},  # mail2's agent tells
+        {"reports": deployed(mail1=None, mail2=Configuration("new", 2.0))},  # in the midst of an upgrade to it
         # under way: the owner is down because it is told to be
         {"run": run(state=RunState.RUNNING, planned=True), "locked_by": "relay2", "reports": {}, "access": None},
     ],
