@@ -91,7 +91,7 @@ def test_at_the_first_start_nobody_waits(restart: Restart) -> None:
 def test_behind_a_member_that_did_not_come_back(restart: Restart) -> None:
     restart.answers["c"] = None
     said = restart()
-    assert said["failed"] is True and "for c does not answer" in said["msg"] and "\n" not in said["msg"]
+    assert said["failed"] is True and "c does not answer" in said["msg"] and "\n" not in said["msg"]
     assert restart.ran == []
 
 
