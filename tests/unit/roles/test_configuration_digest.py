@@ -1,4 +1,4 @@
-"""The digest by which a host that missed a deploy is known: the same on all candidates as long as they serve the same."""
+"""The digest by which a host that missed a deploy is known: the same on all candidates while they serve the same."""
 
 from __future__ import annotations
 
