@@ -43,6 +43,7 @@ from typing import Protocol, cast
 
 from ..adapters import machine
 from ..adapters.announcement import Announcement
+from ..adapters.certificates import Certificates
 from ..adapters.clock import SystemClock
 from ..adapters.disk import DiskMount
 from ..adapters.drbd import Drbd
@@ -55,6 +56,7 @@ from ..adapters.track import TrackFile
 from ..adapters.units import Units
 from ..adapters.watchdog import Guard, Watchdog
 from ..core import fencing, keys, ownership, stores
+from ..core.certificates import Ending
 from ..core.model import Access, Json, Owner, Phase, Readiness, Report, Run
 from ..core.ports import Clock, Entry, Log, Unavailable
 from . import config, service
@@ -85,6 +87,7 @@ class Config:
     stores: tuple[StorePlace, ...] = ()
     records: EtcdCoordinator | None = None  # a second connection, for the threads that bring stores up
     watchdog: WatchdogPlan | None = None
+    certificates: tuple[str, ...] = ()  # files that this host and its identities need
 
 
 @dataclass(frozen=True)
@@ -112,16 +115,21 @@ def load(file: str) -> Config:
         drain_file=top.path("drain_file", "/etc/holdfast/drain"),
     )
     ready.done()
+    etcd = config.coordinator(top.section("coordinator"))
     made = Config(
         host=top.text("host"),
         lease_ttl=top.whole("lease_ttl", least=3),
         tick=top.number("tick", 2.0, least=0.1),
-        coordinator=config.coordinator(top.section("coordinator")),
+        coordinator=etcd,
         places=tuple(places),
         limits=limits,
         stores=tuple(owned),
         records=config.coordinator(top.section("coordinator")) if owned else None,
         watchdog=_watchdog(top),
+        certificates=(
+            *(file for file in (etcd.tls.cert, etcd.tls.ca) if file is not None),
+            *(str(Path(p.tls_ca).with_name(f"{p.identity.name}.pem")) for p in places),
+        ),
     )
     top.done()
     for identity in (*(p.identity for p in places), *(p.identity for p in owned)):
@@ -235,9 +243,12 @@ class Agent:
         log: Log,
         stops_alone: bool = False,
         half: Callable[[Located], stores.Half | None] = lambda place: None,
+        certificate: Callable[[], Ending | None] = lambda: None,
     ) -> None:
         self._host = host
         self._half = half
+        self._certificate = certificate
+        self._alarm = ""  # about the certificate, as it was logged last
         self._ttl = lease_ttl
         self._stops_alone = stops_alone
         self.dog: Dog | None = None  # set before the first tick
@@ -370,15 +381,25 @@ class Agent:
         if self._clock.boottime() < self._ready_at and asked == self._asked:
             return
         self._ready_at, self._asked = self._clock.boottime() + READY_EVERY, asked
+        certificate = self._first_to_end()
         for keeper, place in self._keepers:
             reasons = self._reasons(place)
-            word = Readiness(not reasons, reasons, self._clock.now(), asked[keeper.name])
+            word = Readiness(not reasons, reasons, self._clock.now(), asked[keeper.name], certificate)
             if self._ready.get(keeper.name) != reasons:
                 self._ready[keeper.name] = reasons
                 self._log("ready", identity=keeper.name, ready=word.ready, reasons="; ".join(reasons) or None)
             self._say(keys.ready(self._host, keeper.name), word.to_json())
             if (half := self._half(place)) is not None:
                 self._say(keys.half(self._host, keeper.name), half.to_json())
+
+    def _first_to_end(self) -> Ending | None:
+        """An alert a day once it is time."""
+        found = self._certificate()
+        alarm = "" if found is None else found.alarm(self._host, self._clock.now())
+        if alarm and alarm != self._alarm:
+            self._log("certificate", detail=alarm, level="alert")
+        self._alarm = alarm
+        return found
 
     def _say(self, key: str, word: Json) -> None:
         """No word outlives the lease: so nobody has to compare clocks to know that it is fresh."""
@@ -452,6 +473,7 @@ def start(file: str, settings: Config) -> None:
         log,
         settings.watchdog is not None,
         half,
+        Certificates(settings.certificates).first,
     )
     guard = None if settings.watchdog is None else _guard(settings.watchdog, agent, log)
 
