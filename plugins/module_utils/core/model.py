@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .certificates import Ending
+
 Json = dict[str, Any]
 
 
@@ -217,21 +219,36 @@ class Report:
 class Readiness:
     """Whether a host could run an identity now, and if not, why not.
 
-    `run`: the planned run that is about to give it to this host and that this word answers, if any.
+    `run`: the planned run that is about to give it to this host and that this word answers, if any. `certificate`: the
+    first of the host's certificates to end.
     """
 
     ready: bool
     reasons: tuple[str, ...]
     time: float
     run: str = ""
+    certificate: Ending | None = None
 
     def to_json(self) -> Json:
-        return {"ready": self.ready, "reasons": list(self.reasons), "time": self.time, "run": self.run}
+        return {
+            "ready": self.ready,
+            "reasons": list(self.reasons),
+            "time": self.time,
+            "run": self.run,
+            "certificate": None if self.certificate is None else self.certificate.to_json(),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Readiness:
-        run = str(data.get("run", ""))  # an agent from before an upgrade names none
-        return cls(bool(data["ready"]), tuple(data.get("reasons", ())), float(data["time"]), run)
+        # An agent from before an upgrade names neither.
+        run, certificate = str(data.get("run", "")), data.get("certificate")
+        return cls(
+            bool(data["ready"]),
+            tuple(data.get("reasons", ())),
+            float(data["time"]),
+            run,
+            None if certificate is None else Ending.from_json(certificate),
+        )
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,12 @@ def _relays(known: Known, owner: Owner, now: float) -> list[str]:
     return found
 
 
+def certificates(all_known: Iterable[Known], now: float) -> list[str]:
+    """Those that end soon, by their hosts' own words: a line a host, whatever it is a candidate of."""
+    words = {host: word.certificate for known in all_known for host, word in known.ready.items()}
+    return [line for host, word in words.items() if word is not None and (line := word.alarm(host, now))]
+
+
 # --- tables -----------------------------------------------------------------------------------------------------
 
 

@@ -45,6 +45,7 @@ from typing import Protocol, cast
 
 from ..adapters import machine
 from ..adapters.announcement import Announcement
+from ..adapters.certificates import Certificates
 from ..adapters.clock import SystemClock
 from ..adapters.disk import DiskMount
 from ..adapters.drbd import Drbd
@@ -57,6 +58,7 @@ from ..adapters.track import TrackFile
 from ..adapters.units import Units
 from ..adapters.watchdog import Guard, Watchdog
 from ..core import fencing, keys, ownership, stores
+from ..core.certificates import Ending
 from ..core.model import Access, Configuration, Json, Owner, Phase, Readiness, Report, Run
 from ..core.placement import outdated
 from ..core.ports import Clock, Entry, Log, Unavailable
@@ -88,6 +90,7 @@ class Config:
     stores: tuple[StorePlace, ...] = ()
     records: EtcdCoordinator | None = None  # a second connection, for the threads that bring stores up
     watchdog: WatchdogPlan | None = None
+    certificates: tuple[str, ...] = ()  # files that this host and its identities need
 
 
 @dataclass(frozen=True)
@@ -115,16 +118,21 @@ def load(file: str) -> Config:
         drain_file=top.path("drain_file", "/etc/holdfast/drain"),
     )
     ready.done()
+    etcd = config.coordinator(top.section("coordinator"))
     made = Config(
         host=top.text("host"),
         lease_ttl=top.whole("lease_ttl", least=3),
         tick=top.number("tick", 2.0, least=0.1),
-        coordinator=config.coordinator(top.section("coordinator")),
+        coordinator=etcd,
         places=tuple(places),
         limits=limits,
         stores=tuple(owned),
         records=config.coordinator(top.section("coordinator")) if owned else None,
         watchdog=_watchdog(top),
+        certificates=(
+            *(file for file in (etcd.tls.cert, etcd.tls.ca) if file is not None),
+            *(str(Path(p.tls_ca).with_name(f"{p.identity.name}.pem")) for p in places),
+        ),
     )
     top.done()
     for identity in (*(p.identity for p in places), *(p.identity for p in owned)):
@@ -240,10 +248,13 @@ class Agent:
         stops_alone: bool = False,
         half: Callable[[Located], stores.Half | None] = lambda place: None,
         configured: Callable[[Located], Configuration | None] = lambda place: None,
+        certificate: Callable[[], Ending | None] = lambda: None,
     ) -> None:
         self._host = host
         self._half = half
         self._configured = configured
+        self._certificate = certificate
+        self._alarm = ""  # about the certificate, as it was logged last
         self._ttl = lease_ttl
         self._stops_alone = stops_alone
         self.dog: Dog | None = None  # set before the first tick
@@ -380,10 +391,10 @@ class Agent:
         if self._clock.boottime() < self._ready_at and asked == self._asked:
             return
         self._ready_at, self._asked = self._clock.boottime() + READY_EVERY, asked
-        missed = self._missed(entries, configured)
+        missed, certificate = self._missed(entries, configured), self._first_to_end()
         for keeper, place in self._keepers:
             reasons = self._reasons(place) + missed.get(keeper.name, ())
-            word = Readiness(not reasons, reasons, self._clock.now(), asked[keeper.name])
+            word = Readiness(not reasons, reasons, self._clock.now(), asked[keeper.name], certificate)
             if self._ready.get(keeper.name) != reasons:
                 self._ready[keeper.name] = reasons
                 self._log("ready", identity=keeper.name, ready=word.ready, reasons="; ".join(reasons) or None)
@@ -408,6 +419,15 @@ class Agent:
             its = None if report is None else Report.from_json(report).configuration
             if (why := outdated(self._host, configured[name], owners[name], its)) is not None:
                 found[name] = (why,)
+        return found
+
+    def _first_to_end(self) -> Ending | None:
+        """An alert a day once it is time."""
+        found = self._certificate()
+        alarm = "" if found is None else found.alarm(self._host, self._clock.now())
+        if alarm and alarm != self._alarm:
+            self._log("certificate", detail=alarm, level="alert")
+        self._alarm = alarm
         return found
 
     def _say(self, key: str, word: Json) -> None:
@@ -486,6 +506,7 @@ def start(file: str, settings: Config) -> None:
         settings.watchdog is not None,
         half,
         configured,
+        Certificates(settings.certificates).first,
     )
     guard = None if settings.watchdog is None else _guard(settings.watchdog, agent, log)
 

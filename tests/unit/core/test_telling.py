@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from holdfast.core import keys, telling
+from holdfast.core.certificates import DAY, Ending
 from holdfast.core.handover import Handover
 from holdfast.core.model import Access, Configuration, Owner, Phase, Readiness, Report, Run, RunState, Step
 from holdfast.core.telling import Known, needs, read_about, table
@@ -118,6 +119,17 @@ def test_the_table() -> None:
     relays = [line.split() for line in lines if line.startswith("relay2")]
     assert [r[2] for r in relays] == ["0", "?"]
     assert len({line.index("EPOCH") for line in lines if "EPOCH" in line}) == 1
+
+
+def test_certificates_are_told_once_a_host() -> None:
+    late = dataclasses.replace(NOT_READY, certificate=Ending("mail2", NOW + 3 * DAY))
+    ready = {"mail1": Readiness(True, (), NOW, "", Ending("mail1", NOW + 90 * DAY)), "mail2": late}
+    some = [known(ready=ready), known(ready=ready, identity=dataclasses.replace(MX, name="mx.beta.example"))]
+    (line,) = telling.certificates(some, NOW)
+    assert line.startswith("mail2: its certificate mail2 ends in 3 days")
+    assert Readiness.from_json(late.to_json()) == late
+    old = {k: v for k, v in late.to_json().items() if k != "certificate"}
+    assert telling.certificates([known(ready={"mail2": Readiness.from_json(old)})], NOW) == []
 
 
 def test_a_dead_hosts_old_word_about_draining_is_not_told() -> None:
