@@ -431,7 +431,7 @@ def _secrets(inventory: Inventory) -> Iterator[Mistake]:
 
     for key in (*SECRETS, "coordinator_secret", "drbd_secret"):
         if not inventory.lab and str(inventory.settings.get(key)).startswith(PUBLISHED):
-            remedy = "is the lab's, which is published: make one (openssl rand -base64 32); in the lab deploy by bin/lab"
+            remedy = "is the lab's, and published; make one: openssl rand -base64 32 (the lab: deploy by bin/lab)"
             yield Mistake(inventory.file(key), key, "(a secret)", remedy)
 
 
