@@ -15,6 +15,11 @@ options:
     description: What other relays have returned as C(held), by relay.
     type: dict
     default: {}
+  aside:
+    description: Hosts in the midst of planned work; that these are away, or drained, needs no operator.
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment: holdfast.mail.monitor
 attributes:
   check_mode:
@@ -78,6 +83,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "held": {"type": "dict", "default": {}},
+            "aside": {"type": "list", "elements": "str", "default": []},
             "config": {"type": "path", "default": "/etc/holdfast/monitor.yml"},
         },
         supports_check_mode=True,
@@ -100,11 +106,11 @@ def main():
     stores = [store_telling.KnownStore.from_json(config.stores[name], data) for name, data in pairs.items()]
     now = time.time()
     needs += telling.certificates([*known, *(one.known for one in stores)], now)
-    needs += [line for one in stores for line in store_telling.needs(one)]
+    needs += [line for one in stores for line in store_telling.needs(one, p["aside"])]
     module.exit_json(
         changed=False,
         table=[*telling.table(known, now), *([""] if stores else []), *store_telling.table(stores)],
-        needs=needs + [line for one in known for line in telling.needs(one, now)],
+        needs=needs + [line for one in known for line in telling.needs(one, now, p["aside"])],
         held=waiting,
         identities=found,
         stores=pairs,

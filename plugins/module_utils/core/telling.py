@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import keys, stores
@@ -101,8 +101,11 @@ def why_not_ready(known: Known, host: str) -> str:
     return "" if word.ready else ", ".join(word.reasons) or "not ready"
 
 
-def needs(known: Known, now: float) -> list[str]:
-    """What an operator should look at; empty when all is well, also while a planned run is under way."""
+def needs(known: Known, now: float, aside: Collection[str] = ()) -> list[str]:
+    """What an operator should look at; empty when all is well, also while a planned run is under way.
+
+    `aside`: hosts in the midst of planned work, of which nothing is expected but what they own.
+    """
     name, owner, run = known.identity.name, known.owner, known.run
     if owner is None:
         return [f"{name}: no owner is recorded; deploy it (playbooks/site.yml)"]
@@ -121,13 +124,13 @@ def needs(known: Known, now: float) -> list[str]:
     if known.inoperable:
         found.append(f"{name}: flagged as inoperable against {owner.host}")
     others = [h for h in known.identity.candidates if h != owner.host]
-    reasons = {h: why_not_ready(known, h) for h in others}
+    reasons = {h: "" if h in aside else why_not_ready(known, h) for h in others}
     if all(reasons.values()):
         said = "; ".join(f"{h}: {why}" for h, why in reasons.items()) or "it has no other candidate"
         found.append(f"{name}: nobody could take it over: {said}")
     if known.not_opened is not None:
         found.append(f"{name}: nobody could take it over: {known.not_opened}")
-    found += _relays(known, owner, now)
+    found += _relays(known, owner, now, aside)
     return found
 
 
@@ -158,10 +161,10 @@ def _missed(known: Known, owner: Owner) -> list[str]:
     return []
 
 
-def _relays(known: Known, owner: Owner, now: float) -> list[str]:
+def _relays(known: Known, owner: Owner, now: float, aside: Collection[str]) -> list[str]:
     name, found = known.identity.name, []
     for relay, word in known.evidence.items():
-        if relay == owner.host:
+        if relay == owner.host or relay in aside:
             continue  # nobody watches himself (core/pairing.py)
         if word is None:
             found.append(f"{name}: the monitor on {relay} has said nothing yet")

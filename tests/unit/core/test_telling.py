@@ -104,6 +104,28 @@ def test_what_does_not(changes: dict[str, Any]) -> None:
     assert needs(known(**changes), NOW) == []
 
 
+SILENT = {"relay2": None, "relay1": {**PAST, "passed": False, "time": NOW - 100}}
+
+
+@pytest.mark.parametrize(
+    ("aside", "changes", "left"),
+    [
+        (["mail2"], {"ready": {"mail2": NOT_READY}}, []),
+        (["mail2"], {"leases": {"mail1": True, "mail2": False}, "ready": {}}, []),  # in the midst of its deploy
+        (["relay2", "relay1"], {"evidence": SILENT}, []),
+        (["relay2"], {"evidence": SILENT}, ["relay1"]),
+        (["mail1"], {"reports": {}}, ["does not run it"]),  # what it owns it must run
+        (["mail2"], {"not_opened": "store far cannot be opened: no"}, ["cannot be opened"]),
+    ],
+)
+def test_a_host_in_the_midst_of_planned_work_may_be_away(
+    aside: list[str], changes: dict[str, Any], left: list[str]
+) -> None:
+    found = needs(known(**changes), NOW, aside)
+    assert len(found) == len(left) and all(word in said for word, said in zip(left, found, strict=True)), found
+    assert len(needs(known(**changes), NOW)) > 0
+
+
 def test_the_table() -> None:
     two = dataclasses.replace(MX, name="mx.beta.example", home="mail2")
     lines = table(

@@ -194,6 +194,9 @@ class TestStatus:
         assert said["table"][0].startswith("IDENTITY") and MX.name in said["identities"]
         assert said["needs"] == [f"{MX.name}: the monitor on relay2 has said nothing yet"]
 
+    def test_hosts_aside_need_nobody(self, modules: Modules) -> None:
+        assert modules("status", aside=["relay2"])["needs"] == []
+
     def test_stores_stand_beside_identities(self, modules: Modules, monkeypatch: pytest.MonkeyPatch) -> None:
         pair = Identity("store1", "10.255.3.1", KIND, (), "store1a", ("store1a", "store1b"), "store1")
         monkeypatch.setattr(Modules, "stores", {"store1": pair})
