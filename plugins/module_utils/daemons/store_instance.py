@@ -155,7 +155,10 @@ class StoreInstance:
         )
 
     def _confirm(self) -> str:
-        judged = judge(self._records, self._name)
+        try:
+            judged = judge(self._records, self._name)
+        except Unavailable as why:
+            raise running.NotConfirmed(str(why)) from why
         owner = judged.owner
         why = stores.not_owner(self._host, None if owner is None else owner.epoch, owner)
         why = why or stores.outside(judged.insync, self._name, self._host)
@@ -230,8 +233,13 @@ class StoreInstance:
         epoch_file(self._name, self._epochs).unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Down for the partner to go on. NFS clients only wait, so there is nobody to see off."""
+        """Down for the partner to go on. NFS clients only wait, so there is nobody to see off.
+
+        Routers know no later owner of a store's address, as they do of an identity's (adapters/announcement.py): a path
+        that still leads here would swallow its share of the clients. Whoever is to come up here again needs no wait.
+        """
         self.down()
+        running.until_no_address(self._clock, self.place.identity.address, self._has_address)
 
     def _demote(self) -> None:
         if self._drbd.state().primary:
@@ -251,7 +259,7 @@ class StoreInstance:
     def dead(self) -> str | None:
         """Units that do not run. A look at the pair goes with it: the partner joins when it has everything again.
 
-        The units come first: the other look needs the coordinator, without which a dead unit is mended all the same.
+        The units come first: the other look needs the coordinator. So does mending them, and waits for it.
         """
         dead = running.dead(self._units.states((*NFS_UNITS, EXPORTS_UNIT)))
         if dead is None:
@@ -282,7 +290,7 @@ class StoreInstance:
             self._log("insync", store=self._name, members=new.members, drbd=str(state))
 
     def announce(self, epoch: int) -> None:
-        """Nothing: whoever owned the store before is off, so no other path to its address is announced."""
+        """Nothing: whoever owned the store before is off, or has said that its address is (`release`)."""
 
     def reload(self) -> None:
         """Nothing: NFS server and DRBD are the kernel's, which plans by a clock that nobody sets."""
