@@ -9,7 +9,7 @@ undone or finished by whoever holds the lock next, and never guessed.
 The proof that takes the place of a fence has two parts, both bound to this run's id and to the owner's epoch: the
 agent's word that all is stopped and unmounted, then the store's word that it admits nobody. The store is told only
 afterwards, since an owner whose files are taken away can't close them. A store that is handed over itself has no store
-below it: there the agent's word (nothing served, nothing mounted, DRBD secondary) is the whole proof.
+below it: there the agent's word (nothing served, nothing mounted, DRBD secondary, its address gone) is the whole proof.
 """
 
 from __future__ import annotations
