@@ -27,7 +27,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     """See the module's documentation."""
 
     TRANSFERS_FILES = False
-    _VALID_ARGS = frozenset({"files", "tree"})
+    _VALID_ARGS = frozenset({"files", "tree", "pending", "pending_for"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
@@ -45,7 +45,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         prune = {"dest": str(tree["dest"]), "pattern": tree.get("pattern", PATTERN)} if tree else None
         done = self._execute_module(
             module_name="holdfast.mail.files",
-            module_args={"items": json.dumps(items) if items else "", "prune": prune},
+            module_args={
+                "items": json.dumps(items) if items else "",
+                "prune": prune,
+                "pending": self._task.args.get("pending"),
+                "pending_for": self._task.args.get("pending_for") or {},
+            },
             task_vars=variables,
         )
         result.update(done)

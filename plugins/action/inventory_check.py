@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             known = variables["hostvars"][host]
             hosts[host] = {key: known.get(key) for key in HOST_VALUES}
             hosts[host]["groups"] = [g for g, members in groups.items() if host in members]
-        inventory = Inventory(hosts, settings, files)
+        inventory = Inventory(hosts, settings, files, lab="HOLDFAST_LAB" in os.environ)
         mistakes += check(inventory) + takeover_checks.check(inventory)
         texts = [str(m) for m in mistakes]
         result.update(changed=False, mistakes=texts, hosts=len(hosts))

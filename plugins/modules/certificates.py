@@ -47,9 +47,16 @@ options:
     type: int
     default: 365
   renew_days:
-    description: A certificate with fewer days left is made anew.
+    description:
+      - A certificate with fewer days left is made anew. More than 20, since with 20 the hosts' agents begin to alarm.
     type: int
     default: 30
+  new_authority:
+    description: >-
+      Make an authority where there is none, or one whose key is lost. Hosts that carry another one trust nothing of
+      what is made then.
+    type: bool
+    default: true
 attributes:
   check_mode:
     support: full
@@ -59,7 +66,7 @@ author: Holdfast
 EXAMPLES = r"""
 - name: Certificates
   holdfast.mail.certificates:
-    folder: build/pki/compact
+    folder: inventories/compact/pki
     certificates:
       - {name: mail1, names: [mail1, 10.1.1.11]}
   delegate_to: localhost
@@ -79,6 +86,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.mail.plugins.module_utils.adapters.pki import Authority, Leaf
+from ansible_collections.holdfast.mail.plugins.module_utils.core.certificates import ALARM_DAYS
 
 
 def main():
@@ -94,14 +102,26 @@ def main():
             "certificates": {"type": "list", "elements": "dict", "required": True, "options": wanted},
             "days": {"type": "int", "default": 365},
             "renew_days": {"type": "int", "default": 30},
+            "new_authority": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
     p = module.params
+    if not p["days"] > p["renew_days"] > ALARM_DAYS:
+        module.fail_json(
+            msg=f"days is {p['days']}, renew_days is {p['renew_days']}: give renew_days more than {ALARM_DAYS}, "
+            "and days more than renew_days",
+            made=[],
+        )
     now = datetime.datetime.now(datetime.UTC)
     authority = Authority(Path(p["folder"]), p["authority"], p["days"], p["renew_days"], now)
     leaves = [Leaf(c["name"], tuple(c["names"]), c["common_name"]) for c in p["certificates"]]
     try:
+        if not p["new_authority"] and authority.unfounded():
+            raise ValueError(
+                "ca.pem and ca.key are not both there, or do not belong together; put both back from the backup "
+                "(docs/runbooks/certificates.md)"
+            )
         missing, due = authority.missing(), authority.due(leaves)
         if not module.check_mode:
             if missing:

@@ -25,6 +25,18 @@ options:
       - A local folder C(src) to be the same at C(dest), for files that match C(pattern) (C(*.py)); such files at
         C(dest) that are gone locally are removed.
     type: dict
+  pending:
+    description:
+      - A file that names what was changed and is not applied yet. It is written before the first file is replaced, and
+        what it names counts as changed too, so that a run that ended before its handlers is made good by the next one.
+        The last handler of the role removes it.
+    type: path
+  pending_for:
+    description:
+      - The same for roles that come later in the deploy, as C({file: regular expression}). Changed paths that match are
+        noted there, and are what that role finds as I(pending).
+    type: dict
+    default: {}
   items:
     description: What the action plugin hands over, as JSON. Not for playbooks.
     type: str
@@ -46,12 +58,16 @@ EXAMPLES = r"""
     files:
       - {src: main.cf.j2, dest: /etc/postfix/main.cf, mode: "0644", validate: "postconf -c $(dirname %s) -n"}
       - {content: "1\n", dest: /etc/holdfast/epoch, mode: "0640", group: holdfast}
+    pending: /var/lib/holdfast/pending/role
   register: __role_files
+  notify: [Restart the role, Role is applied]
 """
 
 RETURN = r"""
 changed_files:
-  description: Paths that were changed.
+  description:
+    - Paths that were changed, and those that I(pending) names from before. In a failed run those that were replaced
+      before the mistake.
   type: list
   elements: str
   returned: always
@@ -62,6 +78,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import shutil
 import stat
 import subprocess
@@ -192,23 +209,45 @@ class Change:
             self.dest.chmod(self.mode)
 
     def replace(self):
-        descriptor, name = tempfile.mkstemp(prefix=f".{self.dest.name}.", dir=self.dest.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as out:
-                out.write(self.data)
-                out.flush()
-                os.fchown(out.fileno(), self.uid, self.gid)
-                os.fchmod(out.fileno(), self.mode)
-                os.fsync(out.fileno())
-            Path(name).replace(self.dest)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        replace(self.dest, self.data, self.mode, self.uid, self.gid)
 
 
-def keep(changes):
+def replace(dest, data, mode, uid, gid):
+    """Raises OSError with the name of the file."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{dest.name}.", dir=dest.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fchown(out.fileno(), uid, gid)
+            os.fchmod(out.fileno(), mode)
+            os.fsync(out.fileno())
+        Path(name).replace(dest)
+    except BaseException as why:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(why, OSError):  # that of a full disk knows no name
+            why.filename = str(dest)
+        raise
+
+
+def noted(stamp):
+    return Path(stamp).read_text().splitlines() if stamp and Path(stamp).exists() else []
+
+
+def note(stamp, names):
+    """Add names to the file `stamp`, durable before anything that they stand for is done."""
+    before = noted(stamp)
+    after = list(dict.fromkeys([*before, *names]))
+    if after != before:
+        path = Path(stamp)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, "".join(f"{name}\n" for name in after).encode(), 0o644, os.getuid(), os.getgid())
+        keep([path])
+
+
+def keep(paths):
     """What was renamed, made or removed shall still be so after a power cut."""
-    for folder in {change.dest.parent for change in changes}:
+    for folder in {path.parent for path in paths}:
         if folder.is_dir():
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -234,29 +273,41 @@ def main():
             # among these. As a list each of its words, paths too, would be struck out of the result.
             "items": {"type": "str", "default": "", "no_log": True},
             "prune": {"type": "dict"},
+            "pending": {"type": "path"},
+            "pending_for": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
-    given = json.loads(module.params["items"] or "[]")
-    items = [*given, *gone(module.params["prune"], given)]
+    p = module.params
+    given = json.loads(p["items"] or "[]")
+    items = [*given, *gone(p["prune"], given)]
+    done = []
     try:
+        earlier = noted(p["pending"])
         changes = [c for c in (Change(item, module.check_mode) for item in items) if c.why]
+        names = [str(c.dest) for c in changes]
         for change in changes:
             if change.state == "file":
                 change.validate()
         if not module.check_mode:
+            for stamp, pattern in p["pending_for"].items():
+                note(stamp, [name for name in names if re.match(pattern, name)])
+            if p["pending"]:
+                note(p["pending"], names)
             for change in changes:
                 change.apply()
-            keep(changes)
+                done.append(str(change.dest))
+            keep([change.dest for change in changes])
     except Mistake as why:
         module.fail_json(msg=str(why), changed_files=[])
     except OSError as why:
-        module.fail_json(msg=f"{why.filename}: {why.strerror}", changed_files=[])
-    module.exit_json(
-        changed=bool(changes),
-        changed_files=[str(c.dest) for c in changes],
-        diff=[c.diff() for c in changes],
-    )
+        module.fail_json(msg=f"{why.filename}: {why.strerror}", changed_files=done, changed=bool(done))
+    left = [name for name in earlier if name not in names]
+    diff = [c.diff() for c in changes]
+    if left:
+        said = "".join(f"{name}: changed earlier, not applied yet\n" for name in left)
+        diff.append({"before_header": p["pending"], "after_header": p["pending"], "prepared": said})
+    module.exit_json(changed=bool(changes or left), changed_files=[*names, *left], diff=diff)
 
 
 if __name__ == "__main__":

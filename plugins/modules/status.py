@@ -8,11 +8,18 @@ module: status
 short_description: Who owns what, who could take it over, what relays hold, and what needs an operator
 description:
   - Reads the coordinator and this relay's queue and tells it as a table. Changes nothing. Runs on a relay.
+  - Certificates are told by the hosts' agents; those of the coordinator's members are looked at. A member that does not
+    answer is passed over.
 options:
   held:
     description: What other relays have returned as C(held), by relay.
     type: dict
     default: {}
+  aside:
+    description: Hosts in the midst of planned work; that these are away, or drained, needs no operator.
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment: holdfast.mail.monitor
 attributes:
   check_mode:
@@ -54,15 +61,29 @@ stores:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.holdfast.mail.plugins.module_utils.adapters import certificates
 from ansible_collections.holdfast.mail.plugins.module_utils.core import store_telling, telling
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, build, load
+
+
+def of_the_coordinator(coordinator, now):
+    """What of etcd itself needs an operator."""
+    found = []
+    if not coordinator.asks_users():
+        found.append(
+            "coordinator: etcd asks nobody who it is, so every host may write everything: deploy all hosts in one run "
+            "(playbooks/site.yml without --limit)"
+        )
+    shown = {url: certificates.shown_by(url, coordinator.tls) for url in coordinator.endpoints}
+    return found + [line for url, one in shown.items() if one is not None and (line := one.alarm(url, now))]
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
             "held": {"type": "dict", "default": {}},
+            "aside": {"type": "list", "elements": "str", "default": []},
             "config": {"type": "path", "default": "/etc/holdfast/monitor.yml"},
         },
         supports_check_mode=True,
@@ -74,6 +95,7 @@ def main():
         waiting = {name: one.queue.waiting(one.identity) for name, one in parts.items()}
         found = {name: telling.read_about(one.coordinator, one.identity) for name, one in parts.items()}
         pairs = {name: store_telling.read_about(config.coordinator, one) for name, one in config.stores.items()}
+        needs = of_the_coordinator(config.coordinator, time.time())
     except (Unavailable, ConfigError) as why:
         module.fail_json(msg=str(why))
     by_relay = {**p["held"], config.host: waiting}
@@ -83,11 +105,12 @@ def main():
         known.append(telling.Known.from_json(config.identities[name], data, config.interval, held))
     stores = [store_telling.KnownStore.from_json(config.stores[name], data) for name, data in pairs.items()]
     now = time.time()
-    needs = [line for one in stores for line in store_telling.needs(one)]
+    needs += telling.certificates([*known, *(one.known for one in stores)], now)
+    needs += [line for one in stores for line in store_telling.needs(one, p["aside"])]
     module.exit_json(
         changed=False,
         table=[*telling.table(known, now), *([""] if stores else []), *store_telling.table(stores)],
-        needs=needs + [line for one in known for line in telling.needs(one, now)],
+        needs=needs + [line for one in known for line in telling.needs(one, now, p["aside"])],
         held=waiting,
         identities=found,
         stores=pairs,

@@ -91,6 +91,23 @@ MUTANTS = (
         hint=452,
     ),
     Mutant(
+        "missed_deploy_is_no_matter",
+        "a host that missed a deploy which the owner has had is no candidate",
+        PLACEMENT,
+        "outdated",
+        (("if others is None or", "if True or"),),
+        test="tests/unit/daemons/test_missed_deploy.py::test_a_deploy_of_the_owner_is_noticed",
+    ),
+    Mutant(
+        "owner_that_missed_a_deploy_leaves_no_candidate",
+        "a host with a later configuration than the owner's is a candidate",
+        PLACEMENT,
+        "outdated",
+        ((" or its.since >= others.since", ""),),
+        test="tests/unit/daemons/test_missed_deploy.py::"
+        "test_an_owner_that_has_missed_it_itself_keeps_nobody_from_taking_over",
+    ),
+    Mutant(
         "not_ordered_on_the_lock",
         "right before the fence, an order in a transaction on the lock and on the owner that was judged",
         FENCE_RUN,
@@ -329,7 +346,7 @@ MUTANTS = (
         "mail is returned by the length of the outage, which a clock that is set forward does not change",
         WATCHING,
         "Watch._return_late",
-        (("self.clock.boottime() - since[1]", "self.clock.now() - since[0]"),),
+        (("self.clock.boottime() - max(since[1], self._could)", "self.clock.now() - since[0]"),),
         test="tests/unit/core/test_returning.py::test_a_clock_that_is_set_forward_makes_no_outage_longer",
     ),
     Mutant(

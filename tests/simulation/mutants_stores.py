@@ -189,6 +189,14 @@ STORE_MUTANTS = (
         (("return {said: entry.revision}", "return {}"),),
         test="tests/unit/core/test_store_handover.py::test_a_word_that_is_taken_back_before_the_owner_changes_counts_for_nothing",
     ),
+    Mutant(
+        "address_is_left_on",
+        "a store's owner has stopped only when its address is off",
+        INSTANCE,
+        "StoreInstance.release",
+        (("        running.until_no_address(self._clock, self.place.identity.address, self._has_address)\n", ""),),
+        test=f"{TEST_INSTANCE}::test_no_word_that_it_has_stopped_while_keepalived_leaves_the_address_on",
+    ),
     # --- what a store does to hosts ----------------------------------------------------------------------------
     Mutant(
         "nobody_is_dropped",
@@ -245,6 +253,14 @@ STORE_MUTANTS = (
         "start",
         (("while not store.tick():", "while False:"),),
         test="tests/unit/daemons/test_store.py::test_the_daemon_says_that_it_is_up_when_a_look_has_done_all",
+    ),
+    Mutant(
+        "mending_takes_down_what_serves",
+        "a read that fails takes no store down that serves",
+        KEEPER,
+        "Keeper._start",
+        (("isinstance(why, NotConfirmed):", "False:"),),
+        test=f"{TEST_INSTANCE}::test_a_mending_that_meets_a_coordinator_that_is_gone_leaves_what_serves",
     ),
     # --- addresses ---------------------------------------------------------------------------------------------
     Mutant(

@@ -146,6 +146,7 @@ class World(Stage):
             source,
             f"/srv/holdfast/{identity.name}",
             f"{folder}/postfix",
+            f"{folder}/configuration",
             "/etc/holdfast/tls/ca.pem",
             "postmaster@example",
             Mailboxes(f"{folder}/dovecot/dovecot.conf", "probe@example", "/etc/holdfast/probe"),

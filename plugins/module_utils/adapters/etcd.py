@@ -29,6 +29,7 @@ from typing import Any
 import requests
 from etcd3gw import Etcd3Client, exceptions
 
+from ..core.keys import ROOT
 from ..core.model import Json
 from ..core.ports import Entry, Lock, LockLost, Unavailable
 
@@ -341,6 +342,11 @@ class EtcdCoordinator:
         for some in itertools.batched(keys, TXN_OPS, strict=False):
             found.update(parse_txn(self._post("/kv/txn", txn_read(some)))[1])
         return {key: _entry(found.get(key)) for key in keys}
+
+    def asks_users(self) -> bool:
+        """Does the cluster ask who it is? Whoever had to log in knows. Raises Unavailable."""
+        self.read([ROOT])
+        return any("Authorization" in client.session.headers for _, client in self._members)
 
     def list(self, prefix: str) -> dict[str, Entry]:
         data = self._post("/kv/range", range_read(prefix))

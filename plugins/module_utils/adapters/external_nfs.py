@@ -20,8 +20,18 @@ from ..core.ports import Clock, Unavailable
 from . import command, nfs_probe
 from .nfsd import Export
 
-TIMEOUT = 10.0  # seconds for a word: a takeover waits half a minute for several of them
+TIMEOUT = 10.0  # seconds for a word; a takeover waits for all that it may take (`longest`)
 LIST_EVERY = 30.0  # seconds for which its word about who may mount what is believed when nothing was changed here
+
+
+def longest(candidates: Iterable[Sequence[str]]) -> float:
+    """Seconds within which the daemon has done what takeovers of all identities at once may ask of the program.
+
+    `candidates`: of each identity on the store. Each of them is withdrawn, looked for in `list` and expired; before
+    that the host that is to be dropped is withdrawn and looked for. A look begins with `check`, a call of the NFS
+    service and `list`, and so did the one that was under way.
+    """
+    return TIMEOUT * (6 + sum(3 * len(some) + 2 for some in candidates))
 
 
 class ExternalExports:

@@ -18,10 +18,11 @@ from typing import Any
 from ..core.model import Identity, Json
 from ..core.ports import Clock, Unavailable
 from ..core.returning import Held
-from . import command
+from . import command, machine
 
 TIMEOUT = 30.0
 LIST_WITHIN = 300.0  # showq(8) opens each message: those that it comes to are a beginning, a later pass has the others
+STANDS = 180.0  # seconds for which an order holds that is not given again; attempts are made every 60 at the latest
 QUEUE_ID = re.compile(r"[0-9A-Za-z]+")
 
 
@@ -154,28 +155,41 @@ class Archive:
 
 
 class OrderFiles:
-    """Implements `core.returning.Returns`: a file for the program that has the right to read and return mail."""
+    """Implements `core.returning.Returns`: a file for the program that has the right to read and return mail.
 
-    def __init__(self, folder: Path) -> None:
+    A monitor orders anew every round, so an order that nobody renews is no wish any more: the host was off since, or
+    the identity serves again.
+    """
+
+    def __init__(self, folder: Path, clock: Clock, boot_id: Callable[[], str] = machine.boot_id) -> None:
         self._folder = folder
+        self._clock = clock
+        self._boot_id = boot_id
 
     def order(self, identity: Identity, reason: str) -> None:
         path = self._folder / f"{identity.name}.json"
         new = path.with_name(f".{path.name}")
         try:
-            new.write_text(json.dumps({"reason": reason}))
+            given = {"reason": reason, "boot_id": self._boot_id(), "boottime": self._clock.boottime()}
+            new.write_text(json.dumps(given))
             new.replace(path)
         except OSError as why:
             raise Unavailable(f"{path}: {why.strerror}") from why
 
-    def waiting(self) -> dict[str, str]:
-        """Identity, which is the file's name, to reason. What is no order is removed."""
-        found = {}
+    def waiting(self) -> dict[str, str | None]:
+        """Identity, which is the file's name, to reason; None for one that is too old. What is no order is removed."""
+        found: dict[str, str | None] = {}
         for path in sorted(self._folder.glob("*.json")):
+            if path.name.startswith("."):
+                continue  # somebody is writing it
             try:
-                found[path.stem] = str(json.loads(path.read_text())["reason"])
+                given = json.loads(path.read_text())
+                reason, boot_id, at = str(given["reason"]), str(given["boot_id"]), float(given["boottime"])
             except (OSError, ValueError, KeyError, TypeError):
                 path.unlink(missing_ok=True)
+                continue
+            stands = boot_id == self._boot_id() and self._clock.boottime() - at <= STANDS
+            found[path.stem] = reason if stands else None
         return found
 
     def done(self, identity: str) -> None:

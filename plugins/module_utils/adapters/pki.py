@@ -82,6 +82,10 @@ class Authority:
         ca = self._load("ca")
         return ca is None or ca.not_valid_after_utc - self.now < datetime.timedelta(days=self.days)
 
+    def unfounded(self) -> bool:
+        """No certificate and key that belong together: one made now would trust nothing that was made before."""
+        return self._load("ca") is None
+
     def make_authority(self) -> None:
         """A renewed authority keeps its key: what it has signed stays good, whichever of the two a host has."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -11,6 +11,8 @@ import errno
 import smtplib
 import socket
 import ssl
+import threading
+import time
 from dataclasses import dataclass, field
 
 from ..core.model import Attempt, Identity, Method, Result, Route
@@ -25,10 +27,11 @@ OWN_FAULTS = {errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM, errno.EMFILE, errn
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds: for the connection and for each reply."""
+    """Seconds: for the connection, for the next octets of a reply, and for all of it until there is a result."""
 
     connect: float = 10.0
     reply: float = 20.0
+    whole: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -73,30 +76,80 @@ class _TlsFailed(Exception):
     """STARTTLS was agreed on and did not come to pass."""
 
 
+class _Cut:
+    """Ends a connection at `deadline` (time.monotonic()), whatever is being said on it.
+
+    A socket's own time-out is for the next octets: a server that dribbles them would keep a dialogue for ever.
+    """
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.made = False
+        self._timer: threading.Timer | None = None
+        self._sock: socket.socket | None = None
+
+    def watch(self, sock: socket.socket) -> None:
+        self._sock = sock.dup()  # STARTTLS puts another object into this one's place
+        self._timer = threading.Timer(max(0.0, self.deadline - time.monotonic()), self._cut, (self._sock,))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _cut(self, sock: socket.socket) -> None:
+        self.made = True
+        with contextlib.suppress(OSError):  # the server has ended it
+            sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        if self._timer is not None and self._sock is not None:
+            self._timer.cancel()
+            self._timer.join()
+            self._sock.close()
+
+
 def talk(what: Dialogue) -> Outcome:
     """Greeting, EHLO, STARTTLS if offered, MAIL, RCPT, RSET, QUIT. Never raises for what a server does.
 
     TLS is opportunistic as between mail servers (RFC 7435): a certificate that can't be verified is told in the detail
-    and the dialogue is held again without verification.
+    and the dialogue is held again without verification, within the same time.
     """
+    deadline = time.monotonic() + what.timeouts.whole
     try:
-        return _talk(what, verify=True)
+        return _talk(what, deadline, verify=True)
     except _TlsFailed as why:
         note = f"TLS: {why}"
     try:
-        again = _talk(what, verify=False)
+        again = _talk(what, deadline, verify=False)
     except _TlsFailed as why:
         return Outcome(Result.REFUSED, f"TLS fails even without verification: {why}")
     return Outcome(again.result, f"{again.detail}; {note}", again.temporary)
 
 
-def _talk(what: Dialogue, verify: bool) -> Outcome:
+def _talk(what: Dialogue, deadline: float, verify: bool) -> Outcome:
+    """One dialogue that ends at `deadline` (time.monotonic()). Raises _TlsFailed."""
+    cut = _Cut(deadline)
+    try:
+        outcome = _converse(what, verify, cut)
+    except _TlsFailed as why:
+        if not cut.made:
+            raise
+        outcome = Outcome(Result.DOWN, f"STARTTLS: {why}")
+    finally:
+        cut.close()
+    if cut.made and outcome.result is not Result.OK:  # half a reply reads like a refusal
+        return Outcome(Result.DOWN, f"time-out: no end within {what.timeouts.whole:g} s; {outcome.detail}")
+    return outcome
+
+
+def _converse(what: Dialogue, verify: bool, cut: _Cut) -> Outcome:
     smtp = smtplib.SMTP(local_hostname=_literal(what.bind or what.address))
     stage = f"connection to {what.address} port {what.port}"
     try:
         source = (what.bind, 0) if what.bind else None
-        smtp.sock = socket.create_connection((what.address, what.port), what.timeouts.connect, source)
+        # What is left for a second dialogue may be nothing, which would mean not to wait at all.
+        left = max(0.001, min(what.timeouts.connect, cut.deadline - time.monotonic()))
+        smtp.sock = socket.create_connection((what.address, what.port), left, source)
         smtp.sock.settimeout(what.timeouts.reply)
+        cut.watch(smtp.sock)
         stage = "greeting"
         code, words = smtp.getreply()
         if code == CLOSING:

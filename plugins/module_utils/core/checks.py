@@ -16,6 +16,8 @@ from .model import RELAY_KIND, Method
 INTERVAL = (30, 60)  # R1.3
 SECRETS = ("tsig_secret", "probe_password")
 COORDINATOR_SECRET = 32  # characters
+# How the secrets of the lab's inventories begin, which everybody can read; the second is base64.
+PUBLISHED = ("lab-", "bGFiL")
 KINDS = ("internet", "intranet", "relay")
 
 
@@ -34,12 +36,16 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Inventory:
-    """`hosts`: {name: {site, legs, groups, …}}; `settings`: what holds for all; `files`: {variable: file}."""
+    """`hosts`: {name: {site, legs, groups, …}}; `settings`: what holds for all; `files`: {variable: file}.
+
+    `lab`: its hosts are the lab's virtual machines.
+    """
 
     hosts: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
     files: Mapping[str, str] = field(default_factory=dict)
     hosts_file: str = "hosts.yml"
+    lab: bool = False
 
     def file(self, key: str) -> str:
         return self.files.get(key, "group_vars/all")
@@ -233,6 +239,9 @@ def _places(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iter
         yield Mistake(file, f"{key}.relays", relays, "name at least one relay host that watches it")
     if group == "relay" and set(relays) == {identity.get("home")}:
         yield Mistake(file, f"{key}.relays", relays, "name another relay host too: nobody watches himself")
+    # Playbooks ask one relay for all identities.
+    if relays and (missing := [host for host in inventory.group("relay") if host not in relays]):
+        yield Mistake(file, f"{key}.relays", relays, f"add {', '.join(missing)}: each host of group relay watches all")
     routes = set(inventory.settings.get("mail_routes") or [])
     segments = inventory.settings.get("segments", {})
     for host in relays:
@@ -246,22 +255,17 @@ def _places(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iter
 
 
 def _held(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Each host of `relays` is home of one relay, and whoever may own that one watches the identity."""
+    """Each host of `relays` is home of one relay."""
     file, relays = inventory.file("identities"), list(identity.get("relays") or [])
     for host in relays:
-        at_home = {
-            name: one
+        at_home = [
+            name
             for name, one in inventory.settings.get("identities", {}).items()
             if one.get("kind") == RELAY_KIND and one.get("home") == host
-        }
+        ]
         if host in inventory.group("relay") and len(at_home) != 1:
             remedy = f"is home of {', '.join(at_home) or 'no identity'}; make it that of one identity of kind relay"
             yield Mistake(file, f"{key}.relays", host, remedy)
-        for name, one in at_home.items():
-            for other in one.get("candidates") or []:
-                if other not in relays:
-                    remedy = f"add {other}: it may own {name}, which holds this identity's mail"
-                    yield Mistake(file, f"{key}.relays", relays, remedy)
 
 
 def _stores(inventory: Inventory) -> Iterator[Mistake]:
@@ -424,6 +428,11 @@ def _secrets(inventory: Inventory) -> Iterator[Mistake]:
         remedy = f"give {COORDINATOR_SECRET} characters or more: openssl rand -hex 32 (ansible-vault in production)"
         shown = None if secret is None else f"({len(str(secret))} characters)"
         yield Mistake(inventory.file("coordinator_secret"), "coordinator_secret", shown, remedy)
+
+    for key in (*SECRETS, "coordinator_secret", "drbd_secret"):
+        if not inventory.lab and str(inventory.settings.get(key)).startswith(PUBLISHED):
+            remedy = "is the lab's, and published; make one: openssl rand -base64 32 (the lab: deploy by bin/lab)"
+            yield Mistake(inventory.file(key), key, "(a secret)", remedy)
 
 
 def _fencing(inventory: Inventory) -> Iterator[Mistake]:

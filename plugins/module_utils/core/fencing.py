@@ -54,6 +54,22 @@ class Level:
 
 DEFAULT_LEVELS = (Level(LevelName.POWER), Level(LevelName.OPERATOR))
 
+# Seconds, by which daemons tell a fence that takes its time from a hang (Timeouts.look of core/locked_run.py).
+LONGEST = 600.0
+ASKED = 3  # times that a fence device is asked at the most: off, and its status twice
+AGENT_TIMEOUT, SWITCH_TIMEOUT = 40.0, 20.0  # seconds of one call where the inventory says nothing
+
+
+def longest(levels: Iterable[Level], devices: Mapping[str, float]) -> float:
+    """Seconds until the last level has had its say. `devices`: those that know the host, with their time-outs."""
+    seconds = 0.0
+    for level in levels:
+        if level.level is LevelName.POWER:
+            seconds += ASKED * sum(t for name, t in devices.items() if level.device in (None, name))
+        elif level.level is not LevelName.OPERATOR:  # whose word is there or not
+            seconds += level.timeout
+    return seconds
+
 
 @dataclass(frozen=True)
 class FencePlan:

@@ -9,7 +9,7 @@ undone or finished by whoever holds the lock next, and never guessed.
 The proof that takes the place of a fence has two parts, both bound to this run's id and to the owner's epoch: the
 agent's word that all is stopped and unmounted, then the store's word that it admits nobody. The store is told only
 afterwards, since an owner whose files are taken away can't close them. A store that is handed over itself has no store
-below it: there the agent's word (nothing served, nothing mounted, DRBD secondary) is the whole proof.
+below it: there the agent's word (nothing served, nothing mounted, DRBD secondary, its address gone) is the whole proof.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Handover(Takeover):
 
     @classmethod
     def beside(cls, takeover: Takeover, timeouts: Timeouts = TIMEOUTS) -> Handover:
-        """With all that a takeover was made of, but for the times."""
+        """With all that a takeover was made of, but for the times; what its store needs stays."""
+        timeouts = dataclasses.replace(timeouts, store=takeover.timeouts.store)
         return cls(**{**vars(takeover), "timeouts": timeouts})
 
     def hand_over(self, reason: str, expected_epoch: int, to: str | None = None) -> Run:
@@ -162,9 +163,10 @@ class _Planned(Course):
             mine = access is not None and (access.epoch, access.run) == (owner.epoch, self.run.run)
             return access if mine and access is not None and access.admitted is None else None
 
-        access = self.wait(withdrawn, self.timeouts.revoke)
+        within = self.timeouts.revoke + self.timeouts.store
+        access = self.wait(withdrawn, within)
         if access is None:
-            why = f"store {self.identity.store} did not confirm within {self.timeouts.revoke:.0f} s"
+            why = f"store {self.identity.store} did not confirm within {within:.0f} s"
             self.step("revoke", start, "no", why)
             raise Held(why)
         said = f"{self.identity.store} admits nobody at epoch {owner.epoch}"
@@ -219,7 +221,7 @@ class _Planned(Course):
             seen = f"{report.phase} {report.error}".strip()
             return report if report.phase is Phase.RUNNING else None
 
-        report = self.wait(running, self.timeouts.start)
+        report = self.wait(running, self.timeouts.start + self.timeouts.store)
         self.step("goes_on", start, "no" if report is None else "ok", f"{owner.host}: {seen}")
 
 

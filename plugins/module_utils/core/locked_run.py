@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import keys
-from .fencing import AddressView
+from .fencing import LONGEST, AddressView
 from .model import Identity, Json, Run, RunState, Step
 from .ports import Clock, Coordinator, Lock, Log, NameService, PowerSwitch, Prober, RelayQueue
+
+# Seconds of a look besides what its run waits for: attempts before it and to verify it, names, the relay's queue.
+BESIDE = 300.0
 
 
 class Held(Exception):
@@ -26,10 +29,16 @@ class Timeouts:
 
     lock: int = 60  # lease of the lock; longer than the longest single call of a fence device
     revoke: float = 30.0
+    store: float = 0.0  # more of `revoke` and of `start`, where a program opens and closes the store
     release: float = 20.0  # a planned run's owner goes on while it does not stop
     start: float = 90.0
     verify: float = 30.0
     poll: float = 0.3
+
+    @property
+    def look(self) -> float:
+        """What a look may take that carries out a whole run; one that takes longer hangs."""
+        return LONGEST + self.revoke + self.start + 2 * self.store + self.verify + BESIDE
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .certificates import Ending
+
 Json = dict[str, Any]
 
 
@@ -161,8 +163,30 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Configuration:
+    """What a deploy has given a host for an identity.
+
+    `digest`: of the inventory's data that decides what the identity accepts, the same for all its candidates (roles
+    mail and relay). `since`: when it last became another one there, by that host's clock.
+    """
+
+    digest: str
+    since: float
+
+    def to_json(self) -> Json:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Configuration:
+        return cls(str(data["digest"]), float(data["since"]))
+
+
+@dataclass(frozen=True)
 class Report:
-    """An agent's word on one identity on its host. `run`: the planned run whose order to stop it has carried out."""
+    """An agent's word on one identity on its host; it outlives the host's lease.
+
+    `run`: the planned run whose order to stop it has carried out. `configuration`: None for a store.
+    """
 
     host: str
     epoch: int
@@ -171,12 +195,14 @@ class Report:
     steps: tuple[Step, ...] = ()
     error: str = ""
     run: str = ""
+    configuration: Configuration | None = None
 
     def to_json(self) -> Json:
         return {**dataclasses.asdict(self), "steps": [s.to_json() for s in self.steps]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
+        configuration = data.get("configuration")  # an agent from before an upgrade tells none
         return cls(
             str(data["host"]),
             int(data["epoch"]),
@@ -185,6 +211,7 @@ class Report:
             tuple(Step.from_json(s) for s in data.get("steps", ())),
             str(data.get("error", "")),
             str(data.get("run", "")),
+            None if configuration is None else Configuration.from_json(configuration),
         )
 
 
@@ -192,21 +219,36 @@ class Report:
 class Readiness:
     """Whether a host could run an identity now, and if not, why not.
 
-    `run`: the planned run that is about to give it to this host and that this word answers, if any.
+    `run`: the planned run that is about to give it to this host and that this word answers, if any. `certificate`: the
+    first of the host's certificates to end.
     """
 
     ready: bool
     reasons: tuple[str, ...]
     time: float
     run: str = ""
+    certificate: Ending | None = None
 
     def to_json(self) -> Json:
-        return {"ready": self.ready, "reasons": list(self.reasons), "time": self.time, "run": self.run}
+        return {
+            "ready": self.ready,
+            "reasons": list(self.reasons),
+            "time": self.time,
+            "run": self.run,
+            "certificate": None if self.certificate is None else self.certificate.to_json(),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Readiness:
-        run = str(data.get("run", ""))  # an agent from before an upgrade names none
-        return cls(bool(data["ready"]), tuple(data.get("reasons", ())), float(data["time"]), run)
+        # An agent from before an upgrade names neither.
+        run, certificate = str(data.get("run", "")), data.get("certificate")
+        return cls(
+            bool(data["ready"]),
+            tuple(data.get("reasons", ())),
+            float(data["time"]),
+            run,
+            None if certificate is None else Ending.from_json(certificate),
+        )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from .model import Identity, Readiness
+from .model import Configuration, Identity, Readiness
 
 
 class Placement(enum.StrEnum):
@@ -43,6 +43,18 @@ def ranked(identity: Identity, placement: Placement, sites: Mapping[str, str], i
         return first.index(site) if site is not None and site in first else len(first)
 
     return tuple(sorted(identity.candidates, key=rank))
+
+
+def outdated(host: str, its: Configuration | None, other: str, others: Configuration | None) -> str | None:
+    """Why `host` would serve an identity otherwise than `other` does, for having missed a deploy; None if it would not.
+
+    It would refuse for good what the other accepts: mail is held rather. The later deploy wins, so that a dead owner
+    that has missed one keeps nobody from taking over. Two hosts' clocks are compared only where the digests differ, and
+    a deploy makes them the same.
+    """
+    if others is None or (its is not None and (its.digest == others.digest or its.since >= others.since)):
+        return None
+    return f"its configuration is older than that of {other} (deploy it: playbooks/site.yml --limit {host})"
 
 
 def choose(

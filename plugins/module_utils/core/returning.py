@@ -47,7 +47,7 @@ def without_candidate(run: Run) -> bool:
 
 
 def outlasted(lasted: float | None, archive_after: float | None) -> bool:
-    """Has the outage itself, of `lasted` seconds, lasted as long as messages are to be held? An old message is none."""
+    """Has the time without a candidate, `lasted` seconds, been as long as messages are to be held?"""
     return archive_after is not None and lasted is not None and lasted >= archive_after
 
 

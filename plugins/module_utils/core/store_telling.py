@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from . import keys, stores, telling
@@ -53,8 +53,11 @@ def _half_words(half: Half | None) -> tuple[str, str, str, str]:
     return d["role"], d["disk"], link, left
 
 
-def needs(one: KnownStore) -> list[str]:
-    """What an operator should look at; empty when all is well, also while a planned run is under way."""
+def needs(one: KnownStore, aside: Collection[str] = ()) -> list[str]:
+    """What an operator should look at; empty when all is well, also while a planned run is under way.
+
+    `aside`: hosts in the midst of planned work, which may be away and lack writes.
+    """
     known, name = one.known, one.known.identity.name
     owner, run = known.owner, known.run
     if owner is None or one.insync is None:
@@ -80,6 +83,8 @@ def needs(one: KnownStore) -> list[str]:
         half = one.halves.get(host)
         if half is not None and half.low:
             found.append(f"{name}: nearly full: {_half_words(half)[3]} left on {host}")
+        if host in aside and host != owner.host:
+            continue
         if host not in one.insync.members:
             found.append(
                 f"{name}: {host} lacks writes, {', '.join(one.insync.members)} alone has all: {_copying(half)}"

@@ -341,9 +341,10 @@ class Course(LockedRun):
                 return f"expired {', '.join(access.expired) or 'none'}"
             return None
 
-        said = self.wait(withdrawn, self.timeouts.revoke)
+        within = self.timeouts.revoke + self.timeouts.store
+        said = self.wait(withdrawn, within)
         if said is None:
-            why = f"store {self.identity.store} did not confirm within {self.timeouts.revoke:.0f} s"
+            why = f"store {self.identity.store} did not confirm within {within:.0f} s"
             self.step("revoke", start, "unknown", why)
             raise Held(why)
         self.step("revoke", start, "ok", said)
@@ -414,10 +415,11 @@ class Course(LockedRun):
             seen = f"{report.phase} {report.error}".strip()
             return report if report.phase is Phase.RUNNING else None
 
-        report = self.wait(running, self.timeouts.start)
+        within = self.timeouts.start + self.timeouts.store
+        report = self.wait(running, within)
         if report is None:
             self.step("started", start, "no", seen)
-            raise Held(f"{host} did not start it within {self.timeouts.start:.0f} s: {seen}")
+            raise Held(f"{host} did not start it within {within:.0f} s: {seen}")
         known = {(s.name, s.start) for s in self.run.steps}
         new = tuple(s for s in report.steps if (s.name, s.start) not in known)
         self.run = dataclasses.replace(self.run, steps=(*self.run.steps, *new))

@@ -7,7 +7,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .checks import Inventory, Mistake
-from .fencing import LevelName, Withdrawal
+from .fencing import (
+    AGENT_TIMEOUT,
+    ASKED,
+    DEFAULT_LEVELS,
+    LONGEST,
+    SWITCH_TIMEOUT,
+    Level,
+    LevelName,
+    Withdrawal,
+    longest,
+)
 from .placement import Placement
 from .promotion import Promote
 
@@ -19,7 +29,9 @@ LEAST_ARCHIVE_AFTER = 60
 
 def check(inventory: Inventory) -> list[Mistake]:
     """Every mistake, in the order of the checks."""
-    return [*_agents(inventory), *_plan(inventory), *_endings(inventory)]
+    fencing = [*_agents(inventory), *_timeouts(inventory), *_plan(inventory)]
+    # Of a plan that is wrong nobody knows how long it takes.
+    return [*fencing, *([] if fencing else _length(inventory)), *_endings(inventory)]
 
 
 def _positive(value: object) -> bool:
@@ -90,6 +102,43 @@ def _plan(inventory: Inventory) -> Iterator[Mistake]:
             continue
         for n, level in enumerate(levels):
             yield from _level(inventory, file, f"{key}[{n}]", name, level)
+
+
+def _timeouts(inventory: Inventory) -> Iterator[Mistake]:
+    for name, device in (inventory.settings.get("fence_devices") or {}).items():
+        if "timeout" in device and not _positive(device["timeout"]):
+            key = f"fence_devices.{name}.timeout"
+            yield Mistake(inventory.file("fence_devices"), key, device["timeout"], "give seconds, 1 or more")
+
+
+def _length(inventory: Inventory) -> Iterator[Mistake]:
+    """Plans that take longer than a daemon takes for a hang; of each the host against which it takes longest."""
+    settings, plan = inventory.settings, inventory.settings.get("fence_plan") or {}
+    members = [h for s in (settings.get("stores") or {}).values() for h in s.get("members") or []]
+    candidates = [h for i in settings.get("identities", {}).values() for h in i.get("candidates") or []]
+    found: dict[str, tuple[float, str]] = {}
+    for host in dict.fromkeys([*members, *candidates]):
+        known = host if host in plan else "default"
+        planned = known in plan and host not in members
+        levels = [_made(one) for one in plan[known]] if planned else DEFAULT_LEVELS
+        devices = {
+            name: float(d.get("timeout", AGENT_TIMEOUT if "agent" in d else SWITCH_TIMEOUT))
+            for name, d in (settings.get("fence_devices") or {}).items()
+            if host in (d.get("hosts") or [])
+        }
+        key = f"fence_plan.{known}" if planned else "fence_devices"
+        found[key] = max(found.get(key, (0.0, "")), (longest(levels, devices), host))
+    for key, (seconds, host) in found.items():
+        if seconds > LONGEST:
+            remedy = (
+                f"seconds that fencing {host} may take, one level after the other; {LONGEST:.0f} at the most: shorten"
+                f" time-outs (that of a fence device counts {ASKED} times), or leave out a level"
+            )
+            yield Mistake(inventory.file(key.partition(".")[0]), key, round(seconds), remedy)
+
+
+def _made(level: Mapping[str, Any]) -> Level:
+    return Level(LevelName(level["level"]), level.get("device"), float(level.get("timeout", Level.timeout)))
 
 
 def _level(inventory: Inventory, file: str, key: str, host: str, level: object) -> Iterator[Mistake]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import keys, stores
 from .model import Access, Identity, Json, Owner, Phase, Readiness, Report, Run, RunState
+from .placement import outdated
 from .ports import Coordinator
 from .takeover import read_state
 
@@ -100,8 +101,11 @@ def why_not_ready(known: Known, host: str) -> str:
     return "" if word.ready else ", ".join(word.reasons) or "not ready"
 
 
-def needs(known: Known, now: float) -> list[str]:
-    """What an operator should look at; empty when all is well, also while a planned run is under way."""
+def needs(known: Known, now: float, aside: Collection[str] = ()) -> list[str]:
+    """What an operator should look at; empty when all is well, also while a planned run is under way.
+
+    `aside`: hosts in the midst of planned work, of which nothing is expected but what they own.
+    """
     name, owner, run = known.identity.name, known.owner, known.run
     if owner is None:
         return [f"{name}: no owner is recorded; deploy it (playbooks/site.yml)"]
@@ -120,13 +124,13 @@ def needs(known: Known, now: float) -> list[str]:
     if known.inoperable:
         found.append(f"{name}: flagged as inoperable against {owner.host}")
     others = [h for h in known.identity.candidates if h != owner.host]
-    reasons = {h: why_not_ready(known, h) for h in others}
+    reasons = {h: "" if h in aside else why_not_ready(known, h) for h in others}
     if all(reasons.values()):
         said = "; ".join(f"{h}: {why}" for h, why in reasons.items()) or "it has no other candidate"
         found.append(f"{name}: nobody could take it over: {said}")
     if known.not_opened is not None:
         found.append(f"{name}: nobody could take it over: {known.not_opened}")
-    found += _relays(known, owner, now)
+    found += _relays(known, owner, now, aside)
     return found
 
 
@@ -138,6 +142,7 @@ def _service(known: Known, owner: Owner) -> list[str]:
         report = known.reports.get(owner.host)
         error = f": {report.error}" if report is not None and report.error else ""
         found.append(f"{name}: {owner.host} does not run it at epoch {owner.epoch} ({phase(known)}){error}")
+    found += _missed(known, owner)
     access = known.access
     if access is None or (access.epoch, access.admitted) != (owner.epoch, owner.host):
         admits = "nobody" if access is None or access.admitted is None else access.admitted
@@ -146,10 +151,20 @@ def _service(known: Known, owner: Owner) -> list[str]:
     return found
 
 
-def _relays(known: Known, owner: Owner, now: float) -> list[str]:
+def _missed(known: Known, owner: Owner) -> list[str]:
+    """A deploy that reached another candidate and not the owner, which goes on with what it has."""
+    its = known.reports[owner.host].configuration if owner.host in known.reports else None
+    others = [h for h in known.identity.candidates if h != owner.host and h in known.reports]
+    for other in others if its is not None else ():
+        if (why := outdated(owner.host, its, other, known.reports[other].configuration)) is not None:
+            return [f"{known.identity.name}: its owner {owner.host} has missed a deploy: {why}"]
+    return []
+
+
+def _relays(known: Known, owner: Owner, now: float, aside: Collection[str]) -> list[str]:
     name, found = known.identity.name, []
     for relay, word in known.evidence.items():
-        if relay == owner.host:
+        if relay == owner.host or relay in aside:
             continue  # nobody watches himself (core/pairing.py)
         if word is None:
             found.append(f"{name}: the monitor on {relay} has said nothing yet")
@@ -158,6 +173,12 @@ def _relays(known: Known, owner: Owner, now: float) -> list[str]:
         elif word["passed"] and int(word["epoch"]) == owner.epoch:
             found.append(f"{name}: {relay} is past its threshold: {word['reason']}")
     return found
+
+
+def certificates(all_known: Iterable[Known], now: float) -> list[str]:
+    """Those that end soon, by their hosts' own words: a line a host, whatever it is a candidate of."""
+    words = {host: word.certificate for known in all_known for host, word in known.ready.items()}
+    return [line for host, word in words.items() if word is not None and (line := word.alarm(host, now))]
 
 
 # --- tables -----------------------------------------------------------------------------------------------------

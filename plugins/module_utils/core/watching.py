@@ -114,6 +114,7 @@ class Watch:
         self._others: dict[str, tuple[int, float]] = {}  # relay -> revision of its evidence, when that was new here
         self._asking: tuple[int, float] | None = None  # the same of a request of a relay without fence rights
         self._last_run: tuple[str, float] | None = None  # id of the last run, when that was new here
+        self._could = float("-inf")  # CLOCK_BOOTTIME at which somebody was last known to be able to take over
         self._said: tuple[str, str] | None = None
         self._flushed = 0  # epoch for which this relay's own queue has been tried
 
@@ -283,6 +284,13 @@ class Watch:
         for relay, entry in state.evidence.items():
             self._others[relay] = _heard(self._others.get(relay), entry.revision, now)
         self._last_run = _heard(self._last_run, "" if state.run is None else state.run.run, now)
+        if state.run is not None and state.owner is not None and state.run.run != state.owner.run:
+            self._note(state.run)
+
+    def _note(self, run: Run) -> None:
+        """A run that found somebody, whatever held it then: from here on nobody could take over anew, if at all."""
+        if run.to_host is not None:
+            self._could = self.clock.boottime()
 
     def _second(self, lease: bool, state: State) -> str | None:
         """Evidence from a second place: the owner's lost lease, or another relay past its threshold.
@@ -377,7 +385,10 @@ class Watch:
             ):
                 self._return_late(run)
             return
-        self._ended(self.takeover.execute(reason, epoch, automatic))
+        ended = self.takeover.execute(reason, epoch, automatic)
+        self._ended(ended)
+        # Only of a run of this moment: one that is given up here found nobody at its own, and its owner is back.
+        self._return_late(ended)
 
     def _finish(self) -> None:
         self._retry_takeover = self.clock.boottime() + self.settings.pause
@@ -393,14 +404,18 @@ class Watch:
         self.log("takeover_ended", identity=run.identity, run=run.run, state=run.state, host=run.to_host)
         self._lease_seen = None
         self.try_now()
-        self._return_late(run)
 
     def _return_late(self, run: Run) -> None:
-        """The outage's length goes by CLOCK_BOOTTIME: a wall clock that is set forward must return nothing."""
+        """The time without any candidate goes by CLOCK_BOOTTIME: a wall clock that is set forward must return nothing.
+
+        It begins with the outage, and anew with every run that found somebody: a candidate that is away for a moment
+        must not return what a fence, which an operator can mend, has held back for days.
+        """
+        self._note(run)
         seen, since = self.evidence, self._down_since
-        lasted = (
-            None if seen is None or since is None or seen.first_down != since[0] else self.clock.boottime() - since[1]
-        )
+        lasted = None
+        if seen is not None and since is not None and seen.first_down == since[0]:
+            lasted = self.clock.boottime() - max(since[1], self._could)
         if without_candidate(run) and outlasted(lasted, self.settings.archive_after):
             self._return_mail(run)
 

@@ -17,6 +17,7 @@ FILE is /etc/holdfast/agent.yml; (o) marks what may be left out, with its defaul
         mount: /srv/holdfast/mx.alpha.example           # (o)
         postfix_dir: /etc/holdfast/identity/mx.alpha.example/postfix                 # (o)
         dovecot_conf: /etc/holdfast/identity/mx.alpha.example/dovecot/dovecot.conf   # (o)
+        configuration: /etc/holdfast/identity/mx.alpha.example/configuration         # (o) digest of what was deployed
         tls_ca: /etc/holdfast/tls/ca.pem
         probe: {user: probe@alpha.example, password_file: …, recipient: postmaster@alpha.example}
                                       # a relay has neither dovecot_conf nor a user who logs in
@@ -35,6 +36,7 @@ for a dead store while the lease is kept and the others are looked after.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +45,7 @@ from typing import Protocol, cast
 
 from ..adapters import machine
 from ..adapters.announcement import Announcement
+from ..adapters.certificates import Certificates
 from ..adapters.clock import SystemClock
 from ..adapters.disk import DiskMount
 from ..adapters.drbd import Drbd
@@ -55,12 +58,14 @@ from ..adapters.track import TrackFile
 from ..adapters.units import Units
 from ..adapters.watchdog import Guard, Watchdog
 from ..core import fencing, keys, ownership, stores
-from ..core.model import Access, Json, Owner, Phase, Readiness, Report, Run
+from ..core.certificates import Ending
+from ..core.model import Access, Configuration, Json, Owner, Phase, Readiness, Report, Run
+from ..core.placement import outdated
 from ..core.ports import Clock, Entry, Log, Unavailable
 from . import config, service
 from .instance import Instance, Mailboxes, Place
 from .keeper import Keeper, Located, Works, then_awake
-from .readiness import Checks, Limits
+from .readiness import Checks, Limits, configuration
 from .store_instance import StoreChecks, StoreInstance, StorePlace
 from .store_instance import place as store_place
 
@@ -85,6 +90,7 @@ class Config:
     stores: tuple[StorePlace, ...] = ()
     records: EtcdCoordinator | None = None  # a second connection, for the threads that bring stores up
     watchdog: WatchdogPlan | None = None
+    certificates: tuple[str, ...] = ()  # files that this host and its identities need
 
 
 @dataclass(frozen=True)
@@ -112,16 +118,21 @@ def load(file: str) -> Config:
         drain_file=top.path("drain_file", "/etc/holdfast/drain"),
     )
     ready.done()
+    etcd = config.coordinator(top.section("coordinator"))
     made = Config(
         host=top.text("host"),
         lease_ttl=top.whole("lease_ttl", least=3),
         tick=top.number("tick", 2.0, least=0.1),
-        coordinator=config.coordinator(top.section("coordinator")),
+        coordinator=etcd,
         places=tuple(places),
         limits=limits,
         stores=tuple(owned),
         records=config.coordinator(top.section("coordinator")) if owned else None,
         watchdog=_watchdog(top),
+        certificates=(
+            *(file for file in (etcd.tls.cert, etcd.tls.ca) if file is not None),
+            *(str(Path(p.tls_ca).with_name(f"{p.identity.name}.pem")) for p in places),
+        ),
     )
     top.done()
     for identity in (*(p.identity for p in places), *(p.identity for p in owned)):
@@ -155,6 +166,7 @@ def _place(name: str, section: config.Section) -> Place:
         source=f"{section.text('store_address')}:{section.path('store_path', f'/srv/store/{name}')}",
         mount=section.path("mount", f"/srv/holdfast/{name}"),
         postfix_dir=section.path("postfix_dir", f"{folder}/postfix"),
+        configuration=section.path("configuration", f"{folder}/configuration"),
         tls_ca=section.path("tls_ca"),
         probe_recipient=probe.text("recipient"),
         mailboxes=mailboxes,
@@ -235,9 +247,14 @@ class Agent:
         log: Log,
         stops_alone: bool = False,
         half: Callable[[Located], stores.Half | None] = lambda place: None,
+        configured: Callable[[Located], Configuration | None] = lambda place: None,
+        certificate: Callable[[], Ending | None] = lambda: None,
     ) -> None:
         self._host = host
         self._half = half
+        self._configured = configured
+        self._certificate = certificate
+        self._alarm = ""  # about the certificate, as it was logged last
         self._ttl = lease_ttl
         self._stops_alone = stops_alone
         self.dog: Dog | None = None  # set before the first tick
@@ -361,24 +378,57 @@ class Agent:
 
     def _tell(self, entries: Mapping[str, Entry]) -> None:
         """Reports that the coordinator does not have, for whatever reason; now and then what this host is ready for."""
+        configured = {keeper.name: self._configured(place) for keeper, place in self._keepers}
         for keeper, _ in self._keepers:
             key = keys.report(self._host, keeper.name)
             report = self._owed(keeper, entries[key].value)
-            if report is not None and report.to_json() != entries[key].value:
+            if report is None:
+                continue
+            report = dataclasses.replace(report, configuration=configured[keeper.name])
+            if report.to_json() != entries[key].value:
                 self._coordinator.put(key, report.to_json())
         asked = {k.name: ownership.asked_by(self._host, _run(entries, k)) for k, _ in self._keepers}
         if self._clock.boottime() < self._ready_at and asked == self._asked:
             return
         self._ready_at, self._asked = self._clock.boottime() + READY_EVERY, asked
+        missed, certificate = self._missed(entries, configured), self._first_to_end()
         for keeper, place in self._keepers:
-            reasons = self._reasons(place)
-            word = Readiness(not reasons, reasons, self._clock.now(), asked[keeper.name])
+            reasons = self._reasons(place) + missed.get(keeper.name, ())
+            word = Readiness(not reasons, reasons, self._clock.now(), asked[keeper.name], certificate)
             if self._ready.get(keeper.name) != reasons:
                 self._ready[keeper.name] = reasons
                 self._log("ready", identity=keeper.name, ready=word.ready, reasons="; ".join(reasons) or None)
             self._say(keys.ready(self._host, keeper.name), word.to_json())
             if (half := self._half(place)) is not None:
                 self._say(keys.half(self._host, keeper.name), half.to_json())
+
+    def _missed(
+        self, entries: Mapping[str, Entry], configured: Mapping[str, Configuration | None]
+    ) -> dict[str, tuple[str, ...]]:
+        """Identities of others for which this host has missed a deploy that the owner has had, with the reason."""
+        owners = {}
+        for keeper, place in self._keepers:
+            value = entries[keys.owner(keeper.name)].value
+            if value is not None and place.identity.kind != stores.KIND:
+                owners[keeper.name] = Owner.from_json(value).host
+        others = {name: keys.report(host, name) for name, host in owners.items() if host != self._host}
+        there = self._coordinator.read(list(others.values())) if others else {}
+        found: dict[str, tuple[str, ...]] = {}
+        for name, key in others.items():
+            report = there[key].value
+            its = None if report is None else Report.from_json(report).configuration
+            if (why := outdated(self._host, configured[name], owners[name], its)) is not None:
+                found[name] = (why,)
+        return found
+
+    def _first_to_end(self) -> Ending | None:
+        """An alert a day once it is time."""
+        found = self._certificate()
+        alarm = "" if found is None else found.alarm(self._host, self._clock.now())
+        if alarm and alarm != self._alarm:
+            self._log("certificate", detail=alarm, level="alert")
+        self._alarm = alarm
+        return found
 
     def _say(self, key: str, word: Json) -> None:
         """No word outlives the lease: so nobody has to compare clocks to know that it is fresh."""
@@ -440,6 +490,9 @@ def start(file: str, settings: Config) -> None:
     def half(place: Located) -> stores.Half | None:
         return store_checks.half(place) if isinstance(place, StorePlace) else None
 
+    def configured(place: Located) -> Configuration | None:
+        return configuration(place.configuration) if isinstance(place, Place) else None
+
     agent = Agent(
         settings.host,
         settings.lease_ttl,
@@ -452,6 +505,8 @@ def start(file: str, settings: Config) -> None:
         log,
         settings.watchdog is not None,
         half,
+        configured,
+        Certificates(settings.certificates).first,
     )
     guard = None if settings.watchdog is None else _guard(settings.watchdog, agent, log)
 

@@ -15,7 +15,15 @@ from pathlib import Path
 
 from ..adapters.fence_agent import FenceAgent
 from ..adapters.power import SshPowerSwitch
-from ..core.fencing import DEFAULT_LEVELS, FencePlan, Level, LevelName, Withdrawal
+from ..core.fencing import (
+    AGENT_TIMEOUT,
+    DEFAULT_LEVELS,
+    SWITCH_TIMEOUT,
+    FencePlan,
+    Level,
+    LevelName,
+    Withdrawal,
+)
 from ..core.locked_run import Timeouts
 from ..core.placement import Placement
 from ..core.ports import PowerSwitch
@@ -41,7 +49,7 @@ class Devices:
         self.hosts: dict[str, tuple[str, ...]] = {}  # by device
         for name, d in s.sections("fence_devices"):
             hosts, agent = d.texts("hosts"), "agent" in d.names()
-            timeout = d.number("timeout", 40.0 if agent else 20.0, least=1)
+            timeout = d.number("timeout", AGENT_TIMEOUT if agent else SWITCH_TIMEOUT, least=1)
             make = _agent(name, d, timeout) if agent else _ssh(name, d, timeout)
             d.done()
             self.hosts[name] = hosts

@@ -42,12 +42,16 @@ class Mailboxes:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an identity's parts are on this host. `mailboxes`: None for a relay."""
+    """Where an identity's parts are on this host. `mailboxes`: None for a relay.
+
+    `configuration`: a file with the digest of what the last deploy gave this host for it (model.Configuration).
+    """
 
     identity: Identity
     source: str
     mount: str
     postfix_dir: str
+    configuration: str
     tls_ca: str
     probe_recipient: str
     mailboxes: Mailboxes | None

@@ -14,7 +14,7 @@ from typing import Protocol
 from ..core.model import Identity, Owner, Phase, Report, Run, Step
 from ..core.ownership import Action
 from ..core.ports import Clock, Log, Unavailable
-from .running import Cancel, Cancelled, Found
+from .running import Cancel, Cancelled, Found, NotConfirmed
 
 LOOK_EVERY = 10.0  # seconds between looks at the units of a running identity
 STEP = 5.0  # seconds by which a wall clock is set back at once; NTP corrects less without a step
@@ -172,7 +172,8 @@ class Keeper:
         self._reload_due = False
         self._work(Action.START, lambda: self._start(report))
 
-    def _start(self, report: Report) -> None:
+    def _start(self, report: Report, mended: Report | None = None) -> None:
+        """`mended`: the report so far of what runs here at this epoch already."""
         begin, epoch = self._clock.boottime(), report.epoch
         name, start = "", self._clock.now()
         try:
@@ -193,6 +194,11 @@ class Keeper:
             self._stop()
             return
         except (Unavailable, OSError) as why:
+            if mended is not None and isinstance(why, NotConfirmed):
+                # It would be down for as long as the coordinator is away. What runs goes on; the next look mends it.
+                self._log("mending_put_off", identity=self.name, epoch=epoch, detail=str(why), level="warning")
+                self.report = mended
+                return
             step = Step(name, start, self._clock.now(), "failed", str(why))
             self._log("start_failed", identity=self.name, epoch=epoch, step=name, detail=str(why), level="error")
             self._stop(dataclasses.replace(report, steps=(*report.steps, step), error=f"{name}: {why}"))
@@ -277,8 +283,9 @@ class Keeper:
         if dead is not None and not self._stop_due:
             self._log("start", identity=self.name, epoch=epoch, why=dead)
             self._busy = Action.START
+            mended = self.report or Report(self.host, epoch, Phase.RUNNING, self._clock.now())
             self.report = Report(self.host, epoch, Phase.STARTING, self._clock.now())
-            self._start(self.report)
+            self._start(self.report, mended)
 
 
 def _round(step: Step) -> float:

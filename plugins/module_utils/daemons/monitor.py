@@ -37,8 +37,9 @@ class Hang(Exception):
 class Watcher(threading.Thread):
     """Calls `act` about once a second, in a thread that ends with the process: what it began is safe to be taken up."""
 
-    def __init__(self, name: str, act: Callable[[], None]) -> None:
+    def __init__(self, name: str, act: Callable[[], None], patience: float = service.PATIENCE) -> None:
         super().__init__(name=name, daemon=True)
+        self._patience = patience
         self._act = act
         self._error: BaseException | None = None
         self._turn = time.monotonic()
@@ -57,7 +58,7 @@ class Watcher(threading.Thread):
         """Raises what ended it, and Hang."""
         if self._error is not None:
             raise self._error
-        if (longer := time.monotonic() - self._turn) > service.PATIENCE:
+        if (longer := time.monotonic() - self._turn) > self._patience:
             raise Hang(f"{self.name}: one look takes {longer:.0f} s")
 
 
@@ -78,7 +79,7 @@ def start(file: str) -> Callable[[], None]:
             watches.append(watch)
             # This host may be the owner of a relay itself.
             act = Pairing(watch).tick if p.identity.kind == RELAY_KIND else watch.tick
-            watchers.append(Watcher(name, act))
+            watchers.append(Watcher(name, act, p.takeover.timeouts.look))
 
         def now(number: int, frame: FrameType | None) -> None:
             for watch in watches:

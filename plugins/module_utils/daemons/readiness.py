@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..adapters import command, machine
+from ..core.model import Configuration
 from .instance import Place
 
 NFS = 2049
@@ -24,6 +26,15 @@ class Limits:
     memory_mb: int
     disk_mb: int
     drain_file: str
+
+
+def configuration(file: str) -> Configuration | None:
+    """What the last deploy that changed it has written; None where there was none yet."""
+    try:
+        with Path(file).open() as there:
+            return Configuration(there.read().strip(), os.fstat(there.fileno()).st_mtime)
+    except FileNotFoundError:
+        return None
 
 
 class Checks:

@@ -94,8 +94,9 @@ class Returner:
         orders, now = [], self._clock.now()
         for identity, reason in self._orders.waiting().items():
             after = self._settings.archive_after.get(identity)
-            if after is None:
-                self._log("order_refused", identity=identity, why="no archive_after is set for it", level="error")
+            if after is None or reason is None:
+                why = "no archive_after is set for it" if after is None else "it is of an earlier boot or outage"
+                self._log("order_refused", identity=identity, why=why, level="error")
                 self._orders.done(identity)
             else:
                 orders.append(Order(identity, now - after, reason))
@@ -106,7 +107,9 @@ class Returner:
                 # What Postfix has been told about already it is about to return.
                 new = ((m, o) for m, o in found if not self._archive.is_returned(o.identity, m.queue_id))
                 for some in itertools.batched(new, AT_ONCE, strict=False):
-                    count += self._give_back(mail, some, now)
+                    # A long queue takes its time: what serves again meanwhile gets its mail and sends none back.
+                    standing = {name for name, reason in self._orders.waiting().items() if reason is not None}
+                    count += self._give_back(mail, [(m, o) for m, o in some if o.identity in standing], now)
             except (Unavailable, OSError, ValueError) as why:
                 self._log("return_failed", detail=str(why), level="alert")
         for order in orders:
@@ -143,7 +146,7 @@ def prepare(file: str) -> Callable[[], None]:
     settings, clock = load(file), SystemClock()
     archive = Archive(settings.archive, clock)
     queues = [HeldMail(config_dir) for config_dir, running in settings.relays if running.exists()]
-    returner = Returner(settings, OrderFiles(settings.orders), queues, archive, clock, LineLog())
+    returner = Returner(settings, OrderFiles(settings.orders, clock), queues, archive, clock, LineLog())
     return lambda: print(f"{returner.run()} messages returned")
 
 

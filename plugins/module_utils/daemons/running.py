@@ -15,6 +15,7 @@ MARKS = Path("/run/holdfast/running")
 
 # Seconds. A step that takes longer has failed; the agent begins anew after a while.
 ADDRESS_WITHIN = 15.0
+ADDRESS_GONE_WITHIN = 5.0  # keepalived is told before all else of a stop, which takes longer than keepalived does
 VERIFY_WITHIN = 30.0
 POLL = 0.25
 
@@ -25,6 +26,10 @@ Cancel = Callable[[], bool]
 
 class Cancelled(Exception):
     """The owner has changed while it was being started."""
+
+
+class NotConfirmed(Unavailable):
+    """Whether this host is (still) the owner could not be read. Nothing has been touched."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,14 @@ def until_address(
     if said is None:
         raise Unavailable(f"keepalived did not put {address} on within {ADDRESS_WITHIN:g} s; see its journal")
     return said
+
+
+def until_no_address(clock: Clock, address: str, has_address: Callable[[str], bool] = machine.has_address) -> None:
+    """Until keepalived, told by the track file, has taken `address` off. Raises Unavailable."""
+    gone = until(clock, lambda: None if has_address(address) else "gone", ADDRESS_GONE_WITHIN, lambda: False)
+    if gone is None:
+        within = f"within {ADDRESS_GONE_WITHIN:g} s"
+        raise Unavailable(f"keepalived did not take {address} off {within}; restart it, and see its journal")
 
 
 def dead(states: Mapping[str, str]) -> str | None:

@@ -31,11 +31,14 @@ from ..core.stores import Half
 from . import config, running
 
 EPOCHS = Path("/run/holdfast/store")
-NFS_UNITS = ("nfsdcld.service", "nfs-server.service")
+# Without nfsdcld no client gets its files back behind a takeover, without mountd no new client is let in; a kernel that
+# goes on serving those that it knows tells of neither.
+SERVER_UNIT = "nfs-server.service"
+NFS_UNITS = ("nfsdcld.service", "nfs-mountd.service", SERVER_UNIT)
 EXPORTS_UNIT = "holdfast-store.service"
 # What DRBD says of a connected partner's disk that takes no writes.
 WITHOUT_DISK = {"Diskless", "Failed", "Detaching", "Inconsistent", "Outdated"}
-ALL_UNITS = (EXPORTS_UNIT, "nfs-server.service", "nfs-mountd.service", "nfs-idmapd.service", "nfsdcld.service")
+ALL_UNITS = (EXPORTS_UNIT, *reversed(NFS_UNITS), "nfs-idmapd.service")
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,10 @@ class StoreInstance:
         )
 
     def _confirm(self) -> str:
-        judged = judge(self._records, self._name)
+        try:
+            judged = judge(self._records, self._name)
+        except Unavailable as why:
+            raise running.NotConfirmed(str(why)) from why
         owner = judged.owner
         why = stores.not_owner(self._host, None if owner is None else owner.epoch, owner)
         why = why or stores.outside(judged.insync, self._name, self._host)
@@ -230,8 +236,19 @@ class StoreInstance:
         epoch_file(self._name, self._epochs).unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Down for the partner to go on. NFS clients only wait, so there is nobody to see off."""
+        """Down for the partner to go on. What the server has begun it ends and answers, before its address goes.
+
+        Its replies are kept in memory only (RFC 8881, 2.10.6.5): a rename that was done and not answered is asked again
+        of the partner, which says that there is no such file, and a program that only had to wait is told of an error.
+
+        Routers know no later owner of a store's address, as they do of an identity's (adapters/announcement.py): a path
+        that still leads here would swallow its share of the clients. Whoever is to come up here again needs no wait.
+        """
+        # What fails here is tried again by `down`, which tells it.
+        with contextlib.suppress(Unavailable):
+            self._units.stop((SERVER_UNIT,))
         self.down()
+        running.until_no_address(self._clock, self.place.identity.address, self._has_address)
 
     def _demote(self) -> None:
         if self._drbd.state().primary:
@@ -251,7 +268,7 @@ class StoreInstance:
     def dead(self) -> str | None:
         """Units that do not run. A look at the pair goes with it: the partner joins when it has everything again.
 
-        The units come first: the other look needs the coordinator, without which a dead unit is mended all the same.
+        The units come first: the other look needs the coordinator. So does mending them, and waits for it.
         """
         dead = running.dead(self._units.states((*NFS_UNITS, EXPORTS_UNIT)))
         if dead is None:
@@ -282,7 +299,7 @@ class StoreInstance:
             self._log("insync", store=self._name, members=new.members, drbd=str(state))
 
     def announce(self, epoch: int) -> None:
-        """Nothing: whoever owned the store before is off, so no other path to its address is announced."""
+        """Nothing: whoever owned the store before is off, or has said that its address is (`release`)."""
 
     def reload(self) -> None:
         """Nothing: NFS server and DRBD are the kernel's, which plans by a clock that nobody sets."""

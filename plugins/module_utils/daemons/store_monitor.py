@@ -167,7 +167,7 @@ def start(file: str) -> Callable[[], None]:
             for one in pairings:
                 one.tick()
 
-        service.run(tick, TICK, settings.coordinator.close)
+        service.run(tick, TICK, settings.coordinator.close, Timeouts(lock=settings.lock).look)
 
     return serve
 

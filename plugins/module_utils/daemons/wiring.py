@@ -5,6 +5,7 @@ routes [{name, bind_address, gateway}], identities {I: {…, probe_recipient}}
 coordinator {endpoints, ca, cert, key, timeout}
 fence_devices, fence_plan, sites, placement, promote, no_candidate: see fences.py
 stores {S: {address, members, home}}: only for people: status, and hand-overs by hand
+external_stores {S: {I: candidates}}: stores from elsewhere, whose program is given its time
 dns {server, port, zones, key_name, algorithm, secret_file, ttl, relay_names}
 relay {transport, running, deliver_timeout}, probe {port, connect_timeout, timeout, ca}
 """
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..adapters import smtp
+from ..adapters import external_nfs, smtp
 from ..adapters.clock import SystemClock
 from ..adapters.dns import DnsUpdate
 from ..adapters.etcd import EtcdCoordinator, Login
@@ -73,6 +74,7 @@ class Config:
     invoker: Invoker
     fence_plan: FencePlan
     lock: int
+    store_programs: Mapping[str, float]  # by store from elsewhere: seconds for its program
     switches: Callable[[], dict[str, list[PowerSwitch]]]
     names: Callable[[], DnsUpdate]
     relays: Relays
@@ -114,12 +116,16 @@ def load(path: str) -> Config:
         found = identity(name, one)
         order = ranked(found, endings[name].placement, sites, s.text("host"))
         identities[name] = dataclasses.replace(found, candidates=order)
+        if not found.has_mailboxes:
+            endings[name].archive_after = None  # nobody holds anything for a relay
         recipients[name] = one.text("probe_recipient")
         one.done()
     pairs = {}
     for name, one in s.sections("stores", {}):
         pairs[name] = place(name, one).identity
         one.done()
+    elsewhere = s.section("external_stores", {})
+    programs = {name: external_nfs.longest(elsewhere.lists(name).values()) for name in elsewhere.names()}
     probe, relay = s.section("probe", {}), s.section("relay", {})
     devices = Devices(s)
     config = Config(
@@ -138,12 +144,14 @@ def load(path: str) -> Config:
         invoker=devices.invoker,
         fence_plan=fences.plan(s, devices),
         lock=devices.lock,
+        store_programs=programs,
         switches=devices.switches,
         names=_names(s.section("dns")),
         relays=_relays(relay, identities.values(), s.text("host")),
         probe_port=probe.whole("port", 25, least=1),
         probe_ca=probe.path("ca", "/etc/holdfast/tls/ca.pem"),
-        probe_timeouts=smtp.Timeouts(probe.number("connect_timeout", 10.0), probe.number("timeout", 20.0)),
+        # One that takes longer than a round would keep others from being made, and count for none (core/watching.py).
+        probe_timeouts=smtp.Timeouts(probe.number("connect_timeout", 10.0), probe.number("timeout", 20.0), interval),
     )
     for section in (probe, relay, s):
         section.done()
@@ -261,12 +269,12 @@ def build(config: Config, name: str, log: Log | None = None) -> Parts:
         config.host,
         config.routes,
         ports,
-        Timeouts(lock=config.lock),
+        Timeouts(lock=config.lock, store=config.store_programs.get(one.store, 0.0)),
         config.hourly_limit,
         config.fence_plan,
         config.endings[name].promote,
     )
-    orders = OrderFiles(Path(config.relays.transport).with_name("return"))
+    orders = OrderFiles(Path(config.relays.transport).with_name("return"), clock)
     return Parts(one, settings, client, attempts, queue, takeover, clock, log, orders)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import ssl
 import threading
@@ -11,11 +12,12 @@ from dataclasses import dataclass, field
 
 HANG = "(hang)"
 DROP = "(drop)"
+DRIBBLE = "(dribble)"  # a reply that does not end: an octet each tenth of a second
 
 
 @dataclass
 class Talk:
-    """`greeting` and `answer(line)` give the reply, or HANG or DROP. With a context, STARTTLS begins TLS."""
+    """`greeting` and `answer(line)` give the reply, or HANG, DROP or DRIBBLE. With a context, STARTTLS begins TLS."""
 
     greeting: str
     answer: Callable[[str], str]
@@ -53,9 +55,14 @@ def serve(talk: Talk) -> Iterator[int]:
     def say(sock: socket.socket, text: str) -> bool:
         if text == HANG:
             over.wait(10)
+        elif text == DRIBBLE:
+            for octet in itertools.chain(b"250-", itertools.cycle(b"still here\r\n250-")):
+                sock.sendall(bytes([octet]))
+                if over.wait(0.1):
+                    break
         elif text != DROP:
             sock.sendall(text.encode() + b"\r\n")
-        return text not in (HANG, DROP)
+        return text not in (HANG, DROP, DRIBBLE)
 
     def hear(sock: socket.socket) -> str | None:
         line = b""

@@ -159,8 +159,10 @@ class TestModule:
         assert told["changed"] and "user mail1" in told["done"] and "etcd asks for users" in told["done"]
         assert fresh.client(None).get("/holdfast/x").revision == 0, "check mode has switched it on"
         assert fresh.module(capsys)["enabled"] is False
+        assert fresh.user("relay1").asks_users() is False
         done = fresh.module(capsys, enabled=True)
         assert done["enabled"] and "etcd asks for users" in done["done"]
+        assert fresh.user("relay1").asks_users() is True
         again = fresh.module(capsys, enabled=True)
         assert (again["changed"], again["done"]) == (False, [])
         assert fresh.module(capsys, check=True)["changed"] is False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from cluster import free_port
 from holdfast.adapters.clock import SystemClock
 from holdfast.adapters.smtp import Dialogue, Timeouts, probe, talk
 from holdfast.core.model import Identity, Result, Route
-from line_server import DROP, HANG, Talk, serve
+from line_server import DRIBBLE, DROP, HANG, Talk, serve
 from tls_files import self_signed
 
 QUICK = Timeouts(connect=1.0, reply=1.0)
@@ -88,6 +89,30 @@ def test_later_replies(stage: str, answer: str, result: Result | None) -> None:
     assert outcome.temporary is (result is Result.REFUSED and answer.startswith("4"))
 
 
+BRIEF = Timeouts(connect=1.0, reply=5.0, whole=1.0)
+
+
+@pytest.mark.parametrize("stage", ["greeting", "EHLO", "MAIL", "RCPT", "RSET"])
+def test_a_server_that_dribbles_ends_with_the_time_for_all_of_it(stage: str) -> None:
+    """Each of its octets comes within the time for a reply; a dialogue must not outlast the attempts' interval."""
+    greeting = DRIBBLE if stage == "greeting" else "220 mx ESMTP"
+    server = Talk(greeting, lambda line: DRIBBLE if line.upper().startswith(stage) else postfix(line))
+    begin = time.monotonic()
+    with serve(server) as port:
+        outcome = talk(ask(port, timeouts=BRIEF))
+    assert 1.0 <= time.monotonic() - begin < 2.0
+    assert outcome.result is Result.DOWN and not outcome.temporary
+    assert outcome.detail.startswith("time-out: no end within 1 s; ") and stage in outcome.detail
+
+
+def test_one_that_dribbles_its_farewell_has_taken_the_mail() -> None:
+    server = Talk("220 mx ESMTP", lambda line: DRIBBLE if line.upper() == "QUIT" else postfix(line))
+    begin = time.monotonic()
+    with serve(server) as port:
+        assert talk(ask(port, timeouts=BRIEF)).result is Result.OK
+    assert time.monotonic() - begin < 2.0
+
+
 @pytest.mark.parametrize("answer", [DROP, HANG, "500 what"])
 def test_a_bad_farewell_changes_nothing(answer: str) -> None:
     server = Talk("220 mx ESMTP", lambda line: answer if line == "QUIT" else postfix(line))
@@ -148,6 +173,28 @@ class TestStarttls:
             outcome = talk(ask(port))
         assert outcome.result is Result.REFUSED
         assert "454" in outcome.detail
+
+    def test_both_dialogues_share_the_time(self, tmp_path: Path) -> None:
+        """The first one ends with a certificate of another name, the second is held without verification."""
+        server, ca = self.server(tmp_path, "other.example")
+        dribbling = Talk(server.greeting, lambda line: DRIBBLE if line[:4] == "RCPT" else server.answer(line))
+        dribbling.context = server.context
+        begin = time.monotonic()
+        with serve(dribbling) as port:
+            outcome = talk(ask(port, ca=ca, timeouts=BRIEF))
+        assert time.monotonic() - begin < 2.0
+        assert outcome.result is Result.DOWN and "RCPT" in outcome.detail and "other" not in outcome.detail
+
+    def test_a_handshake_that_does_not_end(self) -> None:
+        def answer(line: str) -> str:
+            known = {"EHLO": "250-mx\r\n250 STARTTLS", "STARTTLS": "220 go"}
+            return next((reply for word, reply in known.items() if line.upper().startswith(word)), HANG)
+
+        begin = time.monotonic()
+        with serve(Talk("220 mx ESMTP", answer)) as port:
+            outcome = talk(ask(port, timeouts=BRIEF))
+        assert time.monotonic() - begin < 2.0
+        assert outcome.result is Result.DOWN and "STARTTLS" in outcome.detail
 
     def test_no_tls_behind_starttls(self) -> None:
         def answer(line: str) -> str:

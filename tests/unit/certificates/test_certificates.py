@@ -155,6 +155,22 @@ def test_another_authority_makes_all_anew(run: Run) -> None:
     shake_hands(run, run, "mail1")
 
 
+def test_another_authority_is_refused_where_it_is_not_wanted(run: Run) -> None:
+    run(HOST)
+    assert run(HOST, new_authority=False)["changed"] is False
+    (run.folder / "ca.key").unlink()
+    before = (run.folder / "ca.pem").read_bytes()
+    result = run(HOST, new_authority=False)
+    assert result["failed"] and "put both back from the backup" in result["msg"]
+    assert (run.folder / "ca.pem").read_bytes() == before
+
+
+def test_days_that_would_alarm_before_they_are_renewed_are_refused(run: Run) -> None:
+    assert "renew_days is 20" in run(HOST, renew_days=20)["msg"]
+    assert "days is 30" in run(HOST, days=30)["msg"]
+    assert not run.folder.exists()
+
+
 def test_an_interrupted_run_is_mended(run: Run) -> None:
     """The key is written before the certificate: a crash between the two leaves a pair that does not fit."""
     run(HOST, OTHER)

@@ -205,6 +205,9 @@ CASES: list[tuple[str, Callable[[Data], Any], str, str]] = [
     ("no relay at home", lambda d: d["settings"]["identities"].pop("relay.dc2"), f"{MX}.relays", "home of no identity"),
     ("two at home", lambda d: at(d).update(home="relay1"), f"{MX}.relays", "home of relay.dc1, relay.dc2"),
     ("unwatched", lambda d: identity(d).update(relays=["relay2"]), f"{MX}.relays", "add relay1"),
+    ("watched by some", lambda d: at(d).update(relays=["relay1"]), "relay.dc2.relays", "add relay2: each host"),
+    ("published", lambda d: d["settings"].update(drbd_secret="lab-drbd"), "drbd_secret", "is the lab's"),
+    ("published key", lambda d: d["settings"].update(tsig_secret="bGFiLX8="), "tsig_secret", "is the lab's"),
     ("alone", lambda d: at(d).update(relays=["relay2"]), "relay.dc2.relays", "nobody watches himself"),
     ("lease", lambda d: d["settings"].update(lease_ttl=1), "lease_ttl", "3 or more"),
 ]
@@ -215,6 +218,12 @@ def test_a_mistake_is_named_with_its_key_and_remedy(change: Callable[[Data], Any
     data = right()
     change(data)
     assert any(key in m and remedy in m for m in mistakes(data)), mistakes(data)
+
+
+def test_the_lab_may_use_the_labs_secrets() -> None:
+    data = right()
+    data["settings"].update(drbd_secret="lab-drbd")
+    assert [str(m) for m in check(Inventory(data["hosts"], data["settings"], lab=True))] == []
 
 
 def elsewhere() -> Data:

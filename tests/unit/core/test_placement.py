@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 from holdfast.core.fencing import FencePlan
-from holdfast.core.model import Identity, RunState
-from holdfast.core.placement import Placement, ranked
+from holdfast.core.model import Configuration, Identity, RunState
+from holdfast.core.placement import Placement, outdated, ranked
 from holdfast.core.promotion import Promote, is_primary
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +51,29 @@ def test_nobody_is_lost_and_equal_rank_keeps_the_order(
     for site in {sites.get(h) for h in candidates}:
         same = [h for h in candidates if sites.get(h) == site]
         assert [h for h in order if sites.get(h) == site] == same
+
+
+OLD, NEW = Configuration("old", 100.0), Configuration("new", 200.0)
+
+
+@pytest.mark.parametrize(
+    ("its", "owners", "missed"),
+    [
+        (OLD, NEW, True),
+        (None, NEW, True),  # nobody knows what it would serve
+        (NEW, OLD, False),  # the dead owner has missed the deploy: somebody must be able to take over
+        (dataclasses.replace(OLD, digest="new"), NEW, False),  # the same, whatever the two clocks said
+        (dataclasses.replace(NEW, digest="back"), NEW, False),  # two deploys in one second
+        (NEW, dataclasses.replace(OLD, since=300.0), True),  # an older inventory that was deployed again
+        (OLD, None, False),  # an owner from before the upgrade tells nothing
+        (None, None, False),
+    ],
+)
+def test_who_has_missed_a_deploy(its: Configuration | None, owners: Configuration | None, missed: bool) -> None:
+    why = outdated("mail2", its, "mail1", owners)
+    assert (why is not None) is missed
+    if why is not None:
+        assert why == "its configuration is older than that of mail1 (deploy it: playbooks/site.yml --limit mail2)"
 
 
 @pytest.mark.parametrize(

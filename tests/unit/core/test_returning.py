@@ -111,6 +111,44 @@ def test_not_while_somebody_could_take_over() -> None:
     assert box.orders == [], "the fence is what holds it back, and an operator can mend that"
 
 
+def test_a_candidate_that_is_away_for_a_moment_returns_nothing() -> None:
+    """What held mail back for all that time was the fence; only behind it there is really nobody."""
+    world = World()
+    world.switch.answer = "refuse"
+    world.up.discard("mail1")
+    box = Box(world)
+    monitor = watch(world, box, 600)
+    world.let_run(monitor, 2000)
+    world.up.discard("mail2")
+    world.let_run(monitor, 120)
+    assert any("no candidate" in str(e.get("why")) for e in world.said("takeover_held")) and box.orders == []
+    world.up.add("mail2")
+    world.let_run(monitor, 120)
+    world.up.discard("mail2")
+    away = world.clock.time
+    world.let_run(monitor, 900)
+    assert box.orders and box.orders[0][0] - away >= 600
+
+
+def test_an_owner_that_is_back_gets_its_access_and_nothing_is_returned() -> None:
+    """The run that was held for want of a candidate is given up: then mail is about to be delivered."""
+    world = World(store_up=False)
+    world.up.discard("mail1")
+    box = Box(world)
+    monitor = watch(world, box, 120)
+    world.let_run(monitor, 150)
+    assert world.record.revoke_epoch == 1
+    world.up.clear()
+    world.let_run(monitor, 240)
+    before = len(box.orders)
+    assert before and "no candidate" in box.orders[-1][1]
+    world.store_up = True
+    world.up.add("mail1")
+    world.let_run(monitor, 120)
+    assert world.record.step("given_up") is not None and "mail1" in world.running
+    assert len(box.orders) == before
+
+
 def test_an_order_that_cannot_be_given_is_told_and_given_again() -> None:
     world, _ = outage(600, 900, fails=True)
     assert len(world.said("archive_and_return_failed")) >= 3

@@ -89,6 +89,16 @@ def test_a_dead_member_says_nothing(site: Site) -> None:
     assert site.needs() == "store1: b could not take it over: no live lease"
 
 
+def test_a_member_in_the_midst_of_planned_work_may_be_away_and_lack_writes(site: Site) -> None:
+    for key in (keys.lease("b"), keys.half("b", "store1")):
+        site.coordinator.data.pop(key)
+    assert store_telling.needs(site.known(), ["b"]) == []
+    site.put(keys.insync("store1"), InSync(("a",), 1, 2, 0.0).to_json())
+    assert store_telling.needs(site.known(), ["b"]) == []
+    site.put(keys.insync("store1"), InSync(("b",), 1, 2, 0.0).to_json())
+    assert "a lacks writes" in "; ".join(store_telling.needs(site.known(), ["a", "b"])), "the owner is no partner"
+
+
 def test_an_owner_that_does_not_serve_says_why(site: Site) -> None:
     """Both were off, and the one with older data came up first."""
     said = "insync: a: not in the in-sync set of store1 (b): its disk may lack acknowledged writes"

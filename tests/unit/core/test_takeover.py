@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from holdfast.core import keys
 from holdfast.core.locked_run import Timeouts
-from holdfast.core.model import Access, Attempt, Method, Owner, Phase, Readiness, Report, Result, Route, RunState
+from holdfast.core.model import Access, Attempt, Method, Owner, Phase, Readiness, Report, Result, Route, Run, RunState
 from holdfast.core.ports import Lock, LockLost, Unavailable
 from holdfast.core.takeover import HOUR, KEPT_RUNS, Limited, Refused, abandoned, read_state, unfinished
 from world import MX, ROUTES, FakeSwitch, World
@@ -107,6 +107,28 @@ def test_a_silent_store_holds_before_the_owner_changes() -> None:
     world.clock.sleep(1)
     assert world.access is not None and world.access.admitted is None, "what was withdrawn stays withdrawn"
     assert world.takeover().execute("again", 1).state is RunState.DONE
+
+
+class SlowStore(World):
+    """Its word about a run takes 40 s. Each run is another order: a shorter wait would end none of them, for ever."""
+
+    def step(self) -> None:
+        record = self.coordinator.data.get(keys.takeover(MX.name))
+        run = None if record is None else Run.from_json(record[0])
+        ordered = run is not None and run.state is RunState.RUNNING and run.revoke_epoch > 0
+        if not ordered:
+            self.since = self.clock.time
+        self.store_up = self.clock.time - self.since >= (40.0 if ordered else 0.0)
+        super().step()
+
+
+@pytest.mark.parametrize(("store", "state"), [(0.0, RunState.HELD), (20.0, RunState.DONE)])
+def test_a_store_that_a_program_opens_and_closes_is_given_its_time(store: float, state: RunState) -> None:
+    world = SlowStore()
+    run = world.takeover(Timeouts(store=store)).execute("test", 1)
+    assert run.state is state
+    if state is RunState.HELD:
+        assert run.steps[-1].detail == "store store1 did not confirm within 30 s"
 
 
 def test_a_wrong_epoch_is_refused() -> None:

@@ -82,6 +82,7 @@ CASES: list[tuple[str, Callable[[Data], Any], str, str]] = [
     ),
     ("key", lambda d: level(d).update(patience=1), "fence_plan.mail1[0].patience is 1", "is unknown"),
     ("timeout", lambda d: level(d).update(timeout=0), "fence_plan.mail1[0].timeout is 0", "1 or more"),
+    ("device timeout", lambda d: bmc(d).update(timeout="40"), "fence_devices.bmc.timeout is '40'", "1 or more"),
     ("margin", lambda d: level(d, 2).update(margin="5"), "fence_plan.mail1[2].margin is '5'", "1 or more"),
     ("device", lambda d: level(d).update(device="gone"), "mail1[0].device is 'gone'", "fence_devices: pdu, bmc"),
     ("other", lambda d: level(d, 2).update(device="bmc"), "mail1[2].device is 'bmc'", "level power only"),
@@ -105,3 +106,39 @@ def test_a_mistake_is_named_with_its_key_and_remedy(change: Callable[[Data], Any
     data = planned()
     change(data)
     assert any(key in m and remedy in m for m in mistakes(data)), mistakes(data)
+
+
+def test_a_plan_that_takes_longer_than_a_hang_is_a_mistake() -> None:
+    """600 s are the most: three calls of a device, and what the other levels may wait for."""
+    data = planned()
+    bmc(data)["timeout"] = 154
+    level(data, 1)["timeout"] = 20
+    level(data, 2)["timeout"] = 118
+    assert mistakes(data) == []
+    level(data, 2)["timeout"] = 119
+    (mistake,) = mistakes(data)
+    assert "fence_plan.mail1 is 601: seconds that fencing mail1 may take" in mistake and "600 at the most" in mistake
+
+
+def test_devices_that_are_all_asked_count_for_whoever_they_switch() -> None:
+    data = planned()
+    devices, plan = data["settings"]["fence_devices"], data["settings"]["fence_plan"]
+    del plan["mail1"]
+    for n in range(4):
+        devices[f"more{n}"] = {"agent": "fence_ipmilan", "hosts": ["mail2"], "timeout": 50}
+    (mistake,) = mistakes(data)
+    assert "fence_plan.default is 6" in mistake and "fencing mail2 may take" in mistake
+    plan["mail2"] = [{"level": "power", "device": "more0"}, {"level": "operator"}]
+    assert mistakes(data) == []
+    del data["settings"]["fence_plan"], plan["mail2"]
+    (mistake,) = mistakes(data)
+    assert "fence_devices is 6" in mistake
+
+
+def test_a_store_server_has_no_plan_and_devices_all_the_same() -> None:
+    data = planned()
+    for n in range(2):
+        device = {"agent": "fence_ipmilan", "hosts": ["store1a"], "timeout": 101}
+        data["settings"]["fence_devices"][f"slow{n}"] = device
+    (mistake,) = mistakes(data)
+    assert "fence_devices is" in mistake and "fencing store1a may take" in mistake

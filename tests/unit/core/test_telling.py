@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from holdfast.core import keys, telling
+from holdfast.core.certificates import DAY, Ending
 from holdfast.core.handover import Handover
-from holdfast.core.model import Access, Owner, Phase, Readiness, Report, Run, RunState, Step
+from holdfast.core.model import Access, Configuration, Owner, Phase, Readiness, Report, Run, RunState, Step
 from holdfast.core.telling import Known, needs, read_about, table
 from world import MX, World
 
@@ -44,6 +45,13 @@ def test_nothing_when_all_is_well() -> None:
     assert needs(known(), NOW) == []
 
 
+def deployed(**configured: Configuration | None) -> dict[str, Report]:
+    return {
+        host: Report(host, 4, Phase.RUNNING if host == "mail1" else Phase.STOPPED, NOW, configuration=one)
+        for host, one in configured.items()
+    }
+
+
 NOT_READY = Readiness(False, ("drained: new disk",), NOW)
 PAST = {"time": NOW, "passed": True, "epoch": 4, "downs": 4, "reason": "4 of 4 attempts down"}
 
@@ -65,6 +73,10 @@ PAST = {"time": NOW, "passed": True, "epoch": 4, "downs": 4, "reason": "4 of 4 a
         ({"evidence": {"relay2": None}}, "monitor on relay2 has said nothing"),
         ({"evidence": {"relay2": {**PAST, "time": NOW - 100}}}, "monitor on relay2 says nothing since"),
         ({"evidence": {"relay2": PAST}}, "relay2 is past its threshold: 4 of 4"),
+        (
+            {"reports": deployed(mail1=Configuration("old", 1.0), mail2=Configuration("new", 2.0))},
+            "its owner mail1 has missed a deploy: its configuration is older than that of mail2",
+        ),
         ({"run": run(run="r4")}, "gave it to mail1 and is not finished: the fence is silent"),
         ({"run": run(revoke_epoch=4)}, "held behind the fence of mail1"),
         ({"run": run(state=RunState.RUNNING)}, "nobody works on it"),
@@ -82,12 +94,36 @@ def test_what_needs_an_operator(changes: dict[str, Any], said: str) -> None:
         {"run": run(state=RunState.DONE)},
         {"run": run(state=RunState.RUNNING, time=NOW - 20)},  # a pause between two invokers
         {"evidence": {"relay2": {**PAST, "epoch": 3}}},  # against the owner before
+        {"reports": deployed(mail1=Configuration("new", 2.0), mail2=Configuration("old", 1.0))},  # mail2's agent tells
+        {"reports": deployed(mail1=None, mail2=Configuration("new", 2.0))},  # in the midst of an upgrade to it
         # under way: the owner is down because it is told to be
         {"run": run(state=RunState.RUNNING, planned=True), "locked_by": "relay2", "reports": {}, "access": None},
     ],
 )
 def test_what_does_not(changes: dict[str, Any]) -> None:
     assert needs(known(**changes), NOW) == []
+
+
+SILENT = {"relay2": None, "relay1": {**PAST, "passed": False, "time": NOW - 100}}
+
+
+@pytest.mark.parametrize(
+    ("aside", "changes", "left"),
+    [
+        (["mail2"], {"ready": {"mail2": NOT_READY}}, []),
+        (["mail2"], {"leases": {"mail1": True, "mail2": False}, "ready": {}}, []),  # in the midst of its deploy
+        (["relay2", "relay1"], {"evidence": SILENT}, []),
+        (["relay2"], {"evidence": SILENT}, ["relay1"]),
+        (["mail1"], {"reports": {}}, ["does not run it"]),  # what it owns it must run
+        (["mail2"], {"not_opened": "store far cannot be opened: no"}, ["cannot be opened"]),
+    ],
+)
+def test_a_host_in_the_midst_of_planned_work_may_be_away(
+    aside: list[str], changes: dict[str, Any], left: list[str]
+) -> None:
+    found = needs(known(**changes), NOW, aside)
+    assert len(found) == len(left) and all(word in said for word, said in zip(left, found, strict=True)), found
+    assert len(needs(known(**changes), NOW)) > 0
 
 
 def test_the_table() -> None:
@@ -105,6 +141,17 @@ def test_the_table() -> None:
     relays = [line.split() for line in lines if line.startswith("relay2")]
     assert [r[2] for r in relays] == ["0", "?"]
     assert len({line.index("EPOCH") for line in lines if "EPOCH" in line}) == 1
+
+
+def test_certificates_are_told_once_a_host() -> None:
+    late = dataclasses.replace(NOT_READY, certificate=Ending("mail2", NOW + 3 * DAY))
+    ready = {"mail1": Readiness(True, (), NOW, "", Ending("mail1", NOW + 90 * DAY)), "mail2": late}
+    some = [known(ready=ready), known(ready=ready, identity=dataclasses.replace(MX, name="mx.beta.example"))]
+    (line,) = telling.certificates(some, NOW)
+    assert line.startswith("mail2: its certificate mail2 ends in 3 days")
+    assert Readiness.from_json(late.to_json()) == late
+    old = {k: v for k, v in late.to_json().items() if k != "certificate"}
+    assert telling.certificates([known(ready={"mail2": Readiness.from_json(old)})], NOW) == []
 
 
 def test_a_dead_hosts_old_word_about_draining_is_not_told() -> None:

@@ -25,6 +25,7 @@ def place(identity: Identity) -> Place:
         f"10.1.3.21:/srv/store/{identity.name}",
         f"/srv/holdfast/{identity.name}",
         f"{folder}/postfix",
+        f"{folder}/configuration",
         "/etc/holdfast/tls/ca.pem",
         "postmaster@alpha.example",
         Mailboxes(f"{folder}/dovecot/dovecot.conf", "probe@alpha.example", "/etc/holdfast/probe"),

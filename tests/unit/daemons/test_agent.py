@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from edges import IM, MX
 from holdfast.core import keys
+from holdfast.core.certificates import ALARM_DAYS, DAY, Ending
 from holdfast.core.model import Phase, Report, Run, RunState
 from holdfast.daemons.agent import READY_EVERY, SAID_AGAIN
 from holdfast.daemons.keeper import BACK_OFF
@@ -113,6 +114,22 @@ class TestReady:
             host.coordinator.data[keys.takeover(MX.name)] = one.to_json()
             host.tick()
             assert self.word(host)["run"] == answer
+
+    def test_the_first_certificate_to_end_is_told_and_an_alert_a_day_once_it_is_time(self) -> None:
+        host = Host()
+        end = [Ending("mail1", host.clock.now() + ALARM_DAYS * DAY + 15)]
+        host.begin(certificate=lambda: end[0])
+        host.tick()
+        assert self.word(host)["certificate"] == end[0].to_json() and not host.log.said("certificate")
+        host.tick(30)
+        (said,) = host.log.said("certificate")
+        assert said["level"] == "alert" and f"ends in {ALARM_DAYS - 1} days" in str(said["detail"])
+        end[0] = Ending("mail1", end[0].end - DAY)
+        host.tick(30)
+        assert len(host.log.said("certificate")) == 2
+        end[0] = Ending("mail1", end[0].end + 300 * DAY)
+        host.tick(30)
+        assert len(host.log.said("certificate")) == 2 and self.word(host)["certificate"]["end"] == end[0].end
 
     def test_ends_with_the_lease_and_is_told_at_once_with_the_next(self, host: Host) -> None:
         host.tick(2)

@@ -62,6 +62,7 @@ def test_agent(tmp_path: Path) -> None:
         "holdfast-dovecot@mx.alpha.example.service",
         "holdfast-postfix@mx.alpha.example.service",
     )
+    assert made.certificates == ("/c.pem", "/ca.pem", "/etc/holdfast/tls/mx.alpha.example.pem")
     made.coordinator.close()
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from holdfast.adapters.external_nfs import longest
 from holdfast.adapters.postfix import Instance
-from holdfast.core.fencing import DEFAULT_LEVELS, LevelName, Withdrawal
+from holdfast.core.fencing import DEFAULT_LEVELS, LONGEST, LevelName, Withdrawal
 from holdfast.core.locked_run import Timeouts
 from holdfast.core.promotion import Promote
 from holdfast.daemons import wiring
@@ -87,6 +88,23 @@ def test_plan_and_devices(tmp_path: Path) -> None:
     assert made.lock == 120, "a device of 50 s is asked twice under the lock"
 
 
+def test_a_run_has_the_time_that_a_plan_may_take_and_its_steps_wait() -> None:
+    """More of any of them makes the look longer that is not yet a hang."""
+    assert Timeouts().look > LONGEST + Timeouts().revoke + Timeouts().start + Timeouts().verify
+    assert Timeouts(store=100.0).look == Timeouts().look + 200
+
+
+def test_the_program_of_a_store_from_elsewhere_gets_its_time(tmp_path: Path) -> None:
+    data = monitor_file()
+    assert load(tmp_path, data).store_programs == {}
+    data["external_stores"] = {"nas1": {MX: ["mail1", "mail2"], "relay.dc2": ["relay1", "relay2"]}}
+    made = load(tmp_path, data)
+    assert made.store_programs == {"nas1": longest([("mail1", "mail2"), ("relay1", "relay2")])}
+    data["external_stores"]["nas1"][MX] = "mail1"
+    with pytest.raises(ConfigError, match=f"external_stores.nas1.{MX} is 'mail1': give a list of texts"):
+        load(tmp_path, data)
+
+
 def test_for_all_and_for_one(tmp_path: Path) -> None:
     data = monitor_file()
     other = {**data["identities"][MX], "address": "203.0.113.11", "domains": ["beta.example"]}
@@ -96,6 +114,7 @@ def test_for_all_and_for_one(tmp_path: Path) -> None:
         "promote": "primary",
         "no_candidate": "keep",
     }
+    data["identities"]["relay.dc2"] = {**other, "kind": "relay", "domains": []}
     data.update(
         placement="relay_first",
         promote="relay",
@@ -108,6 +127,7 @@ def test_for_all_and_for_one(tmp_path: Path) -> None:
     beta = made.endings["mx.beta.example"]
     assert made.identities["mx.beta.example"].candidates == ("mail1", "mail2")
     assert (beta.promote, beta.archive_after) == (Promote.PRIMARY, None)
+    assert made.endings["relay.dc2"].archive_after is None, "nobody holds anything for a relay"
 
 
 def test_a_relay_without_the_right_to_fence(tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from edges import MX
+from holdfast.core.model import Configuration
 from holdfast.daemons.instance import Place
-from holdfast.daemons.readiness import ANSWER_HOLDS, Checks, Limits
+from holdfast.daemons.readiness import ANSWER_HOLDS, Checks, Limits, configuration
 from one_host import place
 
 
@@ -58,3 +60,11 @@ def test_its_answer_holds_for_a_moment_only(checks: Checks, stores: Stores, tmp_
     stores.silent.clear()
     stores.time += ANSWER_HOLDS
     assert checks.reasons(one) == ()
+
+
+def test_what_was_deployed_and_when(tmp_path: Path) -> None:
+    file = tmp_path / "configuration"
+    assert configuration(str(file)) is None
+    file.write_text("5d41\n")
+    os.utime(file, (7.0, 1234.5))
+    assert configuration(str(file)) == Configuration("5d41", 1234.5)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from edges import MX, Clock, Lines
 from holdfast.adapters import command, held_mail
-from holdfast.adapters.held_mail import Archive, HeldMail, OrderFiles, copy_to, parse_queue
+from holdfast.adapters.held_mail import STANDS, Archive, HeldMail, OrderFiles, copy_to, parse_queue
 from holdfast.core.ports import Unavailable
 from holdfast.daemons import config, returner
 from holdfast.daemons.returner import Returner
@@ -76,7 +76,8 @@ class Relay:
         self.postfix, self.log, self.clock = Postfix(), Lines(), Clock()
         self.postfix.archive = folder / "archive"
         self.clock.time = 1_000_000.0
-        self.orders = OrderFiles(folder / "orders")
+        self.boot = "boot-1"
+        self.orders = OrderFiles(folder / "orders", self.clock, lambda: self.boot)
         self.settings = returner.Config(
             folder / "orders",
             folder / "archive",
@@ -118,14 +119,56 @@ def test_without_an_order_nothing_happens(relay: Relay) -> None:
 
 
 def test_how_old_is_not_for_the_order_to_say(relay: Relay) -> None:
-    (relay.settings.orders / "mx.beta.example.json").write_text('{"reason": "x", "archive_after": 0}')
-    (relay.settings.orders / f"{MX.name}.json").write_text('{"reason": "x", "archive_after": 0}')
+    order = json.dumps({"reason": "x", "archive_after": 0, "boot_id": relay.boot, "boottime": relay.clock.time})
+    (relay.settings.orders / "mx.beta.example.json").write_text(order)
+    (relay.settings.orders / f"{MX.name}.json").write_text(order)
     assert relay.run() == 2 and "4C3" in relay.postfix.queue
     assert relay.log.said("order_refused")[0]["identity"] == "mx.beta.example"
     assert relay.orders.waiting() == {}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "7", '{"why": 1}', "\xff"])
+def late(relay: Relay) -> None:
+    relay.clock.sleep(STANDS + 1)
+
+
+def rebooted(relay: Relay) -> None:
+    relay.boot = "boot-2"
+
+
+@pytest.mark.parametrize("then", [late, rebooted])
+def test_an_order_that_nobody_renews_returns_nothing(relay: Relay, then: Callable[[Relay], None]) -> None:
+    """The host was off, or the returner failed: what it would return may be deliverable by now."""
+    relay.orders.order(MX, "no candidate")
+    then(relay)
+    assert relay.run() == 0 and relay.postfix.expired == set() and relay.orders.waiting() == {}
+    assert "earlier boot or outage" in str(relay.log.said("order_refused")[0]["why"])
+    relay.orders.order(MX, "no candidate")
+    assert relay.run() == 2
+
+
+def test_a_long_pass_ends_with_the_outage(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(returner, "AT_ONCE", 1)
+    relay.orders.order(MX, "no candidate")
+    relay.postfix.before = lambda what: relay.clock.sleep(STANDS + 1) if what == "postcat" else None
+    assert relay.run() == 1 and relay.postfix.returned == ["4A1"], "nobody has ordered it any more since"
+
+    def renewed(what: str) -> None:
+        relay.clock.sleep(STANDS + 1)
+        relay.orders.order(MX, "no candidate")
+
+    relay.postfix.queue["4A2"] = 300.0
+    relay.postfix.before = renewed
+    relay.orders.order(MX, "no candidate")
+    assert relay.run() == 2
+
+
+def test_an_order_that_is_being_written_is_left_alone(relay: Relay) -> None:
+    half = relay.settings.orders / f".{MX.name}.json"
+    half.write_text('{"rea')
+    assert relay.run() == 0 and half.exists() and not relay.log.said("order_refused")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "7", '{"why": 1}', '{"reason": "x"}', "\xff"])
 def test_what_is_no_order_is_removed(relay: Relay, text: str) -> None:
     (relay.settings.orders / f"{MX.name}.json").write_text(text)
     assert relay.run() == 0 and not list(relay.settings.orders.iterdir())
@@ -232,7 +275,7 @@ def test_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_an_order_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="No such file"):
-        OrderFiles(tmp_path / "none").order(MX, "x")
+        OrderFiles(tmp_path / "none", Clock()).order(MX, "x")
     assert not list(tmp_path.iterdir())
 
 

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 from edges import IM, MX, Clock, Coordinator, Lines
-from holdfast.adapters.external_nfs import LIST_EVERY, ExternalClients, ExternalExports, ExternalFirewall
+from holdfast.adapters.external_nfs import (
+    LIST_EVERY,
+    TIMEOUT,
+    ExternalClients,
+    ExternalExports,
+    ExternalFirewall,
+    longest,
+)
 from holdfast.core import fencing, keys
 from holdfast.core.fencing import Mark, MarkState
 from holdfast.core.model import Access, Owner, Run, RunState
@@ -51,16 +58,26 @@ class Service:
             External("192.0.2.9", str(self.program), "door1"),
         )  # fmt: skip
         firewall = ExternalFirewall(self.exports)
-        parts = (made, self.coordinator, self.exports, clients, self.clock, self.log, firewall)
-        self.store = Store(*parts)
+        self._parts = (made, self.coordinator, self.exports, clients, self.clock, self.log, firewall)
+        self.store = Store(*self._parts)
+        self.manager = self.another()  # as it runs; above without the word that `check` is asked for
+
+    def another(self) -> Store:
         door = Door("store1", "door1", self.coordinator, self.exports.unfit, self.clock, self.log)
-        self.manager = Store(*parts, door)  # as it runs; above without the word that `check` is asked for
+        return Store(*self._parts, door)
 
     def tick(self, seconds: float = 1.0) -> list[str]:
         (self.folder / "asked").write_text("")
         self.clock.sleep(seconds)
         self.store.tick()
         return (self.folder / "asked").read_text().splitlines()
+
+    def asked_by_a_look(self) -> int:
+        """Words, of the manager's look that finds everything due."""
+        (self.folder / "asked").write_text("")
+        self.clock.sleep(LIST_EVERY + 1)
+        assert self.manager.tick()
+        return len((self.folder / "asked").read_text().splitlines())
 
     @property
     def open_to(self) -> set[str]:
@@ -193,3 +210,42 @@ def test_a_host_that_is_ordered_out_has_nothing_open_any_more_and_that_is_its_pr
     assert service.access.admitted is None and service.access.dropped == ("mail1",)
     owner = Owner("mail1", 1, "", 0.0)
     assert "dropped" in fencing.revoked_words(service.access, owner, "r1")
+
+
+def test_a_takeover_waits_for_all_that_one_look_may_ask(service: Service) -> None:
+    """Both identities at once, everything open that could be, and a look at the service itself that is due."""
+    service.coordinator.own("mail1", 1, IM)
+    for _ in range(2):
+        service.manager.tick()
+    # Of the look that was under way `check` and `list`, and of both the calls of NFS, are no words of this one.
+    limit = longest(i.candidates for i in (MX, IM)) / TIMEOUT - 4
+    for epoch, gone, new in ((1, "mail1", "mail2"), (2, "mail2", "mail1")):
+        for name in (MX.name, IM.name):
+            run = Run(f"r{epoch}", name, "relay2", "test", RunState.RUNNING, gone, 0.0, revoke_epoch=epoch)
+            service.coordinator.data[keys.takeover(name)] = run.to_json()
+            mark = Mark(run.run, name, epoch, "store", MarkState.ORDERED, "boot1", 0.0)
+            service.coordinator.data[keys.fence(gone, name)] = mark.to_json()
+            for (address,) in ADDRESSES.values():
+                (service.folder / "open" / f"{name}:{address}").touch()
+        assert service.asked_by_a_look() == limit
+        assert service.open_to == set() and service.access.run == f"r{epoch}"
+        for identity in (MX, IM):
+            service.coordinator.own(new, epoch + 1, identity, f"r{epoch}")
+            del service.coordinator.data[keys.fence(gone, identity.name)]
+        assert service.asked_by_a_look() <= limit
+        assert service.access.admitted == new
+
+
+def test_a_daemon_that_says_that_it_is_up_has_given_its_own_word(service: Service) -> None:
+    """Whoever has restarted it need not tell its word from that of the one before, whose lease goes on for a while."""
+    door = keys.door("store1")
+    assert not service.manager.tick() and service.manager.tick()
+    before = service.coordinator.bound[door]
+    after = service.another()
+    service.coordinator.reachable = False
+    assert not after.tick() and service.coordinator.bound[door] == before, (
+        "the old word is still there, and it is not up"
+    )
+    service.coordinator.reachable = True
+    assert after.tick()
+    assert service.coordinator.bound[door] != before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from holdfast.adapters.disk import Room
 from holdfast.adapters.drbd import State
 from holdfast.adapters.track import TrackFile
 from holdfast.core import keys, stores
-from holdfast.core.model import Identity, Phase, Report
+from holdfast.core.model import Identity, Phase, Report, Run, RunState
 from holdfast.core.ports import Entry, Unavailable
 from holdfast.daemons import fence_peer
 from holdfast.daemons.agent import Agent
@@ -58,6 +59,8 @@ class Machine:
         self.mounted = False
         self.read_only = False
         self.running: set[str] = set()
+        self.address = False
+        self.keepalived_hangs = False
 
     def _do(self, what: str) -> None:
         self.did.append(what)
@@ -107,7 +110,9 @@ class Machine:
         return "nfs-server.service" in self.running
 
     def has_address(self, address: str) -> bool:
-        return self.track.read()
+        if not self.keepalived_hangs:
+            self.address = self.track.read()
+        return self.address
 
     track: TrackFile
 
@@ -166,7 +171,8 @@ def member(tmp_path: Path) -> Member:
 def test_everything_comes_up_in_its_order(member: Member) -> None:
     member.tick(2)
     assert member.machine.did == [
-        "up", "primary", "mount", "start nfsdcld.service nfs-server.service", "start holdfast-store.service",
+        "up", "primary", "mount", "start nfsdcld.service nfs-mountd.service nfs-server.service",
+        "start holdfast-store.service",
     ]  # fmt: skip
     report = member.report()
     assert (report.phase, report.epoch) == (Phase.RUNNING, 1)
@@ -209,6 +215,21 @@ def test_another_owner_takes_everything_down_in_the_opposite_order(member: Membe
     member.tick(1)
     assert member.machine.did == ["stop", "unmount", "secondary"]
     assert not member.machine.track.read() and member.epoch is None
+
+
+def test_who_leaves_by_plan_has_answered_before_its_address_goes(member: Member) -> None:
+    member.tick(2)
+    stopped: list[tuple[tuple[str, ...], bool]] = []
+    member.machine.stop = lambda units: stopped.append((tuple(units), member.machine.track.read()))  # type: ignore[method-assign]
+    member.works.release()
+    assert stopped[0] == (("nfs-server.service",), True) and [address for _, address in stopped[1:]] == [False]
+
+
+@pytest.mark.parametrize("unit", ["nfsdcld.service", "nfs-mountd.service", "nfs-server.service"])
+def test_a_program_beside_the_server_that_has_died_is_seen(member: Member, unit: str) -> None:
+    member.tick(2)
+    member.machine.running.discard(unit)
+    assert member.works.dead() == f"{unit} is inactive"
 
 
 def test_a_standstill_stops_first(member: Member) -> None:
@@ -257,6 +278,49 @@ def test_leftovers_on_a_host_that_owns_nothing_are_cleared(member: Member) -> No
     assert member.machine.did[-3:] == ["stop", "unmount", "secondary"]
 
 
+# --- handed over ------------------------------------------------------------------------------------------------
+
+
+def order(member: Member, release_epoch: int) -> None:
+    record = Run("run-1", "store1", "relay2", "new disk", RunState.RUNNING, "a", 0.0, to_host="b", planned=True)
+    record = dataclasses.replace(record, release_epoch=release_epoch)
+    member.records.data[keys.takeover("store1")] = record.to_json()
+
+
+def test_an_order_to_release_is_carried_out_when_the_address_is_gone(member: Member) -> None:
+    member.tick(2)
+    order(member, 1)
+    member.tick(1)
+    report = member.report()
+    assert (report.phase, report.epoch, report.run) == (Phase.STOPPED, 1, "run-1")
+    assert not member.machine.track.read() and not member.machine.mounted
+
+
+def test_no_word_that_it_has_stopped_while_keepalived_leaves_the_address_on(member: Member) -> None:
+    """Its partner would put the same address on, and routers take both paths."""
+    member.tick(2)
+    member.machine.keepalived_hangs = True
+    order(member, 1)
+    member.tick(4)
+    report = member.report()
+    assert report.phase is Phase.FAILED and report.run == ""
+    assert "keepalived did not take 10.255.3.1 off within 5 s" in report.error
+    member.machine.keepalived_hangs = False
+    member.tick(20)
+    report = member.report()
+    assert (report.phase, report.run) == (Phase.STOPPED, "run-1"), "the order is tried again"
+
+
+def test_an_owner_whose_keepalived_hangs_goes_on_when_the_order_is_withdrawn(member: Member) -> None:
+    member.tick(2)
+    member.machine.keepalived_hangs = True
+    order(member, 1)
+    member.tick(4)
+    order(member, 0)
+    member.tick(20)
+    assert member.report().phase is Phase.RUNNING and member.machine.mounted
+
+
 # --- let in and taken out ---------------------------------------------------------------------------------------
 
 
@@ -277,6 +341,42 @@ def test_a_dead_unit_is_seen_without_the_coordinator(member: Member) -> None:
     member.records.reachable = False
     member.machine.running.discard("nfsdcld.service")
     assert member.works.dead() == "nfsdcld.service is inactive"
+
+
+def test_a_mending_that_meets_a_coordinator_that_is_gone_leaves_what_serves(member: Member) -> None:
+    member.tick(2)
+    before, states = member.report(), member.machine.states
+
+    def goes_away(units: Any) -> dict[str, str]:
+        member.records.reachable = False  # between the agent's read and the mending
+        return states(units)
+
+    member.machine.states = goes_away  # type: ignore[method-assign]
+    member.machine.running.discard("nfsdcld.service")
+    member.machine.did.clear()
+    member.tick(30)
+    assert member.machine.did == [] and member.machine.track.read() and member.keeper.report == before
+    assert member.log.said("mending_put_off")
+    member.machine.states = states  # type: ignore[method-assign]
+    member.records.reachable = True
+    member.tick(15)
+    assert "nfsdcld.service" in member.machine.running and member.machine.mounted
+    assert "stop" not in member.machine.did and member.report().phase is Phase.RUNNING
+
+
+def test_a_mending_that_learns_of_another_owner_takes_everything_down(member: Member) -> None:
+    member.tick(2)
+    states = member.machine.states
+
+    def loses_it(units: Any) -> dict[str, str]:
+        member.records.own("b", 2, S)
+        return states(units)
+
+    member.machine.states = loses_it  # type: ignore[method-assign]
+    member.machine.running.discard("nfsdcld.service")
+    member.tick(12)
+    assert member.log.said("start_failed") and not member.log.said("mending_put_off")
+    assert not member.machine.mounted and not member.machine.track.read()
 
 
 def test_a_partner_that_lost_its_disk_is_taken_out_though_the_link_holds(member: Member) -> None:

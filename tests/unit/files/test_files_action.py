@@ -63,6 +63,17 @@ def test_a_task_with_everything(role: Role, tmp_path: Path) -> None:
     assert (out / "package/sub/__init__.py").exists()
 
 
+def test_what_is_pending_is_handed_on(role: Role, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    wanted = {
+        "files": [{"content": "a", "dest": f"{out}/a", "mode": "0644", **me()}],
+        "pending": f"{out}/own",
+        "pending_for": "{{ {whose: '.*/a'} }}",
+    }
+    assert role.run(wanted, whose=f"{out}/other")["changed_files"] == [f"{out}/a"]
+    assert (out / "own").read_text() == (out / "other").read_text() == f"{out}/a\n"
+
+
 def test_contents_are_not_shown_at_any_verbosity(role: Role, tmp_path: Path) -> None:
     wanted = {
         "files": [{"content": "{{ word }}", "dest": f"{tmp_path}/out/key", "mode": "0600", "secret": True, **me()}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import stat
 from pathlib import Path
@@ -190,6 +191,61 @@ def test_prune_removes_what_matches_and_nothing_else(files: Module, tmp_path: Pa
     assert (package / "gone.py").exists()
     assert files(*wanted, prune=prune)["changed_files"] == gone
     assert sorted(p.name for p in package.rglob("*") if p.is_file()) == ["data.txt", "kept.py"]
+
+
+def test_what_no_handler_has_applied_stays_changed(files: Module, tmp_path: Path) -> None:
+    stamp, first, second = tmp_path / "pending/role", tmp_path / "first", tmp_path / "second"
+    wanted = [file(first), file(second)]
+    assert files(*wanted, check=True, pending=str(stamp))["changed"] is True
+    assert not stamp.parent.exists()
+    files(file(first), pending=str(stamp))
+    told = files(*wanted, check=True, pending=str(stamp), _ansible_diff=True)
+    assert told["changed_files"] == [str(second), str(first)]
+    assert {"prepared": f"{first}: changed earlier, not applied yet\n"}.items() <= told["diff"][1].items()
+    for _ in range(2):
+        assert files(*wanted, pending=str(stamp))["changed_files"] in (
+            [str(second), str(first)],
+            [str(first), str(second)],
+        )
+    stamp.unlink()  # as the last handler does
+    again = files(*wanted, pending=str(stamp))
+    assert (again["changed"], again["changed_files"], stamp.exists()) == (False, [], False)
+
+
+def test_a_run_that_breaks_off_is_told_and_noted(files: Module, tmp_path: Path) -> None:
+    stamp, good, bad = tmp_path / "role", tmp_path / "good", tmp_path / "missing/bad"
+    result = files(file(good), file(bad), pending=str(stamp))
+    assert (result["failed"], result["changed"], result["changed_files"]) == (True, True, [str(good)])
+    bad.parent.mkdir()
+    assert files(file(good), file(bad), pending=str(stamp))["changed_files"] == [str(bad), str(good)]
+
+
+def test_nothing_is_replaced_that_cannot_be_noted(files: Module, tmp_path: Path) -> None:
+    (tmp_path / "no-folder").write_text("")
+    result = files(file(tmp_path / "f"), pending=str(tmp_path / "no-folder/role"))
+    assert result["failed"] is True and "no-folder" in result["msg"]
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_full_disk_is_told_with_the_file(files: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    assert files(file(tmp_path / "f"))["msg"] == f"{tmp_path / 'f'}: No space left on device"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_later_role_finds_what_concerns_it(files: Module, tmp_path: Path) -> None:
+    code, names, later = tmp_path / "code.py", tmp_path / "names", tmp_path / "later"
+    wanted = [file(code), file(names)]
+    given = {"pending": str(tmp_path / "own"), "pending_for": {str(later): ".*/code"}}
+    files(*wanted, check=True, **given)
+    assert not later.exists()
+    files(*wanted, **given)
+    (tmp_path / "own").unlink()
+    assert files(*wanted, **given)["changed"] is False
+    assert files(pending=str(later))["changed_files"] == [str(code)]
 
 
 names = st.text(alphabet="abc", min_size=1, max_size=2)

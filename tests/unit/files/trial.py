@@ -43,10 +43,10 @@ class Module:
         self._module = importlib.import_module("ansible_collections.holdfast.mail.plugins.modules.files")
 
     def __call__(
-        self, *items: Mapping[str, Any], check: bool = False, prune: Mapping[str, str] | None = None
+        self, *items: Mapping[str, Any], check: bool = False, prune: Mapping[str, str] | None = None, **more: Any
     ) -> Result:
         self._capsys.readouterr()
-        given = {"items": json.dumps(items), "prune": prune, "_ansible_check_mode": check}
+        given = {"items": json.dumps(items), "prune": prune, "_ansible_check_mode": check, **more}
         with patch_module_args(given), pytest.raises(SystemExit):
             self._module.main()
         result: Result = json.loads(self._capsys.readouterr().out)

@@ -15,8 +15,10 @@ from typing import Any, ClassVar
 import holdfast
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from holdfast.adapters.etcd import Login
+from holdfast.adapters import certificates
+from holdfast.adapters.etcd import Login, Tls
 from holdfast.core import keys
+from holdfast.core.certificates import DAY, Ending
 from holdfast.core.model import Identity, Owner, Readiness
 from holdfast.core.ports import Power, Unavailable
 from holdfast.core.stores import KIND, InSync
@@ -53,6 +55,8 @@ class Modules:
     host, interval = "relay2", 30.0
     identities = {MX.name: MX}  # noqa: RUF012
     stores: ClassVar[dict[str, Identity]] = {}
+    asked: ClassVar[bool] = True  # who they are, by etcd
+    endpoints: ClassVar[tuple[str, ...]] = ()
 
     def _parts(self) -> SimpleNamespace:
         s = self.site
@@ -60,7 +64,9 @@ class Modules:
 
     @property
     def coordinator(self) -> object:
-        self.site.coordinator.as_user = self._as_user  # type: ignore[attr-defined]
+        made: Any = self.site.coordinator
+        made.as_user, made.asks_users = self._as_user, lambda: self.asked
+        made.endpoints, made.tls = self.endpoints, Tls()
         return self.site.coordinator
 
     def _as_user(self, login: Login) -> object:
@@ -188,6 +194,9 @@ class TestStatus:
         assert said["table"][0].startswith("IDENTITY") and MX.name in said["identities"]
         assert said["needs"] == [f"{MX.name}: the monitor on relay2 has said nothing yet"]
 
+    def test_hosts_aside_need_nobody(self, modules: Modules) -> None:
+        assert modules("status", aside=["relay2"])["needs"] == []
+
     def test_stores_stand_beside_identities(self, modules: Modules, monkeypatch: pytest.MonkeyPatch) -> None:
         pair = Identity("store1", "10.255.3.1", KIND, (), "store1a", ("store1a", "store1b"), "store1")
         monkeypatch.setattr(Modules, "stores", {"store1": pair})
@@ -199,6 +208,22 @@ class TestStatus:
         assert any("store1b lacks writes" in line for line in said["needs"])
         assert said["stores"]["store1"]["candidates"] == ["store1a", "store1b"]
         assert modules("identity_info")["stores"] == said["stores"]
+
+    def test_what_of_the_coordinator_and_of_certificates_needs_an_operator(
+        self, modules: Modules, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shown = {"https://member1:2379": Ending("of etcd", time.time() + 300 * DAY), "https://member2:2379": None}
+        monkeypatch.setattr(Modules, "endpoints", tuple(shown))
+        monkeypatch.setattr(certificates, "shown_by", lambda url, tls: shown[url])
+        before = modules("status")["needs"]
+        shown["https://member2:2379"] = Ending("of etcd", time.time() + 4.5 * DAY)
+        monkeypatch.setattr(Modules, "asked", False)
+        late = Readiness(True, (), time.time(), "", Ending("mail2", time.time() - DAY))
+        modules.site.coordinator._put(keys.ready("mail2", MX.name), late.to_json())
+        asks, member, host = (line for line in modules("status")["needs"] if line not in before)
+        assert "etcd asks nobody who it is" in asks
+        assert member.startswith("https://member2:2379: its certificate of etcd ends in 4 days")
+        assert host.startswith("mail2: its certificate mail2 has ended")
 
     def test_identity_info_says_the_same(self, modules: Modules) -> None:
         assert modules("identity_info")["identities"] == modules("status")["identities"]
