@@ -160,8 +160,8 @@ class StoreInstance:
     def _confirm(self) -> str:
         try:
             judged = judge(self._records, self._name)
-        except Unavailable as why:
-            raise running.NotConfirmed(str(why)) from why
+        except Unavailable as away:
+            raise running.NotConfirmed(str(away)) from away
         owner = judged.owner
         why = stores.not_owner(self._host, None if owner is None else owner.epoch, owner)
         why = why or stores.outside(judged.insync, self._name, self._host)
