@@ -195,7 +195,7 @@ class Keeper:
             return
         except (Unavailable, OSError) as why:
             if mended is not None and isinstance(why, NotConfirmed):
-                # It would be down for as long as the coordinator is away. What runs goes on, and the next look mends it.
+                # It would be down while the coordinator is away. What runs goes on, and a later look mends it.
                 self._log("mending_put_off", identity=self.name, epoch=epoch, detail=str(why), level="warning")
                 self.report = mended
                 return
