@@ -164,6 +164,14 @@ STORE_MUTANTS = (
         (("and unfinished(state)", "and False"),),
         test=f"{TEST_STORES}::test_the_new_owner_ends_a_run_whose_invoker_it_was",
     ),
+    Mutant(
+        "identity_that_its_store_cannot_serve",
+        "nobody is fenced for an identity that its store would not open to anybody else",
+        STORES,
+        "not_admitting",
+        (("if error else None", "if False else None"),),
+        test=f"{TEST_STORES}::test_an_identity_that_its_store_cannot_serve_is_not_taken_over",
+    ),
     # --- a planned change of owner -----------------------------------------------------------------------------
     Mutant(
         "old_word_of_the_owner",
@@ -261,6 +269,14 @@ STORE_MUTANTS = (
         "Keeper._start",
         (("isinstance(why, NotConfirmed):", "False:"),),
         test=f"{TEST_INSTANCE}::test_a_mending_that_meets_a_coordinator_that_is_gone_leaves_what_serves",
+    ),
+    Mutant(
+        "slow_server_hangs",
+        "a slow machine is no server that hangs",
+        INSTANCE,
+        "StoreInstance._hangs",
+        (("timeout=NFSD_WITHIN", "timeout=2.0"),),
+        test=f"{TEST_INSTANCE}::test_a_server_that_answers_late_goes_on",
     ),
     # --- addresses ---------------------------------------------------------------------------------------------
     Mutant(

@@ -95,8 +95,12 @@ class Side:
     no_address: bool = False  # a fault: keepalived does nothing
 
     @property
+    def serves(self) -> bool:
+        return NFSD in self.units
+
+    @property
     def answers(self) -> bool:
-        return self.address and NFSD in self.units
+        return self.address and self.serves
 
     def power_lost(self) -> None:
         self.mounted = self.address = False
@@ -213,7 +217,7 @@ class Clients(_Edge):
 
     def serving(self) -> bool:
         self._kernel.alive()
-        return NFSD in self._side.units
+        return self._side.serves
 
 
 def follow(world: PairWorld, host: Host, path: str) -> None:

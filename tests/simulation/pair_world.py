@@ -23,7 +23,7 @@ from holdfast.core.watching import Settings, Watch
 from holdfast.daemons import fence_peer, store_monitor, wiring
 from holdfast.daemons.agent import Agent
 from holdfast.daemons.keeper import Keeper, Located
-from holdfast.daemons.store_instance import StoreChecks, StoreInstance, StorePlace
+from holdfast.daemons.store_instance import LOOPBACK, StoreChecks, StoreInstance, StorePlace
 
 from .coordinator import Client, pack
 from .drbd import Member, Pair
@@ -31,7 +31,7 @@ from .edges import Switch
 from .hosts import EPOCH, Host
 from .kernel import Group, Kernel, Process
 from .network import STORAGE
-from .pair_edges import Clients, Disk, Drbd, Files, Prober, Side, Units, follow
+from .pair_edges import CONNECT, Clients, Disk, Drbd, Files, Prober, Side, Units, follow
 from .pair_judge import PairJudge
 from .stage import Stage, brief
 
@@ -163,7 +163,7 @@ class PairWorld(Stage):
             TrackFile(STORE, self._folder(host, TRACK)),
             clock,
             log,
-            probe=lambda address: self._null(host),
+            probe=lambda address, timeout=CONNECT: self._null(host, address),
             has_address=lambda address: self.sides[host.name].address,
             run_folder=self._folder(host, EPOCHS),
             marks=self._folder(host, MARKS),
@@ -186,9 +186,10 @@ class PairWorld(Stage):
         )  # fmt: skip
         self._loop(host, self.topology.agent_tick, agent.tick)
 
-    def _null(self, host: Host) -> str | None:
+    def _null(self, host: Host, address: str) -> str | None:
         self.kernel.sleep(0.02)
-        return None if self.sides[host.name].answers else "Connection refused"
+        side = self.sides[host.name]
+        return None if (side.serves if address == LOOPBACK else side.answers) else "Connection refused"
 
     def _monitor(self, host: Host, group: Group) -> None:
         """As daemons.store_monitor.pairing."""

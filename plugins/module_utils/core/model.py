@@ -253,7 +253,10 @@ class Readiness:
 
 @dataclass(frozen=True)
 class Access:
-    """What the store admits for one identity: the receiver's own word, with the epoch it acts at."""
+    """What the store admits for one identity: the receiver's own word, with the epoch it acts at.
+
+    `error`: why the owner that is to be admitted now is not; the rest is what was done last.
+    """
 
     epoch: int
     run: str
@@ -261,6 +264,7 @@ class Access:
     time: float
     expired: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()  # by the store's firewall
+    error: str = ""
 
     def to_json(self) -> Json:
         return {**dataclasses.asdict(self), "expired": list(self.expired), "dropped": list(self.dropped)}
@@ -274,6 +278,7 @@ class Access:
             float(data["time"]),
             tuple(data.get("expired", ())),
             tuple(data.get("dropped", ())),
+            str(data.get("error", "")),
         )
 
 

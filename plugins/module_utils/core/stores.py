@@ -149,6 +149,13 @@ def not_serving(coordinator: Coordinator, store: str) -> str | None:
     return None
 
 
+def not_admitting(coordinator: Coordinator, identity: Identity) -> str | None:
+    """Why `identity` alone is not served by its store: no other host would be admitted either. Raises Unavailable."""
+    word = coordinator.get(keys.access(identity.store, identity.name)).value
+    error = "" if word is None else Access.from_json(word).error
+    return f"store {identity.store} does not serve {identity.name}: {error}" if error else None
+
+
 def not_opened(coordinator: Coordinator, store: str) -> str | None:
     """Why a store from elsewhere cannot be opened to a new owner; None for one that has never had a manager.
 

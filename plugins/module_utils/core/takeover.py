@@ -69,8 +69,10 @@ def read_state(coordinator: Coordinator, identity: str) -> State:
 
 def read_choice(coordinator: Coordinator, identity: Identity, owner: Owner, now: float, to: str | None) -> Choice:
     """Whom a run would choose now, by the candidates' leases and words; only `to` if given. Raises Unavailable."""
-    if identity.kind != stores.KIND and (why := stores.not_serving(coordinator, identity.store)) is not None:
-        return Choice(None, dict.fromkeys(identity.candidates, why))
+    if identity.kind != stores.KIND:
+        why = stores.not_serving(coordinator, identity.store) or stores.not_admitting(coordinator, identity)
+        if why is not None:
+            return Choice(None, dict.fromkeys(identity.candidates, why))
     alive = {h for h in identity.candidates if coordinator.get(keys.lease(h)).value is not None}
     words = {h: coordinator.get(keys.ready(h, identity.name)).value for h in identity.candidates}
     readiness = {h: Readiness.from_json(w) for h, w in words.items() if w is not None}

@@ -144,7 +144,9 @@ def _service(known: Known, owner: Owner) -> list[str]:
         found.append(f"{name}: {owner.host} does not run it at epoch {owner.epoch} ({phase(known)}){error}")
     found += _missed(known, owner)
     access = known.access
-    if access is None or (access.epoch, access.admitted) != (owner.epoch, owner.host):
+    if access is not None and access.error:
+        found.append(f"{name}: store {known.identity.store} does not serve it: {access.error}")
+    elif access is None or (access.epoch, access.admitted) != (owner.epoch, owner.host):
         admits = "nobody" if access is None or access.admitted is None else access.admitted
         epoch = 0 if access is None else access.epoch
         found.append(f"{name}: store {known.identity.store} admits {admits} at epoch {epoch}, not {owner.host}")

@@ -19,10 +19,14 @@ FILE is /etc/holdfast/store.yml:
 
 Whom to admit is decided in core/access.py. What is withdrawn is withdrawn before anything else is granted, and only
 what has been done is written to `store/S/access/I`. Without the coordinator everything stays as it is.
+
+An identity whose owner cannot be admitted keeps none of the others from being served: the store stays up, and that
+identity's record says why (`error`), which alarms here and in the status, and keeps it where it is.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import sys
@@ -207,7 +211,8 @@ class Store:
         closed = self._attempt("firewall", "firewall_set", functools.partial(self._drop, states, wanted))
         self._attempt("exports", "strangers_removed", self._remove_strangers)
         for name, state in states.items():
-            self._attempt(name, "settled", functools.partial(self._settle, name, state, wanted))
+            if not self._attempt(name, "settled", functools.partial(self._settle, name, state, wanted)):
+                self._attempt(f"{name}: error", "error_told", functools.partial(self._tell_error, name, state, wanted))
         return closed
 
     def _attempt(self, name: str, event: str, act: Callable[[], None]) -> bool:
@@ -267,7 +272,8 @@ class Store:
         before = self._said.get(about, "")
         if detail != before:
             identity = about if about in self._settings.identities else None
-            self._log(event, identity=identity, detail=detail or None, level="error" if detail else "info")
+            bad = "error" if identity is None else "alert"
+            self._log(event, identity=identity, detail=detail or None, level=bad if detail else "info")
         self._said[about] = detail
 
     # --- exports -----------------------------------------------------------------------------------------------
@@ -295,7 +301,7 @@ class Store:
         there = {client for exported, client in self._exports.table() if exported == path}
         admitted = set(self._settings.hosts.get(want.admit, ())) if want.admit is not None else set()
         dropped = tuple(h for h in want.expire if h in self._dropped)
-        as_wanted = told and done is not None and done.dropped == dropped
+        as_wanted = told and done is not None and done.dropped == dropped and not done.error
         if as_wanted and there == admitted and name in self._settled:
             return
         for client in sorted(there - admitted):
@@ -319,6 +325,19 @@ class Store:
             expired=expired or None,
             dropped=dropped or None,
         )
+
+    def _tell_error(self, name: str, state: State, wanted: Mapping[str, Wanted]) -> None:
+        """Written where the owner is one that could be admitted: what keeps him out keeps every other host out.
+
+        A withdrawal that fails needs no word: whoever has ordered it waits for the one that it is done.
+        """
+        if wanted[name].admit not in self._settings.hosts:
+            return
+        now = self._clock.now()
+        done = state.access or Access(0, "", None, now)
+        if done.error != self._said[name]:
+            record = dataclasses.replace(done, error=self._said[name], time=now)
+            self._coordinator.put(keys.access(self._settings.store, name), record.to_json())
 
     def _expire(self, name: str, state: State, wanted: Mapping[str, Wanted]) -> tuple[str, ...]:
         """Take opens and locks from the hosts that must not have any: all of those whose state is only this identity's.

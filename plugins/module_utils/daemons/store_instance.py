@@ -36,6 +36,10 @@ EPOCHS = Path("/run/holdfast/store")
 SERVER_UNIT = "nfs-server.service"
 NFS_UNITS = ("nfsdcld.service", "nfs-mountd.service", SERVER_UNIT)
 EXPORTS_UNIT = "holdfast-store.service"
+LOOPBACK = "127.0.0.1"
+# Seconds in which nfsd answers a call that reads no disk, however slow the machine: one that hangs never does. As long
+# as DRBD waits for a disk (`store_disk_timeout`), own or the partner's, since all its threads may wait for that.
+NFSD_WITHIN = 60.0
 # What DRBD says of a connected partner's disk that takes no writes.
 WITHOUT_DISK = {"Diskless", "Failed", "Detaching", "Inconsistent", "Outdated"}
 ALL_UNITS = (EXPORTS_UNIT, *reversed(NFS_UNITS), "nfs-idmapd.service")
@@ -122,7 +126,7 @@ class StoreInstance:
         track: TrackFile,
         clock: Clock,
         log: Log,
-        probe: Callable[[str], str | None] = nfs_probe.null,
+        probe: Callable[..., str | None] = nfs_probe.null,
         has_address: Callable[[str], bool] = machine.has_address,
         run_folder: Path = EPOCHS,
         marks: Path = running.MARKS,
@@ -266,14 +270,23 @@ class StoreInstance:
         return None if self._clients.serving() else "the NFS server has no threads"
 
     def dead(self) -> str | None:
-        """Units that do not run. A look at the pair goes with it: the partner joins when it has everything again.
+        """What does not run. A look at the pair goes with it: the partner joins when it has everything again.
 
         The units come first: the other look needs the coordinator. So does mending them, and waits for it.
         """
-        dead = running.dead(self._units.states((*NFS_UNITS, EXPORTS_UNIT)))
+        dead = running.dead(self._units.states((*NFS_UNITS, EXPORTS_UNIT))) or self._hangs()
         if dead is None:
             self._review()
         return dead
+
+    def _hangs(self) -> str | None:
+        """Do the server's threads answer? By the loopback: whether the address is there is another question.
+
+        What is behind it: `verify` tries once more, then the server is stopped and begun anew here. It moves only as
+        far as the host's power does. From the first word on, identities wait for the store, and no mail host is blamed.
+        """
+        why = self._probe(LOOPBACK, timeout=NFSD_WITHIN)
+        return None if why is None else f"nfsd at {LOOPBACK}: {why}"
 
     def _review(self) -> None:
         """Who has everything? Read owner and set, look at DRBD, write if nothing has changed: core/stores.py says why.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -31,7 +32,7 @@ from holdfast.core.threshold import Threshold
 from holdfast.core.watching import Settings, Watch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from world import FakeClock, FakeCoordinator, FakeSwitch, World
+from world import MX, FakeClock, FakeCoordinator, FakeSwitch, World
 
 S = Identity("store1", "10.255.3.1", stores.KIND, (), "a", ("a", "b"), "store1")
 ROUTE = Route("storage", "10.1.3.22", "10.1.3.1")
@@ -507,6 +508,20 @@ def test_while_its_store_is_not_serving_an_identity_is_not_taken_over(
     serving(world, epoch, phase, lease)
     run = world.takeover().execute("test", 1)
     assert run.state is RunState.HELD and why in run.steps[0].detail
+    assert "mail1" in world.up and world.owner.epoch == 1
+
+
+def test_an_identity_that_its_store_cannot_serve_is_not_taken_over() -> None:
+    """Another host would not be admitted either, and the owner would be fenced for it, and then that one."""
+    world = World()
+    serving(world)
+    world.step()
+    assert world.access is not None
+    word = dataclasses.replace(world.access, error="/srv/store/mx is gone")
+    world.coordinator._put(keys.access("store1", MX.name), word.to_json())
+    run = world.takeover().execute("test", 1)
+    assert run.state is RunState.HELD
+    assert f"store store1 does not serve {MX.name}: /srv/store/mx is gone" in run.steps[0].detail
     assert "mail1" in world.up and world.owner.epoch == 1
 
 

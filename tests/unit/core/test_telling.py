@@ -66,6 +66,7 @@ PAST = {"time": NOW, "passed": True, "epoch": 4, "downs": 4, "reason": "4 of 4 a
         ({"reports": {}}, "does not run it at epoch 4"),
         ({"access": Access(4, "r4", None, NOW)}, "store1 admits nobody at epoch 4, not mail1"),
         ({"access": None}, "store1 admits nobody at epoch 0"),
+        ({"access": Access(4, "r4", "mail1", NOW, error="queue is gone")}, "store1 does not serve it: queue is gone"),
         ({"ready": {"mail2": NOT_READY}}, "nobody could take it over: mail2: drained: new disk"),
         ({"ready": {}}, "mail2: its agent says nothing"),
         ({"not_opened": "store far cannot be opened: no"}, "nobody could take it over: store far cannot be opened: no"),

@@ -319,6 +319,52 @@ class TestTwoIdentitiesOnOneHost:
         assert not any("10.1.3.11" in d for d in both.tick() if d.startswith("expire"))
 
 
+class TestOneThatCannotBeServed:
+    """The folder of one identity is gone, on a store that another member has just taken over."""
+
+    @pytest.fixture
+    def both(self, tmp_path: Path) -> Site:
+        site = Site(tmp_path, MX, IM)
+        for identity in (MX, IM):
+            site.coordinator.own("mail1", 1, identity)
+        site.tick()
+        (site.root / MX.name).rename(site.root / "away")
+        site.nfs.exported.clear()
+        site.begin()
+        return site
+
+    def test_the_others_are_and_the_store_is_up(self, both: Site) -> None:
+        both.clock.sleep(1.0)
+        assert both.store.tick()
+        assert both.admitted() == set() and both.admitted(IM) == set(ADDRESSES["mail1"])
+
+    def test_it_is_named_until_it_is_served(self, both: Site) -> None:
+        before = both.access()
+        both.coordinator.puts.clear()
+        both.tick(5)
+        access, other = both.access(), both.access(IM)
+        assert before is not None and access is not None and other is not None
+        assert "is gone" in access.error and other.error == ""
+        assert dataclasses.replace(access, error="", time=before.time) == before, "what was done last stays said"
+        assert both.coordinator.puts == [keys.access("store1", MX.name)], "once"
+        (alert,) = both.log.said("not_settled")
+        assert (alert["identity"], alert["level"]) == (MX.name, "alert")
+        (both.root / "away").rename(both.root / MX.name)
+        both.tick()
+        access = both.access()
+        assert access is not None
+        assert access.error == "" and both.admitted() == set(ADDRESSES["mail1"])
+
+    def test_a_word_that_did_not_get_through_is_said_again(self, both: Site) -> None:
+        put = both.coordinator.put
+        both.coordinator.put = lambda *_: (_ for _ in ()).throw(Unavailable("lost"))  # type: ignore[method-assign]
+        both.tick()
+        both.coordinator.put = put  # type: ignore[method-assign]
+        both.tick()
+        access = both.access()
+        assert access is not None and access.error
+
+
 class TestExports:
     def test_gone_after_a_restart_of_the_server(self, site: Site) -> None:
         site.coordinator.own("mail1", 1)
@@ -351,10 +397,14 @@ class TestExports:
         site.coordinator.own("mail1", 1)
         site.nfs.runs = False
         site.tick(3)
-        assert site.access() is None
+        access = site.access()
+        assert access is not None
+        assert (access.epoch, access.admitted, access.error) == (0, None, "the NFS server does not run")
         site.nfs.runs = True
         site.tick()
-        assert site.access() is not None
+        access = site.access()
+        assert access is not None
+        assert (access.epoch, access.admitted, access.error) == (1, "mail1", "")
 
 
 class TestFolders:
@@ -363,7 +413,9 @@ class TestFolders:
         site.coordinator.own("mail1", 1)
         site.tick(2)
         assert site.nfs.exported == set()
-        assert site.access() is None
+        access = site.access()
+        assert access is not None
+        assert access.admitted is None and "no mount point" in access.error
         assert not (site.root / MX.name).exists()
         assert "no mount point" in str(site.log.said("not_settled")[0]["detail"])
 

@@ -61,6 +61,7 @@ class Machine:
         self.running: set[str] = set()
         self.address = False
         self.keepalived_hangs = False
+        self.nfsd_hangs = False
 
     def _do(self, what: str) -> None:
         self.did.append(what)
@@ -114,7 +115,14 @@ class Machine:
             self.address = self.track.read()
         return self.address
 
+    def null(self, address: str, timeout: float = 2.0) -> str | None:
+        if self.nfsd_hangs:
+            self.clock.sleep(timeout)
+            return "timed out"
+        return None
+
     track: TrackFile
+    clock: Clock
 
 
 class Member:
@@ -126,6 +134,7 @@ class Member:
         self.records = Records(self.clock)
         self.machine = Machine()
         self.machine.track = TrackFile("store1", tmp_path / "track")
+        self.machine.clock = self.clock
         self.log = Lines()
         self.place = StorePlace(S, "/dev/drbd0", 0, "/srv/store")
         self.works: Any = self.instance()
@@ -135,7 +144,7 @@ class Member:
         m: Any = self.machine
         return StoreInstance(
             "a", self.place, self.records, m, m, m, m, m.track, self.clock, self.log,
-            lambda address: None, m.has_address, self.tmp / "epochs", self.tmp / "marks",
+            m.null, m.has_address, self.tmp / "epochs", self.tmp / "marks",
         )  # fmt: skip
 
     def agent(self) -> None:
@@ -377,6 +386,54 @@ def test_a_mending_that_learns_of_another_owner_takes_everything_down(member: Me
     member.tick(12)
     assert member.log.said("start_failed") and not member.log.said("mending_put_off")
     assert not member.machine.mounted and not member.machine.track.read()
+
+
+def test_a_server_that_hangs_is_said_not_to_serve_and_begun_anew(member: Member) -> None:
+    member.tick(2)
+    begin, null, said = member.clock.boottime(), member.machine.null, []
+
+    def watched(address: str, timeout: float = 2.0) -> str | None:
+        report = member.keeper.report
+        assert report is not None
+        said.append((address, timeout, report.phase, member.clock.boottime() - begin))
+        return null(address, timeout)
+
+    member.works._probe = watched
+    member.machine.nfsd_hangs = True
+    member.tick(12)
+    loopback, verify = said[0], said[1]
+    assert loopback[:3] == ("127.0.0.1", 60.0, Phase.RUNNING)
+    # Identities wait for a store that says so; relays blame their hosts from the fourth attempt on, at 90 s.
+    assert verify[:3] == (S.address, 2.0, Phase.STARTING) and verify[3] < 75
+    assert "NFS at 10.255.3.1: timed out" in str(member.log.said("start_failed")[0]["detail"])
+    assert "stop" in member.machine.did
+    member.machine.nfsd_hangs = False
+    member.tick(60)
+    assert member.report().phase is Phase.RUNNING and member.machine.mounted
+
+
+def test_a_server_that_answers_late_goes_on(member: Member) -> None:
+    member.tick(2)
+    begin = member.clock.boottime()
+
+    def late(address: str, timeout: float = 2.0) -> str | None:
+        needed = 70.0 if member.clock.boottime() - begin < 70 else 1.0
+        member.clock.sleep(min(needed, timeout))
+        return None if needed < timeout else "timed out"
+
+    member.works._probe = late
+    member.machine.did.clear()
+    member.tick(60)
+    assert "stop" not in member.machine.did and member.report().phase is Phase.RUNNING
+
+
+def test_without_the_coordinator_a_server_that_hangs_is_left_alone(member: Member) -> None:
+    """Its threads may wait for writes that DRBD holds back, until the handler reaches the coordinator."""
+    member.tick(2)
+    member.records.reachable, member.machine.nfsd_hangs = False, True
+    member.machine.did.clear()
+    member.tick(30)
+    assert member.machine.did == [] and member.machine.track.read()
 
 
 def test_a_partner_that_lost_its_disk_is_taken_out_though_the_link_holds(member: Member) -> None:
