@@ -402,7 +402,7 @@ class Agent:
                 owners[keeper.name] = Owner.from_json(value).host
         others = {name: keys.report(host, name) for name, host in owners.items() if host != self._host}
         there = self._coordinator.read(list(others.values())) if others else {}
-        found = {}
+        found: dict[str, tuple[str, ...]] = {}
         for name, key in others.items():
             report = there[key].value
             its = None if report is None else Report.from_json(report).configuration
