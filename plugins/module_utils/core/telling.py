@@ -120,7 +120,7 @@ def needs(known: Known, now: float, aside: Collection[str] = ()) -> list[str]:
         elif run.revoke_epoch == owner.epoch:
             found.append(f"{name}: run {run.run} held behind the fence of {owner.host}: {detail}")
     if not moving:
-        found += _service(known, owner)
+        found += _service(known, owner, aside)
     if known.inoperable:
         found.append(f"{name}: flagged as inoperable against {owner.host}")
     others = [h for h in known.identity.candidates if h != owner.host]
@@ -134,7 +134,7 @@ def needs(known: Known, now: float, aside: Collection[str] = ()) -> list[str]:
     return found
 
 
-def _service(known: Known, owner: Owner) -> list[str]:
+def _service(known: Known, owner: Owner, aside: Collection[str]) -> list[str]:
     name, found = known.identity.name, []
     if not known.leases.get(owner.host, False):
         found.append(f"{name}: its owner {owner.host} has no live lease")
@@ -142,7 +142,7 @@ def _service(known: Known, owner: Owner) -> list[str]:
         report = known.reports.get(owner.host)
         error = f": {report.error}" if report is not None and report.error else ""
         found.append(f"{name}: {owner.host} does not run it at epoch {owner.epoch} ({phase(known)}){error}")
-    found += _missed(known, owner)
+    found += _missed(known, owner, aside)
     access = known.access
     if access is not None and access.error:
         found.append(f"{name}: store {known.identity.store} does not serve it: {access.error}")
@@ -153,10 +153,10 @@ def _service(known: Known, owner: Owner) -> list[str]:
     return found
 
 
-def _missed(known: Known, owner: Owner) -> list[str]:
+def _missed(known: Known, owner: Owner, aside: Collection[str]) -> list[str]:
     """A deploy that reached another candidate and not the owner, which goes on with what it has."""
     its = known.reports[owner.host].configuration if owner.host in known.reports else None
-    others = [h for h in known.identity.candidates if h != owner.host and h in known.reports]
+    others = [h for h in known.identity.candidates if h != owner.host and h in known.reports and h not in aside]
     for other in others if its is not None else ():
         if (why := outdated(owner.host, its, other, known.reports[other].configuration)) is not None:
             return [f"{known.identity.name}: its owner {owner.host} has missed a deploy: {why}"]

@@ -113,6 +113,8 @@ SILENT = {"relay2": None, "relay1": {**PAST, "passed": False, "time": NOW - 100}
     [
         (["mail2"], {"ready": {"mail2": NOT_READY}}, []),
         (["mail2"], {"leases": {"mail1": True, "mail2": False}, "ready": {}}, []),  # in the midst of its deploy
+        # The owner's turn to be deployed comes later.
+        (["mail2"], {"reports": deployed(mail1=Configuration("old", 1.0), mail2=Configuration("new", 2.0))}, []),
         (["relay2", "relay1"], {"evidence": SILENT}, []),
         (["relay2"], {"evidence": SILENT}, ["relay1"]),
         (["mail1"], {"reports": {}}, ["does not run it"]),  # what it owns it must run
