@@ -222,7 +222,7 @@ class Scenario(Faults[World]):
             self._planned(length)
         if self.world.topology.asking and dice.random() < 0.3:
             self._half_blind()
-        if self.world.topology.dogs and dice.random() < 0.3:
+        if self.world.topology.dogs and dice.random() < 0.4:
             self._nobody_stops()
         for _ in range(dice.choice((0, 1, 2, 3, 4, 6, 8))):
             self.kernel.at(dice.uniform(15.0, length * 0.95), lambda: self._begin(dice.choice(self._kinds())))
@@ -246,22 +246,30 @@ class Scenario(Faults[World]):
         ways = self.world.network.around(name, networks)
         what = f"{name} is an island, its power switch: {self.world.mood[name]}"
         at = self.dice.uniform(20.0, 60.0)
+        if self.dice.random() < 0.3:
+            # Somebody made sure before that it was off, and it has been started since.
+            self.kernel.at(
+                at, lambda: self._begin(self._plug_pulled, seconds=self.dice.uniform(15.0, 35.0), victim=name)
+            )
+            at += 90.0
         self.kernel.at(at, lambda: self._begin(lambda: self._cut(what, ways), long=True))
 
     def _nobody_stops(self) -> None:
-        """The owner is out of reach, then its lease ends, and its agent does not stop what runs: for a while, or late."""
+        """The owner is out of reach, then its lease ends, and its agent does not stop what runs in time."""
         world, dice = self.world, self.dice
         host = world.hosts[world.owners["mx"][0]]
         world.mood[host.name] = "silent"
         at = dice.uniform(20.0, 60.0)
         late = at + dice.uniform(30.0, 120.0)
-        for time, networks in ((at, MAIL_ROUTES), (late, (MANAGEMENT,)), (late + dice.uniform(8.0, 30.0), (STORAGE,))):
+        for time, networks in ((at, MAIL_ROUTES), (late, (MANAGEMENT,)), (late + dice.uniform(5.0, 20.0), (STORAGE,))):
             ways = world.network.around(host.name, networks)
             cut = functools.partial(self._cut, f"{host.name} is cut off from {', '.join(networks)}", ways)
             self.kernel.at(time, functools.partial(self._begin, cut, seconds=300.0))
         fault = dice.choice((self._daemon_held, self._daemon_held, self._daemon_halted))
-        stops = functools.partial(self._begin, fault, seconds=dice.uniform(8.0, 32.0), daemon=host.daemons["agent"])
-        self.kernel.at(late + dice.uniform(4.0, 12.0), stops)
+        # About as long as a watchdog takes.
+        seconds = (30.0 if host.dog is None else host.dog.timeout) * dice.uniform(0.6, 1.1)
+        stops = functools.partial(self._begin, fault, seconds=seconds, daemon=host.daemons["agent"])
+        self.kernel.at(late + dice.uniform(1.0, world.topology.lease_ttl / 2), stops)
 
     def _half_blind(self) -> None:
         """A relay without fence rights loses its routes to the owner, which loses its lease and serves others."""
@@ -465,12 +473,13 @@ class Scenario(Faults[World]):
         world.hand_over(self.dice.choice(world.desks()), [n for n, (owner, _) in world.owners.items() if owner == host])
         return f"{host} is evacuated", end
 
-    def _plug_pulled(self) -> tuple[str, End]:
+    def _plug_pulled(self, victim: str | None = None) -> tuple[str, End]:
         """An operator makes sure by hand that a host is off, and says so; somebody gives it power again."""
         world = self.world
         marks = [(k, r.read()) for k, r in world.cluster.state.records.items() if "/fence/" in k]
         asked = [k.split("/")[3] for k, mark in marks if mark["state"] == MarkState.OPEN]
-        host = self._any_mail_host() if not asked else world.hosts[self.dice.choice(asked)]
+        victim = self.dice.choice(asked) if victim is None and asked else victim
+        host = self._any_mail_host() if victim is None else world.hosts[victim]
         host.power_off()
         world.confirm_off(self.dice.choice(world.desks()), host.name)
         return f"an operator pulls the plug of {host.name}", host.power_on
