@@ -114,6 +114,7 @@ class Watch:
         self._others: dict[str, tuple[int, float]] = {}  # relay -> revision of its evidence, when that was new here
         self._asking: tuple[int, float] | None = None  # the same of a request of a relay without fence rights
         self._last_run: tuple[str, float] | None = None  # id of the last run, when that was new here
+        self._started = float("-inf")  # CLOCK_BOOTTIME at which the owner was last seen to start
         self._could = float("-inf")  # CLOCK_BOOTTIME at which somebody was last known to be able to take over
         self._said: tuple[str, str] | None = None
         self._flushed = 0  # epoch for which this relay's own queue has been tried
@@ -303,7 +304,14 @@ class Watch:
         for relay, value in self._evidence_of_others(state, self._fresh):
             if value["passed"] and state.owner is not None:
                 # Whoever took it from a host that adopts a long queue would begin anew what that host is about to end.
-                return None if self._starting(state.owner) else f"{relay} agrees"
+                if self._starting(state.owner):
+                    self._started = self.clock.boottime()
+                    return None
+                # What both saw while it started says nothing of what it does now.
+                if self._observed is None or min(self._observed, self._others[relay][1]) <= self._started:
+                    self.try_now()
+                    continue
+                return f"{relay} agrees"
         return None
 
     def _reached(self, state: State) -> str | None:

@@ -129,6 +129,26 @@ def test_an_owner_that_is_starting_is_left_to_it_while_it_keeps_its_lease() -> N
     assert world.owner.host == "mail2" and "relay1 agrees" in world.record.reason
 
 
+def test_an_owner_that_has_just_started_is_tried_before_it_is_blamed() -> None:
+    """Both relays are past their thresholds when it says that it runs: what they have seen is of the time before."""
+    world, phase = World(), Phase.STARTING
+    watch = cut_off_for_both(world)
+
+    def says() -> None:
+        report = Report("mail1", 1, phase, world.clock.time)
+        world.coordinator._put(keys.report("mail1", MX.name), report.to_json())
+
+    world.clock.on_sleep.append(says)
+    world.let_run(watch, 200)
+    assert world.owner.epoch == 1 and world.said("second_evidence_missing")
+    world.cut, phase = set(), Phase.RUNNING
+    world.let_run(watch, 300)
+    assert world.owner.epoch == 1 and "mail1" in world.up
+    world.cut = {"mail1"}  # and one that fails afterwards is taken over
+    world.let_run(watch, 200)
+    assert world.owner.host == "mail2" and "relay1 agrees" in world.record.reason
+
+
 def test_back_before_the_threshold_changes_nothing() -> None:
     world = World()
     watch = world.watch(DEFAULT)
