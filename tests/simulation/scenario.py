@@ -290,6 +290,11 @@ class Scenario(Faults[World]):
         for _ in range(self.dice.randint(1, 3)):
             after = self.dice.choice((0.0, self.dice.expovariate(0.5)))
             self._strikes.append(_Strike(self.dice.choice(_Strike.PLANNED), after))
+        if self.dice.random() < 0.3:
+            # For longer than the lock lives: others undo it meanwhile.
+            moment = self.dice.choice(("candidate", "prepare", "release", "revoke"))
+            still = self.dice.uniform(35.0, 150.0)
+            self._strikes.append(_Strike(moment, self.dice.expovariate(2.0), still=still))
 
     def _hunt(self, length: float) -> None:
         """Whoever owns the identity is lost, again and again."""
