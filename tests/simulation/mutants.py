@@ -100,6 +100,14 @@ MUTANTS = (
         test="tests/unit/daemons/test_missed_deploy.py::test_a_deploy_of_the_owner_is_noticed",
     ),
     Mutant(
+        "starting_owner_is_blamed_as_it_serves",
+        "an owner that has just started is tried before it is blamed",
+        WATCHING,
+        "Watch._second",
+        (("min(self._observed, self._others[relay][1]) <= self._started", "False"),),
+        test="tests/unit/core/test_watching.py::test_an_owner_that_has_just_started_is_tried_before_it_is_blamed",
+    ),
+    Mutant(
         "owner_that_missed_a_deploy_leaves_no_candidate",
         "a host with a later configuration than the owner's is a candidate",
         PLACEMENT,
