@@ -5,7 +5,7 @@ All of them look at the same `World`; each call takes virtual time, and what a f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from holdfast.core.model import Attempt, Identity, Method, Route
@@ -16,7 +16,7 @@ from holdfast.daemons.running import ADDRESS_WITHIN, VERIFY_WITHIN, Cancel, Canc
 
 from .hosts import Host
 from .kernel import Kernel
-from .network import MANAGEMENT, STORAGE
+from .network import GATEWAY, MAIL_ROUTES, MANAGEMENT, STORAGE
 
 if TYPE_CHECKING:
     from .world import World
@@ -159,6 +159,25 @@ class Switch:
         return Power.ON if mood == "lying" or world.hosts[host].up else Power.OFF
 
 
+class Routes:
+    """Implements core.fencing.AddressView, as adapters.topology.Topology: what the gateways announce."""
+
+    def __init__(self, world: World, relay: Host) -> None:
+        self._world = world
+        self._relay = relay
+
+    def withdrawn(self, identity: Identity, routes: Iterable[Route]) -> str:
+        world = self._world
+        world.kernel.sleep(0.05)
+        for route in routes:
+            if not world.network.joined(route.name, self._relay.name, GATEWAY):
+                raise Unavailable(f"BFD towards {route.gateway} is down, so what it announces is not known")
+        if any(world.chosen(route, identity.name) is not None for route in MAIL_ROUTES):
+            raise Unavailable(f"a path to {identity.address}/32 is announced")
+        world.judge.silent[identity.name] = world.kernel.now
+        return "no path is announced"
+
+
 class Works:
     """Implements daemons.keeper.Works: the steps of daemons/instance.py with their times, on the world's services."""
 
@@ -179,7 +198,7 @@ class Works:
         self._kernel.alive()
         self._world.judge.starting(self._host.name, self._name)
         return (
-            ("store", lambda: self._attach(cancel)),
+            ("store", lambda: self._attach(epoch, cancel)),
             ("queue", self._adopt),
             ("address", lambda: self._raise_address(cancel)),
             ("start", self._start),
@@ -196,7 +215,9 @@ class Works:
                 return said
             self._kernel.sleep(POLL)
 
-    def _attach(self, cancel: Cancel) -> str:
+    def _attach(self, epoch: int, cancel: Cancel) -> str:
+        self._service.announced = epoch
+
         def mounted() -> str | None:
             self._take(0.05, 0.3)
             if not self._world.admits(self._host, self._name):
@@ -297,6 +318,7 @@ class Works:
 
     def announce(self, epoch: int) -> None:
         self._kernel.alive()
+        self._service.announced = epoch
 
     def reload(self) -> None:
         self._take(0.05, 0.2)
@@ -374,6 +396,28 @@ class Clients:
         if self._store.name in self._world.expire_broken:
             raise Unavailable("NFS clients do not expire")
         return 0
+
+
+class Firewall:
+    """As adapters.nft.Firewall, on the world's table of that store."""
+
+    def __init__(self, world: World, store: Host) -> None:
+        self._world = world
+        self._store = store
+
+    def dropped(self) -> frozenset[str]:
+        self._world.kernel.alive()
+        return self._world.dropped[self._store.name]
+
+    def connected(self, addresses: frozenset[str]) -> None:
+        """None of them, behind `drop`."""
+
+    def drop(self, addresses: frozenset[str]) -> None:
+        self._world.kernel.sleep(self._world.kernel.random.uniform(0.02, 0.3))
+        if self._store.name in self._world.nft_broken:
+            raise Unavailable("nft: failed")
+        self._world.dropped[self._store.name] = addresses
+        self._world.drops(self._store)
 
 
 def reasons(world: World, host: Host) -> Callable[[Located], tuple[str, ...]]:

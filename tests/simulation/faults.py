@@ -173,7 +173,9 @@ class Faults[W: Stage]:
         return f"{daemon.host.name}/{daemon.name} crashes", lambda: None
 
     def _daemon_down(self) -> tuple[str, End]:
-        daemon = self._some_daemon()
+        return self._daemon_held(self._some_daemon())
+
+    def _daemon_held(self, daemon: Daemon) -> tuple[str, End]:
         daemon.held_down = True
         daemon.kill()
 
@@ -200,11 +202,11 @@ class Faults[W: Stage]:
     def _cut(self, what: str, ways: list[Way]) -> tuple[str, End]:
         world = self.world
         world.network.cut(ways)
-        world.cluster.look()
+        world.rewired()
 
         def end() -> None:
             world.network.mend(ways)
-            world.cluster.look()
+            world.rewired()
 
         return what, end
 
@@ -216,7 +218,7 @@ class Faults[W: Stage]:
     def _site_cut(self) -> tuple[str, End]:
         site = self.dice.choice(("dc1", "dc2", "third"))
         inside = [h.name for h in self.world.hosts.values() if h.site == site]
-        outside = [h.name for h in self.world.hosts.values() if h.site != site]
+        outside = [name for name in self.world.network.hosts if name not in inside]
         return self._cut(f"{site} is cut off", self.world.network.between(inside, outside, ALL))
 
     def _bad_line(self) -> tuple[str, End]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+
+from holdfast.core.fencing import SOFTDOG
 
 from .kernel import Group, Kernel
 
@@ -39,6 +42,7 @@ class Service:
     address: bool = False
     units: bool = False
     mark: int | None = None  # the epoch, in /run
+    announced: int = 0  # the epoch that the routing daemon was told
     # Faults that outlive a boot:
     refusing: bool = False  # answers 4xx
     sick: bool = False  # does not come up, and what runs hangs
@@ -46,7 +50,7 @@ class Service:
 
     def power_lost(self) -> None:
         self.mounted = self.track = self.address = self.units = False
-        self.mark = None
+        self.mark, self.announced = None, 0
 
     @property
     def answers(self) -> bool:
@@ -93,6 +97,37 @@ class Daemon:
             self.host.kernel.after(RESTART, self.start)
 
 
+class Dog:
+    """A machine's watchdog, as adapters.watchdog.Watchdog. Once opened it counts on, whatever becomes of who opened it.
+
+    A softdog stands still with its kernel, any other one resets that, too.
+    """
+
+    def __init__(self, host: Host, kind: str, timeout: float) -> None:
+        self.kind = kind
+        self.timeout = timeout
+        self._host = host
+        self._pats = 0
+
+    def pat(self) -> None:
+        self._host.kernel.alive()
+        self._pats += 1
+        self._host.kernel.after(self.timeout, partial(self._bites, self._pats))
+
+    def power_lost(self) -> None:
+        self._pats += 1
+
+    def _bites(self, pats: int) -> None:
+        if pats != self._pats:
+            return
+        if self.kind == SOFTDOG and self._host.paused:
+            self._host.kernel.after(1.0, partial(self._bites, pats))
+        else:
+            self._host.on_change(self._host, "reset")
+            self._host.power_off()
+            self._host.power_on()
+
+
 class Host:
     """One machine."""
 
@@ -109,6 +144,7 @@ class Host:
         self.clock = HostClock(self)
         self.services: dict[str, Service] = {}
         self.daemons: dict[str, Daemon] = {}
+        self.dog: Dog | None = None
         self.on_change: Callable[[Host, str], None] = lambda host, what: None
 
     @property
@@ -133,6 +169,8 @@ class Host:
             daemon.kill()
         for service in self.services.values():
             service.power_lost()
+        if self.dog is not None:
+            self.dog.power_lost()
         self.on_change(self, "off")
 
     def power_on(self) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from holdfast.core import keys
+from holdfast.core.fencing import LevelName, MarkState
 from holdfast.core.model import Method, Result
 
 from .stage import Bench
@@ -55,6 +56,8 @@ class Judge(Bench):
         self.missing: set[str] = set()
         self.flagged: set[tuple[str, int]] = set()  # an operator said "treat as inoperable"
         self.woken: dict[tuple[str, str], tuple[float, Group]] = {}  # host, identity -> since when, its agent
+        self.shut_out: dict[str, int] = {}  # identity -> the epoch whose access a run withdraws
+        self.silent: dict[str, float] = {}  # identity -> when its address was last seen to be withdrawn, and was
         self.owned_until: dict[tuple[str, str], float] = {}  # host and identity -> end of its last ownership
 
     # --- who can write, who answers ----------------------------------------------------------------------------
@@ -89,6 +92,40 @@ class Judge(Bench):
             self._owner_written(parts[3], value)
         elif parts[2] == "identity" and parts[4] == "inoperable" and value is not None:
             self.flagged.add((parts[3], int(value["epoch"])))
+        elif parts[2] == "identity" and parts[4] == "takeover" and value is not None:
+            self._run_written(parts[3], value)
+        elif parts[2] == "host" and parts[4] == "fence" and value is not None:
+            self._marked(parts[3], parts[5], value)
+
+    def _run_written(self, identity: str, run: dict[str, Any]) -> None:
+        """Who is shut out by the store is fenced no less than by a switch."""
+        before, owner = self.shut_out.get(identity, 0), self.world.owners[identity]
+        self.shut_out[identity] = epoch = run["revoke_epoch"]
+        process = self.kernel.current
+        ordered = epoch != before and epoch == owner[1] and not run["planned"] and run["proof"] is None
+        if ordered and process is not None:
+            self.fence_ordered(process.group.name.split("/")[0], identity, owner[0])
+
+    def _marked(self, host: str, identity: str, mark: dict[str, Any]) -> None:
+        """A proof is true when it is recorded; what a switch says is judged when the owner changes."""
+        if mark["state"] != MarkState.PROVED or mark["level"] == LevelName.POWER:
+            return
+        if host in self.answering(identity):
+            self.violate("fenced_first", f"{mark['level']} proved that {host} is out of {identity}, and it answers")
+        runs = self.world.hosts[host].services[identity].units
+        if mark["level"] in (LevelName.WATCHDOG, LevelName.OPERATOR) and runs:
+            self.violate(
+                "fenced_first", f"{mark['level']} proved that {host} can no longer act, and it runs {identity}"
+            )
+        if mark["level"] == LevelName.STORE_REVOCATION and host in self.world.admitted(identity):
+            self.violate("fenced_first", f"{host} was proved to be shut out of {identity}, and the store admits it")
+
+    def answering(self, identity: str) -> list[str]:
+        """Whom a gateway led to when it was asked last may have its route back: a later epoch takes it away."""
+        found = self.world.answering(identity)
+        if found and self.kernel.now - self.silent.get(identity, -1e9) <= STALE:
+            found = [name for name in found if name not in self.world.by_routes]
+        return found
 
     def _owner_written(self, identity: str, value: dict[str, Any] | None) -> None:
         world = self.world
@@ -107,22 +144,46 @@ class Judge(Bench):
             self.violate("candidate", f"{host} is no candidate of {identity}")
         if host == before[0]:
             self.violate("need", f"{identity} was taken from {host} and given back to it")
-        admitted, answering = world.admitted(identity), world.answering(identity)
+        admitted, answering = world.admitted(identity), self.answering(identity)
         if admitted:
             self.violate("revoked_first", f"{identity} got a new owner while the store admitted {admitted[0]}")
         if answering:
             self.violate("fenced_first", f"{identity} got a new owner while {answering[0]} answered on its address")
+        run = world.cluster.state.records[keys.takeover(identity)].read()
+        if run["planned"]:
+            self._handed_over(identity, before[0])
+        else:
+            self._taken_over(identity, before)
+        for (_, name), tally in self.tallies.items():
+            if name == identity:
+                tally.rounds.clear()
+                tally.passed_last = -1e9
+
+    def _taken_over(self, identity: str, before: tuple[str, int]) -> None:
         process = self.kernel.current
         if process is not None:
             self._need(process.group.name.split("/")[0], identity, *before)
         recent = [t for t in self.changes.get(identity, []) if self.kernel.now - t < HOUR]
         self.changes[identity] = [*recent, self.kernel.now]
-        if len(recent) >= world.hourly_limit and not world.clocks_stepped:
+        if len(recent) >= self.world.hourly_limit and not self.world.clocks_stepped:
             self.violate("hourly_limit", f"{identity} changed its owner {len(recent) + 1} times within an hour")
-        for (_, name), tally in self.tallies.items():
-            if name == identity:
-                tally.rounds.clear()
-                tally.passed_last = -1e9
+
+    def _handed_over(self, identity: str, before: str) -> None:
+        host = self.world.hosts[before]
+        if host.up and (host.services[identity].mounted or host.services[identity].units):
+            self.violate("closed_first", f"{identity} got a new owner while {before} had files of it open")
+
+    def withdrawn(self, identity: str, host: str) -> None:
+        """By a store. An owner that gives its identity up has closed its files before, or it could not any more: what
+        it has acknowledged and not yet delivered would hang on who reads a torn file.
+        """
+        world = self.world
+        record = world.cluster.state.records.get(keys.takeover(identity))
+        run = None if record is None else record.read()
+        if run is None or not run["planned"] or world.owners[identity] != (host, run["revoke_epoch"]):
+            return
+        if world.hosts[host].acts and world.hosts[host].services[identity].mounted:
+            self.violate("closed_first", f"the store took {identity} from {host}, which had files of it open")
 
     # --- attempts ----------------------------------------------------------------------------------------------
 
@@ -175,18 +236,25 @@ class Judge(Bench):
         tally = self.tallies.get((relay, identity))
         off = not self.world.hosts[owner].up
         short = "no round was made" if tally is None else self._short_of(tally, off)
-        if short is not None:
-            self.violate("need", f"{relay} moves {identity}: {short}")
-            return
         now, record = self.kernel.now, self.world.cluster.state.records.get(keys.lease(owner))
         lost = record is None or now - self.lease_gone.get(owner, -1e9) <= STALE
         # Rounds are dated at their beginning; a threshold of seconds may be passed in the course of a slow one.
-        agrees = any(
-            (now - t.passed_last <= 2 * self.world.interval + STALE or self._short_of(t) is None)
+        agree = [
+            other
             for (other, name), t in self.tallies.items()
             if name == identity and other != relay
-        )
-        if not lost and not agrees:
+            if now - t.passed_last <= 2 * self.world.interval + STALE or self._short_of(t) is None
+        ]
+        if short is not None:
+            if not lost or self.world.topology.asking.isdisjoint(agree):
+                self.violate("need", f"{relay} moves {identity}: {short}")
+                return
+            # Another relay asked for it, which may have been cut off itself.
+            last = None if tally is None or not tally.rounds else tally.rounds[-1]
+            if last is not None and last.spoke and last.result is Result.OK and now - last.start <= self.world.interval:
+                self.violate("need", f"{relay} was asked to move {identity}, which it has just reached itself")
+                return
+        if not lost and not agree:
             self.violate("second_evidence", f"{relay} alone moves {identity}; {owner} keeps its lease")
             return
         self.needed.add((identity, epoch))

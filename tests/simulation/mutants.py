@@ -24,6 +24,7 @@ from typing import Any
 
 from .mutant import Mutant
 from .mutants_pairs import PAIR_MUTANTS
+from .mutants_plans import PLAN_MUTANTS
 from .mutants_stores import STORE_MUTANTS
 from .pair_scenario import PairScenario
 from .scenario import Scenario
@@ -381,6 +382,7 @@ MUTANTS = (
         (("if owner.host == self.invoker:", "if False:"),),
         test="tests/unit/core/test_relay_identities.py::test_nobody_fences_himself",
     ),
+    *PLAN_MUTANTS,
     *STORE_MUTANTS,
     *PAIR_MUTANTS,
 )

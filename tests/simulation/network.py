@@ -9,6 +9,7 @@ MAIL_ROUTES = ("internet", "isolated")
 MANAGEMENT = "management"  # coordinator, power switches, name server
 STORAGE = "storage"
 ALL = (*MAIL_ROUTES, MANAGEMENT, STORAGE)
+GATEWAY = "gw1"  # a node of the mail routes, where identities' addresses are announced
 
 Way = tuple[str, str, str]  # network, from, to
 

@@ -73,7 +73,6 @@ class PairWorld(Stage):
         self.acknowledged: set[int] = set()
         self.last_ack = 0.0
         self.clocks_stepped = False
-        self.tools: list[Group] = []  # what operators have begun
         self.returns: tuple[float, float] | None = (30.0, 150.0)  # seconds until a host that is off is switched on
         self.on_link: Callable[[str], None] = lambda what: None  # scenarios that strike when the link changes
         for name, side in self.sides.items():
@@ -228,8 +227,7 @@ class PairWorld(Stage):
     def hand_over(self) -> None:
         """As playbooks/failback.yml on a relay (daemons.wiring.movable): an operator's user, and no fence rights."""
         host, mail, epoch = self.hosts[DESK], wiring.NoMail(), self.owner[1]
-        group, log = self.kernel.group(f"{DESK}/operator"), self._log(f"{DESK}/operator")
-        self.tools.append(group)
+        log = self._log(f"{DESK}/operator")
 
         def body() -> None:
             client = Client(self.cluster, host, self._rights[OPERATOR])
@@ -243,8 +241,7 @@ class PairWorld(Stage):
             except (Refused, Unavailable, LockLost) as why:
                 log("takeover_refused", identity=STORE, detail=str(why))
 
-        if host.acts:
-            self.kernel.spawn(group, "hand-over", body)
+        self.operator(DESK, "hand-over", body)
 
     def _fence_peer(self, member: Member) -> int:
         """As /usr/lib/holdfast/fence-peer, which begins by starting an interpreter."""
@@ -309,25 +306,9 @@ class PairWorld(Stage):
                 self.kernel.halt(member.group)
             elif what == "goes on":
                 self.kernel.go_on(member.group)
-        if host.name == DESK:
-            {"off": self.operator_leaves, "paused": self._tools_halt, "goes on": self._tools_go_on}.get(
-                what, lambda: None
-            )()
+        self._tools_follow(host, what)
         self.cluster.look()
         self.judge.look()
-
-    def operator_leaves(self) -> None:
-        for group in self.tools:
-            self.kernel.kill(group)
-        self.tools.clear()
-
-    def _tools_halt(self) -> None:
-        for group in self.tools:
-            self.kernel.halt(group)
-
-    def _tools_go_on(self) -> None:
-        for group in self.tools:
-            self.kernel.go_on(group)
 
     # --- the truth ---------------------------------------------------------------------------------------------
 

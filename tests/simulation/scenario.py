@@ -6,12 +6,15 @@ identity must be served again by exactly one host within a bounded time.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from holdfast.core import keys
+from holdfast.core.fencing import SOFTDOG, FencePlan, Level, LevelName, MarkState, Withdrawal
 from holdfast.core.locked_run import Timeouts
 from holdfast.core.model import Identity, Method
 from holdfast.core.threshold import Threshold
@@ -20,10 +23,27 @@ from .coordinator import pack
 from .faults import End, Faults
 from .hosts import EPOCH, Host
 from .kernel import Kernel
-from .network import ALL, MAIL_ROUTES, MANAGEMENT, STORAGE
+from .network import ALL, GATEWAY, MAIL_ROUTES, MANAGEMENT, STORAGE
 from .world import Topology, World
 
 STOPS_WITHIN = 15.0  # seconds after a pause by which an agent has begun to stop what ran
+HANDED_OVER = 60.0  # seconds within which a hand-over is done
+UNDONE = 150.0  # seconds within which one whose invoker is gone is undone or finished
+
+POWER, WATCHDOG, OPERATOR = Level(LevelName.POWER), Level(LevelName.WATCHDOG), Level(LevelName.OPERATOR)
+AGENT = Level(LevelName.STORE_REVOCATION, timeout=30.0, address_withdrawal=Withdrawal.AGENT)
+ROUTES = Level(LevelName.STORE_REVOCATION, timeout=30.0, address_withdrawal=Withdrawal.ROUTES)
+PLANS = (
+    (POWER, ROUTES, OPERATOR),
+    (POWER, AGENT, ROUTES),
+    (POWER, WATCHDOG, OPERATOR),
+    (POWER, WATCHDOG),
+    (ROUTES, WATCHDOG, OPERATOR),
+    (AGENT, ROUTES, POWER, WATCHDOG),
+    (ROUTES,),
+    (WATCHDOG,),
+    (OPERATOR,),
+)
 
 
 def topology(dice: random.Random) -> Topology:
@@ -59,14 +79,16 @@ def topology(dice: random.Random) -> Topology:
     methods = dice.choice(
         (tuple(Method), tuple(Method), (Method.DELIVERY, Method.PROBE), (Method.PROBE,), (Method.TOPOLOGY,))
     )
-    return Topology(
+    timeouts = Timeouts(poll=1.0)
+    lease_ttl = dice.choice((10, 15, 15, 20))
+    made = Topology(
         mail=mail,
         relays=relays,
         stores=stores,
         witness="witness1",
         members=members,
         identities=tuple(identities),
-        lease_ttl=dice.choice((10, 15, 15, 20)),
+        lease_ttl=lease_ttl,
         agent_tick=dice.choice((1.0, 2.0, 3.0)),
         store_tick=dice.choice((1.0, 2.0, 3.0)),
         monitor_tick=dice.choice((1.0, 2.0)),
@@ -74,9 +96,23 @@ def topology(dice: random.Random) -> Topology:
         methods=methods,
         threshold=threshold,
         reset_after=dice.choice((1, 2, 2, 3)),
-        timeouts=Timeouts(poll=1.0),
+        timeouts=timeouts,
         hourly_limit=2,
     )
+    return dataclasses.replace(made, **_fencing(dice, made))
+
+
+def _fencing(dice: random.Random, deployed: Topology) -> dict[str, Any]:
+    """Who may fence, by what, and which hosts have a watchdog."""
+    asking = frozenset({dice.choice(("relay1", "relay2"))} if len(deployed.relays) == 2 and dice.random() < 0.3 else ())
+    plan = FencePlan()
+    if dice.random() < 0.5:
+        plan = FencePlan(dice.choice(PLANS), {"mail1": dice.choice(PLANS)} if dice.random() < 0.3 else {})
+    dogs = {}
+    for name in deployed.mail:
+        if plan.stops_alone(name) and dice.random() < 0.9:
+            dogs[name] = (dice.choice(("i6300esb", "i6300esb", "iTCO_wdt", SOFTDOG)), dice.choice((10.0, 30.0)))
+    return {"asking": asking, "plan": plan, "dogs": dogs}
 
 
 class Scenario(Faults[World]):
@@ -125,11 +161,35 @@ class Scenario(Faults[World]):
         self.world.tell("scenario", "mended")
 
     def _plain(self) -> None:
+        self._until(self.dice.uniform(40.0, 90.0))
+        # Who has lost its power is fenced by its switch, whatever else might be tried first or afterwards.
+        by_power = self.world.topology.plan.levels("mail1")[0].level is LevelName.POWER
+        if by_power and self.dice.random() < 0.5:
+            self._host_lost()
+        else:
+            self._handed_over(dies=self.dice.random() < 0.7)
+
+    def _handed_over(self, dies: bool) -> None:
+        """Nothing fails but its invoker, if `dies`, at any step."""
+        world, name = self.world, "mx"
+        before = world.owners[name]
+        world.hand_over(self.dice.choice(world.desks()), [name])
+        if dies:
+            self._until(self.kernel.now + self.dice.uniform(0.0, 25.0))
+            world.tell("scenario", "fault", what="the operator leaves")
+            world.operator_leaves()
+        patience = UNDONE + world.topology.interval if dies else HANDED_OVER
+        self._until(self.kernel.now + patience)
+        if (why := world.unserved(name)) is not None:
+            world.judge.violate("hands_over", f"{patience:.0f} s after an operator began to move {name}: {why}")
+        elif not dies and world.owners[name] == before:
+            world.judge.violate("hands_over", f"nothing failed, and {before[0]} still owns {name}")
+
+    def _host_lost(self) -> None:
         """One host is lost and nothing else: everything that it ran must be served by another in time."""
         world, t = self.world, self.world.topology
-        begin, lost = self.dice.uniform(40.0, 90.0), self.world.hosts["mail1"]
+        begin, lost = self.kernel.now, self.world.hosts["mail1"]
         ran = [name for name, (host, _) in world.owners.items() if host == lost.name]
-        self._until(begin)
         self._begin(self._host_down, long=True, victim=lost.name, seconds=1e6)
         limits = [t.interval * (t.threshold.attempts + 1)] if t.threshold.attempts is not None else []
         limits += [t.threshold.seconds + t.interval * 2] if t.threshold.seconds is not None else []
@@ -156,8 +216,14 @@ class Scenario(Faults[World]):
                 self.kernel.at(dice.uniform(20.0, length * 0.4), lambda: self._begin(self._host_down, long=True))
         elif story < 0.34:
             self._duel()
-        elif story < 0.44:
+        elif story < 0.48:
             self._island()
+        elif story < 0.66:
+            self._planned(length)
+        if self.world.topology.asking and dice.random() < 0.3:
+            self._half_blind()
+        if self.world.topology.dogs and dice.random() < 0.4:
+            self._nobody_stops()
         for _ in range(dice.choice((0, 1, 2, 3, 4, 6, 8))):
             self.kernel.at(dice.uniform(15.0, length * 0.95), lambda: self._begin(dice.choice(self._kinds())))
         for _ in range(dice.choice((0, 0, 1, 1, 2, 3))):
@@ -176,11 +242,59 @@ class Scenario(Faults[World]):
         """The owner lives and writes, but nobody can reach it; whether its power switch works is another matter."""
         name = self.world.owners["mx"][0]
         self.world.mood[name] = self.dice.choice(("works", "slow", "silent", "refusing", "lying", "lost answer"))
-        networks = (*MAIL_ROUTES, MANAGEMENT) if self.dice.random() < 0.7 else ALL
+        networks = self.dice.choice(((*MAIL_ROUTES, MANAGEMENT), (*MAIL_ROUTES, MANAGEMENT), ALL, MAIL_ROUTES))
         ways = self.world.network.around(name, networks)
         what = f"{name} is an island, its power switch: {self.world.mood[name]}"
         at = self.dice.uniform(20.0, 60.0)
+        if self.dice.random() < 0.3:
+            # Somebody made sure before that it was off, and it has been started since.
+            self.kernel.at(
+                at, lambda: self._begin(self._plug_pulled, seconds=self.dice.uniform(15.0, 35.0), victim=name)
+            )
+            at += 90.0
         self.kernel.at(at, lambda: self._begin(lambda: self._cut(what, ways), long=True))
+
+    def _nobody_stops(self) -> None:
+        """The owner is out of reach, then its lease ends, and its agent does not stop what runs in time."""
+        world, dice = self.world, self.dice
+        host = world.hosts[world.owners["mx"][0]]
+        world.mood[host.name] = "silent"
+        at = dice.uniform(20.0, 60.0)
+        late = at + dice.uniform(30.0, 120.0)
+        for time, networks in ((at, MAIL_ROUTES), (late, (MANAGEMENT,)), (late + dice.uniform(5.0, 20.0), (STORAGE,))):
+            ways = world.network.around(host.name, networks)
+            cut = functools.partial(self._cut, f"{host.name} is cut off from {', '.join(networks)}", ways)
+            self.kernel.at(time, functools.partial(self._begin, cut, seconds=300.0))
+        fault = dice.choice((self._daemon_held, self._daemon_held, self._daemon_halted))
+        # About as long as a watchdog takes.
+        seconds = (30.0 if host.dog is None else host.dog.timeout) * dice.uniform(0.6, 1.1)
+        stops = functools.partial(self._begin, fault, seconds=seconds, daemon=host.daemons["agent"])
+        self.kernel.at(late + dice.uniform(1.0, world.topology.lease_ttl / 2), stops)
+
+    def _half_blind(self) -> None:
+        """A relay without fence rights loses its routes to the owner, which loses its lease and serves others."""
+        name, network = self.world.owners["mx"][0], self.world.network
+        routes = network.between(self.world.topology.asking, [name], MAIL_ROUTES)
+        ways = network.around(name, (MANAGEMENT,))
+        at = self.dice.uniform(20.0, 60.0)
+        self.kernel.at(at, lambda: self._begin(lambda: self._cut(f"askers do not reach {name}", routes), long=True))
+        what = f"{name} is cut off from {MANAGEMENT}"
+        late = at + self.dice.uniform(0.0, 60.0)
+        self.kernel.at(late, lambda: self._begin(lambda: self._cut(what, ways), long=True))
+
+    def _planned(self, length: float) -> None:
+        """Operators move identities, and something happens at a step of it."""
+        for _ in range(self.dice.randint(1, 3)):
+            act = self.dice.choice((self._hand_over, self._hand_over, self._evacuate))
+            self.kernel.at(self.dice.uniform(20.0, length * 0.8), lambda act=act: self._begin(act))  # type: ignore[misc]
+        for _ in range(self.dice.randint(1, 3)):
+            after = self.dice.choice((0.0, self.dice.expovariate(0.5)))
+            self._strikes.append(_Strike(self.dice.choice(_Strike.PLANNED), after))
+        if self.dice.random() < 0.3:
+            # For longer than the lock lives: others undo it meanwhile.
+            moment = self.dice.choice(("candidate", "prepare", "release", "revoke"))
+            still = self.dice.uniform(35.0, 150.0)
+            self._strikes.append(_Strike(moment, self.dice.expovariate(2.0), still=still))
 
     def _hunt(self, length: float) -> None:
         """Whoever owns the identity is lost, again and again."""
@@ -219,14 +333,23 @@ class Scenario(Faults[World]):
             self._small_services,
             self._store_trouble,
             self._drain,
+            self._gateway_cut,
+            self._hand_over,
+            self._evacuate,
+            self._plug_pulled,
+            self._plug_pulled,
         ]
 
     def _any_host(self) -> Host:
         """Those who matter more often than the others."""
         world, dice = self.world, self.dice
         if dice.random() < 0.5:
-            return world.hosts[world.owners[dice.choice(tuple(world.identities))][0]]
+            return self._any_mail_host()
         return world.hosts[dice.choice(tuple(world.hosts))]
+
+    def _any_mail_host(self) -> Host:
+        world, dice = self.world, self.dice
+        return world.hosts[world.owners[dice.choice(tuple(world.identities))][0]]
 
     def _host_cut(self) -> tuple[str, End]:
         dice, host = self.dice, self._any_host()
@@ -323,11 +446,48 @@ class Scenario(Faults[World]):
     def _store_trouble(self) -> tuple[str, End]:
         world = self.world
         store = self.dice.choice(tuple(world.topology.stores))
-        which = self.dice.choice((world.exportfs_broken, world.expire_broken, world.nfsd_down))
+        which, words = self.dice.choice(
+            (
+                (world.exportfs_broken, "exportfs fails"),
+                (world.expire_broken, "clients do not expire"),
+                (world.nfsd_down, "nfsd is down"),
+                (world.nft_broken, "the firewall is not set"),
+            )
+        )
         which.add(store)
-        words = {0: "exportfs fails", 1: "clients do not expire", 2: "nfsd is down"}
-        number = [which is s for s in (world.exportfs_broken, world.expire_broken, world.nfsd_down)].index(True)
-        return f"{store}: {words[number]}", lambda: which.discard(store)
+        return f"{store}: {words}", lambda: which.discard(store)
+
+    def _gateway_cut(self) -> tuple[str, End]:
+        host, routes = self._any_host().name, self.dice.choice((MAIL_ROUTES, MAIL_ROUTES[:1], MAIL_ROUTES[1:]))
+        ways = self.world.network.between([host], [GATEWAY], routes)
+        return self._cut(f"{host} and the gateway of {', '.join(routes)} are cut off from each other", ways)
+
+    def _hand_over(self) -> tuple[str, End]:
+        """Home, to some candidate, or to whoever is ready."""
+        world, dice = self.world, self.dice
+        name = dice.choice(tuple(world.identities))
+        to = dice.choice((None, world.identities[name].home, dice.choice(world.identities[name].candidates)))
+        world.hand_over(dice.choice(world.desks()), [name], to)
+        return f"an operator hands {name} over to {to or 'whoever is ready'}", lambda: None
+
+    def _evacuate(self) -> tuple[str, End]:
+        """The drain mark is taken away at the end."""
+        world = self.world
+        what, end = self._drain()
+        host = what.partition(" ")[0]
+        world.hand_over(self.dice.choice(world.desks()), [n for n, (owner, _) in world.owners.items() if owner == host])
+        return f"{host} is evacuated", end
+
+    def _plug_pulled(self, victim: str | None = None) -> tuple[str, End]:
+        """An operator makes sure by hand that a host is off, and says so; somebody gives it power again."""
+        world = self.world
+        marks = [(k, r.read()) for k, r in world.cluster.state.records.items() if "/fence/" in k]
+        asked = [k.split("/")[3] for k, mark in marks if mark["state"] == MarkState.OPEN]
+        victim = self.dice.choice(asked) if victim is None and asked else victim
+        host = self._any_mail_host() if victim is None else world.hosts[victim]
+        host.power_off()
+        world.confirm_off(self.dice.choice(world.desks()), host.name)
+        return f"an operator pulls the plug of {host.name}", host.power_on
 
     def _drain(self) -> tuple[str, End]:
         world = self.world
@@ -377,8 +537,8 @@ class Scenario(Faults[World]):
                 lambda: self._begin(self._host_down, victim=invoker),
                 lambda: self._begin(self._host_paused, victim=invoker),
                 lambda: self._begin(self._host_paused, long=True, victim=invoker),
-                world.hosts[invoker].daemons["monitor"].crash,
-                world.hosts[invoker].daemons["monitor"].crash,
+                self._invoker_dies(invoker),
+                self._invoker_dies(invoker),
             ]
         if to in world.topology.mail:
             choices += [
@@ -387,9 +547,17 @@ class Scenario(Faults[World]):
             ]
         if former is not None and former in world.topology.mail:
             choices += [world.hosts[former].power_on, world.hosts[former].go_on]
+            choices += [world.hosts[former].daemons["agent"].crash] if world.hosts[former].up else []
         if not self._over:
             world.tell("scenario", "strikes")
             dice.choice(choices)()
+
+    def _invoker_dies(self, host: str) -> Callable[[], None]:
+        def act() -> None:
+            self.world.operator_leaves()
+            self.world.hosts[host].daemons["monitor"].crash()
+
+        return act
 
 
 @dataclass(frozen=True)
@@ -397,6 +565,19 @@ class _Strike:
     """Something that happens some seconds behind a step of a takeover."""
 
     MOMENTS = ("lock", "candidate", "fence", "takeover", "revoke", "owner", "own", "store", "started", "verify", "dns")
+    PLANNED = (
+        "lock",
+        "candidate",
+        "prepare",
+        "release",
+        "revoke",
+        "owner",
+        "own",
+        "undo",
+        "store",
+        "started",
+        "verify",
+    )
     moment: str
     after: float
     still: float = 0.0  # seconds for which the invoker stands still; else the dice say what happens

@@ -9,7 +9,7 @@ from holdfast.adapters.machine import Pulse
 
 from .coordinator import Cluster
 from .hosts import Daemon, Host
-from .kernel import Group, Kernel
+from .kernel import Act, Group, Kernel
 from .network import Network
 
 Event = tuple[float, str, str, tuple[tuple[str, object], ...]]
@@ -47,12 +47,18 @@ class Stage:
     judge: Bench
 
     def __init__(
-        self, kernel: Kernel, sites: Mapping[str, str], members: Iterable[str], witness: str, switched: Iterable[str]
+        self,
+        kernel: Kernel,
+        sites: Mapping[str, str],
+        members: Iterable[str],
+        witness: str,
+        switched: Iterable[str],
+        gateways: tuple[str, ...] = (),
     ) -> None:
         self.kernel = kernel
         self.events: list[Event] = []
         self.hosts = {name: Host(kernel, name, site) for name, site in sites.items()}
-        self.network = Network(self.hosts, kernel.random)
+        self.network = Network((*self.hosts, *gateways), kernel.random)
         self.witness = self.hosts[witness]  # where the power switch answers
         self.mood: dict[str, str] = dict.fromkeys(switched, "works")
         # Who wants to know what is written (scenarios that strike at a certain step).
@@ -63,6 +69,7 @@ class Stage:
         for host in self.hosts.values():
             host.on_change = self._host_changed
         self._ticks = 0
+        self._tools: list[tuple[Host, Group]] = []  # what operators have begun, and where
 
     # --- for who extends it ------------------------------------------------------------------------------------
 
@@ -71,6 +78,36 @@ class Stage:
 
     def _host_changed(self, host: Host, what: str) -> None:
         raise NotImplementedError
+
+    def rewired(self) -> None:
+        """The network was cut or mended."""
+        self.cluster.look()
+
+    # --- operators ---------------------------------------------------------------------------------------------
+
+    def operator(self, desk: str, name: str, body: Act) -> None:
+        """What somebody does by hand on that host: it stands still and dies with it."""
+        host = self.hosts[desk]
+        if host.acts:
+            group = self.kernel.group(f"{desk}/operator")
+            self._tools.append((host, group))
+            self.kernel.spawn(group, name, body)
+
+    def operator_leaves(self) -> None:
+        """In the midst of whatever it is."""
+        for _, group in self._tools:
+            self.kernel.kill(group)
+        self._tools.clear()
+
+    def _tools_follow(self, host: Host, what: str) -> None:
+        """`what`: as a host tells it."""
+        act = {"off": self.kernel.kill, "paused": self.kernel.halt, "goes on": self.kernel.go_on}.get(what)
+        if act is None or not self._tools:
+            return
+        for group in [g for h, g in self._tools if h is host]:
+            act(group)
+        if what == "off":
+            self._tools = [(h, g) for h, g in self._tools if h is not host]
 
     # --- records -----------------------------------------------------------------------------------------------
 

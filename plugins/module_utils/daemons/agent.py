@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -257,7 +258,9 @@ class Agent:
         self._alarm = ""  # about the certificate, as it was logged last
         self._ttl = lease_ttl
         self._stops_alone = stops_alone
-        self.dog: Dog | None = None  # set before the first tick
+        self.dog: Dog | None = None
+        self.arm: Callable[[], Dog | None] | None = None  # opens the watchdog; called once
+        self._recorded: Dog | None = None  # what the record in the coordinator says of it
         self._lease_end = clock.boottime()
         self._keepers = keepers
         self._coordinator = Asking(coordinator, self._check_awake)
@@ -278,6 +281,7 @@ class Agent:
 
     def tick(self) -> None:
         entries: dict[str, Entry] | None = None
+        self._guard()
         # A host that stood still stops first and asks afterwards, also when it stood still in the middle of asking.
         with contextlib.suppress(StoodStill):
             self._check_awake()
@@ -326,7 +330,20 @@ class Agent:
         lease = entries[keys.lease(self._host)].value
         if self._lease is None or lease is None or lease.get("boot_id") != self._boot_id:
             self._take_lease()
+        self._guard()
+        if self._recorded is not self.dog:
+            self._record()
         return entries
+
+    def _guard(self) -> None:
+        """Open the watchdog as soon as this host's word is good, or nothing runs here.
+
+        Not before: opening it makes it count anew. What an agent before this one has left running without a lease would
+        get that time, too, and run for longer than whoever wants to take over waits.
+        """
+        if self.arm is not None and self.safe():
+            arm, self.arm = self.arm, None
+            self.dog = arm()
 
     def _take_lease(self) -> None:
         sent = self._clock.boottime()
@@ -336,14 +353,18 @@ class Agent:
         value = {"host": self._host, "boot_id": self._boot_id, "since": self._since}
         self._coordinator.put(keys.lease(self._host), value, lease)
         # Behind the lease and before it is relied on (core/fencing.py, Watchdog).
-        kind, timeout = ("", 0.0) if self.dog is None else (self.dog.kind, self.dog.timeout)
-        armed, now = self.dog is not None, self._clock.now()
-        record = fencing.Watchdog(self._boot_id, armed, kind, timeout, now, self._stops_alone)
-        self._coordinator.put(keys.watchdog(self._host), record.to_json())
+        self._record()
         self._lease, self._lease_end = lease, sent + self._ttl
         self._ready_at = sent  # what was said before went with the lease before
         self._said.clear()
         self._log("lease_taken", host=self._host, seconds=self._ttl)
+
+    def _record(self) -> None:
+        dog, now = self.dog, self._clock.now()
+        kind, timeout = ("", 0.0) if dog is None else (dog.kind, dog.timeout)
+        record = fencing.Watchdog(self._boot_id, dog is not None, kind, timeout, now, self._stops_alone)
+        self._coordinator.put(keys.watchdog(self._host), record.to_json())
+        self._recorded = dog
 
     def _access_key(self, place: Located) -> str:
         """What admits this host: a store by its export, a disk by the in-sync set."""
@@ -508,28 +529,30 @@ def start(file: str, settings: Config) -> None:
         configured,
         Certificates(settings.certificates).first,
     )
-    guard = None if settings.watchdog is None else _guard(settings.watchdog, agent, log)
+    guards: list[Guard] = []
+    if settings.watchdog is not None:
+        agent.arm = functools.partial(_arm, settings.watchdog, agent, guards, log)
 
     def close() -> None:
-        if guard is not None:
+        for guard in guards:
             guard.close(agent.idle)
         settings.coordinator.close()
 
     service.run(agent.tick, settings.tick, close, wake=wake)
 
 
-def _guard(plan: WatchdogPlan, agent: Agent, log: Log) -> Guard | None:
+def _arm(plan: WatchdogPlan, agent: Agent, guards: list[Guard], log: Log) -> Watchdog | None:
     """A host without a watchdog works on: it stops by itself, and the level proves nothing against it."""
     try:
         dog = Watchdog(plan.device, plan.timeout)
     except Unavailable as why:
         log("watchdog", armed=False, detail=str(why), level="alert")
         return None
-    agent.dog = dog
     log("watchdog", armed=True, kind=dog.kind, seconds_to_reset=dog.timeout)
     guard = Guard(dog, agent.safe, log)
     guard.start()
-    return guard
+    guards.append(guard)
+    return dog
 
 
 def prepare(file: str) -> Callable[[], None]:

@@ -471,7 +471,7 @@ def test_old_evidence_of_a_relay_whose_clock_is_ahead_is_no_second_evidence() ->
     word = {"relay": "relay1", "time": world.clock.time + 3600, "passed": True, "epoch": 1}
     world.coordinator._put(keys.evidence(MX.name, "relay1"), word)
     world.let_run(watch, 20)
-    world.coordinator._put(keys.evidence(MX.name, "relay1"), word | {"time": word["time"] + 20})  # seen to be new, and the last
+    world.coordinator._put(keys.evidence(MX.name, "relay1"), word | {"time": word["time"] + 20})  # the last
     world.let_run(watch, 600)
     assert world.owner.epoch == 1 and "mail1" in world.up
 

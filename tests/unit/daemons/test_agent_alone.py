@@ -13,6 +13,7 @@ from holdfast.core import fencing, keys
 from holdfast.core.model import Access, Owner, Phase
 from holdfast.core.ownership import Action, decide
 from holdfast.core.ports import Unavailable
+from holdfast.daemons.running import Found
 from hypothesis import given
 from hypothesis import strategies as st
 from one_host import TTL, Host
@@ -140,6 +141,39 @@ def test_the_watchdog_is_recorded_behind_every_lease(host: Alone) -> None:
     host.coordinator.leases.clear()
     host.tick(10)
     assert puts.count(keys.watchdog("mail1")) == before + 1
+
+
+def test_a_new_agent_does_not_make_the_watchdog_count_anew_for_what_runs_without_a_lease(host: Alone) -> None:
+    """The agent before it died with its lease: whoever waits for that watchdog to reset this host waits once."""
+    host.coordinator.reachable = False
+    host.mx.fails["down"] = "umount hangs"
+    host.mx.left = Found(1, ())
+    host.begin()
+    opened: list[Dog] = []
+
+    def arm() -> Dog:
+        opened.append(Dog())
+        return opened[-1]
+
+    host.agent.dog, host.agent.arm = None, arm
+    host.tick(5)
+    assert not opened, "what is left of its time is what it has"
+    host.mx.fails.clear()
+    host.tick(80)
+    assert len(opened) == 1, "nothing runs here: to be reset would help nobody"
+    host.coordinator.reachable = True
+    host.tick(2)
+    assert fencing.Watchdog.from_json(host.coordinator.data[keys.watchdog("mail1")]).armed
+
+
+def test_a_new_agent_opens_the_watchdog_behind_its_lease_and_says_so(host: Alone) -> None:
+    host.mx.left = Found(1, ())
+    host.begin()
+    host.agent.dog, host.agent.arm = None, Dog
+    host.tick()
+    record = fencing.Watchdog.from_json(host.coordinator.data[keys.watchdog("mail1")])
+    assert host.agent.dog is not None and record.armed and host.coordinator.puts[-1] != keys.lease("mail1")
+    assert host.report().phase is Phase.RUNNING, "the restart of an agent stops nothing"
 
 
 def test_a_lease_whose_record_could_not_be_written_is_not_relied_on(host: Alone) -> None:

@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from holdfast.core.fencing import SOFTDOG
 from holdfast.core.ports import Lock, LockLost, Unavailable
 from holdfast.core.rights import Grant
 
 from tests.simulation.__main__ import Mistake, Part, main, parse_part, parse_seeds
 from tests.simulation.coordinator import Client, Cluster
-from tests.simulation.hosts import Daemon, Host, Service
+from tests.simulation.hosts import Daemon, Dog, Host, Service
 from tests.simulation.kernel import Group, Kernel
-from tests.simulation.network import ALL, MANAGEMENT, Network
+from tests.simulation.network import ALL, GATEWAY, MAIL_ROUTES, MANAGEMENT, Network
 from tests.simulation.report import fingerprint
 from tests.simulation.scenario import Scenario
 
@@ -122,6 +123,33 @@ class TestClocks:
         lab.kernel.run(60.0)
         assert host.up and host.boot_id != boot and host.clock.boottime() < 60.0
         assert host.services["mx"] == Service(sick=True)
+
+    @pytest.mark.parametrize(("kind", "reset"), [("i6300esb", True), (SOFTDOG, False)])
+    def test_a_watchdog_resets_a_host_that_stands_still_unless_it_is_part_of_it(
+        self, lab: Lab, kind: str, reset: bool
+    ) -> None:
+        host = lab.hosts["one"]
+        dog = Dog(host, kind, 10.0)
+        dog.pat()
+        host.pause()
+        boot = host.boot_id
+        lab.kernel.run(60.0)
+        assert (host.boot_id != boot) is reset
+        host.go_on()
+        lab.kernel.run(120.0)
+        assert host.boot_id != boot
+
+    def test_a_watchdog_that_is_patted_waits_and_one_without_power_forgets(self, lab: Lab) -> None:
+        host = lab.hosts["one"]
+        dog = host.dog = Dog(host, "i6300esb", 10.0)
+        boot = host.boot_id
+        for time in range(0, 50, 7):
+            lab.kernel.at(time, dog.pat)
+        lab.kernel.run(55.0)
+        assert host.boot_id == boot
+        host.power_off()
+        lab.kernel.run(100.0)
+        assert not host.up
 
     def test_a_daemon_comes_back_after_a_crash(self, lab: Lab) -> None:
         started: list[float] = []
@@ -304,6 +332,52 @@ class TestCoordinator:
         lab.hosts["b"].go_on()
         lab.kernel.run(lab.kernel.now + 20.0)
         assert lab.cluster.state.records[self.KEY].read() == {"n": 1}, "the first request, from the stuck member"
+
+
+class TestWorld:
+    def test_a_gateway_takes_the_latest_epoch_of_those_that_it_reaches(self) -> None:
+        world = Scenario(3).world
+        old, new = world.hosts["mail1"], world.hosts["mail2"]
+        for epoch, host in enumerate((old, new), 1):
+            host.services["mx"] = Service(address=True, units=True, announced=epoch)
+        route = MAIL_ROUTES[0]
+        assert world.chosen(route, "mx") is new
+        world.network.cut([(route, "mail2", GATEWAY)])
+        assert world.chosen(route, "mx") is old
+        old.pause()
+        assert world.chosen(route, "mx") is None
+        assert world.answering("mx") == ["mail1", "mail2"], "elsewhere all count that have address and servers"
+        world.by_routes = {"mail1", "mail2"}
+        assert world.answering("mx") == ["mail2"]
+        world.kernel.close()
+
+    def test_what_an_operator_does_stands_still_and_dies_with_the_host(self) -> None:
+        world = Scenario(3).world
+        seen: list[float] = []
+
+        def body() -> None:
+            while True:
+                world.kernel.sleep(1.0)
+                seen.append(world.kernel.now)
+
+        world.operator("relay2", "looks", body)
+        world.kernel.run(1.5)
+        world.hosts["relay2"].pause()
+        world.kernel.run(5.0)
+        world.hosts["relay2"].go_on()
+        world.kernel.run(7.2)
+        world.hosts["relay2"].power_off()
+        world.kernel.run(20.0)
+        assert seen == [1.0, 5.0, 6.0, 7.0]
+        world.kernel.close()
+
+    def test_whom_a_firewall_drops_the_store_does_not_admit(self) -> None:
+        world = Scenario(3).world
+        world.exports["store1"] = {("/srv/store/mx", world.addresses["mail1"])}
+        assert world.admitted("mx") == ["mail1"] and world.admits(world.hosts["mail1"], "mx")
+        world.dropped["store1"] = frozenset({world.addresses["mail1"]})
+        assert world.admitted("mx") == [] and not world.admits(world.hosts["mail1"], "mx")
+        world.kernel.close()
 
 
 class TestDeterminism:
