@@ -37,6 +37,11 @@ stores:
   description: The same for each store, with C(insync) and C(halves); empty when C(name) is given.
   type: dict
   returned: always
+unserved:
+  description: A line for each of these that its owner does not run, and why.
+  type: list
+  elements: str
+  returned: always
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -64,7 +69,12 @@ def main():
         pairs = {} if p["name"] else {n: store_telling.read_about(client, s) for n, s in config.stores.items()}
     except (Unavailable, ConfigError) as why:
         module.fail_json(msg=str(why))
-    module.exit_json(changed=False, identities=found, stores=pairs)
+    known = [
+        telling.Known.from_json(config.identities[name], data, config.interval, {}) for name, data in found.items()
+    ]
+    known += [telling.Known.from_json(config.stores[name], data, config.interval, {}) for name, data in pairs.items()]
+    unserved = [line for one in known for line in telling.unserved(one)]
+    module.exit_json(changed=False, identities=found, stores=pairs, unserved=unserved)
 
 
 if __name__ == "__main__":

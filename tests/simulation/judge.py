@@ -152,6 +152,8 @@ class Judge(Bench):
         run = world.cluster.state.records[keys.takeover(identity)].read()
         if run["planned"]:
             self._handed_over(identity, before[0])
+            if run["automatic"]:
+                self._gave_up(identity, before[0])
         else:
             self._taken_over(identity, before)
         for (_, name), tally in self.tallies.items():
@@ -172,6 +174,19 @@ class Judge(Bench):
         host = self.world.hosts[before]
         if host.up and (host.services[identity].mounted or host.services[identity].units):
             self.violate("closed_first", f"{identity} got a new owner while {before} had files of it open")
+
+    def _gave_up(self, identity: str, before: str) -> None:
+        """Nobody asked for it: was there an outage beyond the threshold, and an owner that said that it cannot?"""
+        process = self.kernel.current
+        relay = "" if process is None else process.group.name.split("/")[0]
+        tally = self.tallies.get((relay, identity))
+        short = "no round was made" if tally is None else self._short_of(tally, not self.world.hosts[before].up)
+        if short is not None:
+            self.violate("need", f"{relay} lets {before} hand {identity} over: {short}")
+        recent = [t for t in self.changes.get(identity, []) if self.kernel.now - t < HOUR]
+        self.changes[identity] = [*recent, self.kernel.now]
+        if len(recent) >= self.world.hourly_limit and not self.world.clocks_stepped:
+            self.violate("hourly_limit", f"{identity} changed its owner {len(recent) + 1} times within an hour")
 
     def withdrawn(self, identity: str, host: str) -> None:
         """By a store. An owner that gives its identity up has closed its files before, or it could not any more: what

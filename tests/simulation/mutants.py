@@ -491,7 +491,7 @@ def _by_test(mutant: Mutant) -> str | None:
 
 def main() -> int:
     missed = 0
-    print("| planted fault | takes away | caught by | seed |\n|---|---|---|---|")
+    print("| planted fault | the rule | caught by | seed |\n|---|---|---|---|")
     for mutant in MUTANTS:
         caught = catch(mutant)
         missed += caught is None

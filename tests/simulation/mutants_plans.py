@@ -85,4 +85,37 @@ PLAN_MUTANTS = (
         "Watch._judge",
         (("if self.takeover is not None and interrupted(state):", "if interrupted(state):"),),
     ),
+    Mutant(
+        "moved_although_its_executor_reaches_it",
+        "who has just spoken with the owner moves it for no relay that asks",
+        WATCHING,
+        "Watch._asked",
+        (("if now - self._spoken <= fresh:", "if False:"),),
+        test="tests/unit/core/test_requests.py::test_who_speaks_with_the_owner_moves_nothing_for_a_relay_that_does_not",
+    ),
+    # --- an owner that cannot bring it up ----------------------------------------------------------------------
+    Mutant(
+        "old_word_of_failure",
+        "what an owner said of an earlier epoch is no word about this one",
+        WATCHING,
+        "Watch._report",
+        (("report.epoch != owner.epoch", "False"),),
+        test="tests/unit/core/test_failing_owner.py::test_what_it_said_of_an_earlier_epoch_is_no_word_about_this_one",
+    ),
+    Mutant(
+        "stuck_owner_is_not_fenced",
+        "an owner whose stop failed is left to a fence",
+        WATCHING,
+        "Watch._gives_up",
+        ((" or report.stuck", ""),),
+        test="tests/unit/core/test_failing_owner.py::test_an_owner_whose_stop_failed_is_left_to_a_fence",
+    ),
+    Mutant(
+        "asked_for_ever",
+        "what an owner does not let go is fenced when another relay agrees",
+        WATCHING,
+        "Watch._gives_up",
+        (("self._asked_to_go == state.owner.epoch", "False"),),
+        test="tests/unit/core/test_failing_owner.py::test_what_it_does_not_let_go_is_fenced_when_another_relay_agrees",
+    ),
 )

@@ -59,21 +59,22 @@ class Handover(Takeover):
         timeouts = dataclasses.replace(timeouts, store=takeover.timeouts.store)
         return cls(**{**vars(takeover), "timeouts": timeouts})
 
-    def hand_over(self, reason: str, expected_epoch: int, to: str | None = None) -> Run:
+    def hand_over(self, reason: str, expected_epoch: int, to: str | None = None, automatic: bool = False) -> Run:
         """Let the owner of `expected_epoch` stop and the best candidate, or `to`, go on.
 
+        `automatic`: nobody asked for it, so it counts among those that the hourly limit allows.
         Returns the run, DONE or HELD; held before `own`, the old owner goes on. Raises Refused (nothing was changed),
         Unavailable (no quorum), LockLost; what such a run has ordered is undone by the next holder of the lock.
         """
         with self._locked() as (run_id, lock, state):
-            owner = self._check(state, expected_epoch, automatic=False)
+            owner = self._check(state, expected_epoch, automatic)
             if (obstacle := obstacle_in(state)) is not None:
                 raise Refused(f"{self.identity.name}: {obstacle}")
             choice = read_choice(self.ports.coordinator, self.identity, owner, self.ports.clock.now(), to)
             if choice.host is None:
                 raise Refused(f"{self.identity.name}: nobody to hand it over to: {choice.reasons()}")
             run = self._new_run(run_id, reason, owner, state)
-            run = dataclasses.replace(run, to_host=choice.host, automatic=False, planned=True)
+            run = dataclasses.replace(run, to_host=choice.host, automatic=automatic, planned=True)
             return _Planned(self, lock, run).through(owner, state.owner_revision, choice)
 
     def undo(self) -> Run:
@@ -103,7 +104,8 @@ class _Planned(Course):
             self.run = dataclasses.replace(self.run, proof=proof)
             self._own(owner, owner_revision)
         except (Held, Unavailable) as why:
-            return self.undo(why, owner, owner_revision)
+            # One that could not bring it up is not waited for until it does.
+            return self.undo(why, owner, owner_revision, wait=not self.run.automatic)
         return self.behind_own()
 
     def _prepare(self) -> None:

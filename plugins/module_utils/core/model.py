@@ -186,6 +186,7 @@ class Report:
     """An agent's word on one identity on its host; it outlives the host's lease.
 
     `run`: the planned run whose order to stop it has carried out. `configuration`: None for a store.
+    `stuck`: FAILED in a stop, so that something of it may run.
     """
 
     host: str
@@ -196,6 +197,7 @@ class Report:
     error: str = ""
     run: str = ""
     configuration: Configuration | None = None
+    stuck: bool = False
 
     def to_json(self) -> Json:
         return {**dataclasses.asdict(self), "steps": [s.to_json() for s in self.steps]}
@@ -212,6 +214,7 @@ class Report:
             str(data.get("error", "")),
             str(data.get("run", "")),
             None if configuration is None else Configuration.from_json(configuration),
+            bool(data.get("stuck", False)),
         )
 
 

@@ -73,12 +73,7 @@ def needs(one: KnownStore, aside: Collection[str] = ()) -> list[str]:
     if not moving:
         if not known.leases.get(owner.host, False):
             found.append(f"{name}: its owner {owner.host} has no live lease")
-        if telling.phase(known) != Phase.RUNNING:
-            report = known.reports.get(owner.host)
-            error = f": {report.error}" if report is not None and report.error else ""
-            found.append(
-                f"{name}: {owner.host} does not serve it at epoch {owner.epoch} ({telling.phase(known)}){error}"
-            )
+        found += telling.unserved(known)
     for host in known.identity.candidates:
         half = one.halves.get(host)
         if half is not None and half.low:

@@ -91,6 +91,18 @@ def phase(known: Known) -> str:
     return str(report.phase)
 
 
+def unserved(known: Known) -> list[str]:
+    """Why nobody is served by an identity or store, by its owner's word; empty while it runs."""
+    name, owner = known.identity.name, known.owner
+    if owner is None:
+        return [f"{name}: no owner is recorded; deploy it (playbooks/site.yml)"]
+    if phase(known) == Phase.RUNNING:
+        return []
+    report = known.reports.get(owner.host)
+    error = f": {report.error}" if report is not None and report.error else ""
+    return [f"{name}: {owner.host} does not run it at epoch {owner.epoch} ({phase(known)}){error}"]
+
+
 def why_not_ready(known: Known, host: str) -> str:
     """Empty when it could take the identity over now."""
     word = known.ready.get(host)
@@ -108,7 +120,7 @@ def needs(known: Known, now: float, aside: Collection[str] = ()) -> list[str]:
     """
     name, owner, run = known.identity.name, known.owner, known.run
     if owner is None:
-        return [f"{name}: no owner is recorded; deploy it (playbooks/site.yml)"]
+        return unserved(known)
     found = []
     moving = run is not None and run.state is RunState.RUNNING and known.locked_by is not None
     if run is not None and run.state is RunState.RUNNING and known.locked_by is None and now - run.time > LEFT_BEHIND:
@@ -138,10 +150,7 @@ def _service(known: Known, owner: Owner, aside: Collection[str]) -> list[str]:
     name, found = known.identity.name, []
     if not known.leases.get(owner.host, False):
         found.append(f"{name}: its owner {owner.host} has no live lease")
-    if phase(known) != Phase.RUNNING:
-        report = known.reports.get(owner.host)
-        error = f": {report.error}" if report is not None and report.error else ""
-        found.append(f"{name}: {owner.host} does not run it at epoch {owner.epoch} ({phase(known)}){error}")
+    found += unserved(known)
     found += _missed(known, owner, aside)
     access = known.access
     if access is not None and access.error:

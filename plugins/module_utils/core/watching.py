@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import keys
-from .handover import Handover, interrupted
+from . import keys, stores
+from .handover import Handover, interrupted, obstacle_in
 from .model import Attempt, Identity, Method, Owner, Phase, Report, Result, Route, Run, RunState
 from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavailable
 from .requests import Request, granted
 from .returning import Returns, outlasted, without_candidate
 from .schedule import next_route
 from .takeover import Limited, Refused, State, Takeover, abandoned, left_behind, read_state, unfinished
-from .threshold import Evidence, Threshold, observe, over, passed
+from .threshold import Evidence, Threshold, observe, over, passed, verdict
 
 LOOK = 2.0  # seconds between looks at the coordinator (flag, lease, runs) in between rounds
 CALM = 5.0  # while nothing of an outage or of a run is to be seen: each look costs every member of the coordinator
@@ -117,6 +117,8 @@ class Watch:
         self._started = float("-inf")  # CLOCK_BOOTTIME at which the owner was last seen to start
         self._could = float("-inf")  # CLOCK_BOOTTIME at which somebody was last known to be able to take over
         self._said: tuple[str, str] | None = None
+        self._spoken = float("-inf")  # CLOCK_BOOTTIME at which the last round began, if it spoke with the owner
+        self._asked_to_go = 0  # epoch whose owner was asked to let go, since it cannot bring the identity up
         self._flushed = 0  # epoch for which this relay's own queue has been tried
 
     def try_now(self) -> None:
@@ -187,6 +189,9 @@ class Watch:
         if self._observed is not None and begin - self._observed > longest:
             evidence = Evidence(evidence.epoch)
         self._observed = begin
+        # By a server, not by a routing table.
+        spoke = verdict(attempts) is Result.OK and any(a.method is not Method.TOPOLOGY for a in attempts)
+        self._spoken = begin if spoke else float("-inf")
         self.evidence = observe(evidence, attempts, self.settings.reset_after)
         first = self.evidence.first_down
         if first is None:
@@ -260,6 +265,8 @@ class Watch:
             self._ended(Handover.beside(self.takeover).undo())
         elif state.inoperable:
             self._request("operator: treat as inoperable", state.owner.epoch)
+        elif reason is not None and lease and (word := self._gives_up(state)) is not None:
+            self._hand_over(f"{reason}; {word}", state.owner.epoch)
         elif reason is not None and (second := self._second(lease, state)) is not None:
             self._request(f"{reason}; {second}", state.owner.epoch, run=state.run)
         elif (asked := self._asked(lease, state)) is not None:
@@ -334,9 +341,33 @@ class Watch:
 
     def _starting(self, owner: Owner) -> bool:
         """Does the owner, by its agent's word, bring the identity up? Each step of that has a limit of its own."""
+        report = self._report(owner)
+        return report is not None and report.phase is Phase.STARTING
+
+    def _report(self, owner: Owner) -> Report | None:
+        """What the owner's agent says of this identity at the present epoch."""
         value = self.coordinator.get(keys.report(owner.host, self.identity.name)).value
         report = None if value is None else Report.from_json(value)
-        return report is not None and (report.epoch, report.phase) == (owner.epoch, Phase.STARTING)
+        return None if report is None or report.epoch != owner.epoch else report
+
+    def _gives_up(self, state: State) -> str | None:
+        """The word of an owner that lives and cannot bring the identity up: evidence from the one place that knows.
+
+        Then it need not be fenced, and what else it owns goes on: all of it is down. What a fence has begun is ended by
+        one, and so is what such an owner has not let go at this epoch when it was asked, unless this relay is alone
+        with its evidence. A store's disks are told apart by their set, not by such words.
+        """
+        assert state.owner is not None
+        if self.takeover is None or self.identity.kind == stores.KIND:
+            return None
+        if obstacle_in(state) is not None or abandoned(state):
+            return None
+        report = self._report(state.owner)
+        if report is None or report.phase is not Phase.FAILED or report.stuck:
+            return None
+        if self._asked_to_go == state.owner.epoch and self._second(True, state) is not None:
+            return None
+        return f"{state.owner.host} says: {report.error}"
 
     def _came_back(self, lease: bool, state: State) -> bool:
         """Has the owner, whom a dead invoker had only cut off, booted with its access as it was?
@@ -347,12 +378,17 @@ class Watch:
         return lease and state.run.revoke_epoch != state.owner.epoch
 
     def _asked(self, lease: bool, state: State) -> str | None:
-        """Has a relay without fence rights asked, and do its evidence and the lease, read here and now, bear it out?"""
+        """Has a relay without fence rights asked, and do its evidence and the lease, read here and now, bear it out?
+
+        Whoever has just spoken with the owner knows that it is the other relay that is cut off.
+        """
         if self.takeover is None or state.owner is None:
             return None
         entry, now, fresh = self.coordinator.get(keys.request(self.identity.name)), self.clock.boottime(), self._fresh
         self._asking = _heard(self._asking, entry.revision, now)
         if entry.value is None or now - self._asking[1] > fresh:
+            return None
+        if now - self._spoken <= fresh:
             return None
         request, words = Request.from_json(entry.value), dict(self._evidence_of_others(state, fresh))
         return granted(request, words.get(request.relay), state.owner.epoch, lease)
@@ -397,6 +433,13 @@ class Watch:
         self._ended(ended)
         # Only of a run of this moment: one that is given up here found nobody at its own, and its owner is back.
         self._return_late(ended)
+
+    def _hand_over(self, reason: str, epoch: int) -> None:
+        self._retry_takeover = self.clock.boottime() + self.settings.pause
+        self._asked_to_go = epoch
+        self.log("handover_asked", identity=self.identity.name, reason=reason, epoch=epoch)
+        assert self.takeover is not None
+        self._ended(Handover.beside(self.takeover).hand_over(reason, epoch, automatic=True))
 
     def _finish(self) -> None:
         self._retry_takeover = self.clock.boottime() + self.settings.pause

@@ -227,7 +227,8 @@ class Keeper:
             self._put_off()
             report = failed or Report(self.host, epoch, Phase.FAILED, self._clock.now())
             error = f"{report.error}; stop: {why}" if report.error else f"stop: {why}"
-            self.report = dataclasses.replace(report, phase=Phase.FAILED, error=error, time=self._clock.now())
+            now = self._clock.now()
+            self.report = dataclasses.replace(report, phase=Phase.FAILED, error=error, time=now, stuck=True)
             return
         self.epoch, self._traces = None, ()
         if failed is not None:

@@ -27,6 +27,7 @@ class Site(World):
     """A world whose agents and store decide by the product's core, and whose agents can be silent."""
 
     silent: set[str] = field(default_factory=set)  # hosts whose agent stands still; what they run goes on
+    broken: set[str] = field(default_factory=set)  # hosts that cannot bring the identity up
     reports: dict[str, Report] = field(default_factory=dict)
     admitted: list[str | None] = field(default_factory=list)  # by the store, each change
     did: list[str] = field(default_factory=list)
@@ -69,18 +70,22 @@ class Site(World):
         said = self.reports.get(host)
         match action:
             case Action.START:
-                phase = Phase.FAILED if self.start_fails else Phase.RUNNING
-                if not self.start_fails:
+                fails = self.start_fails or host in self.broken
+                phase = Phase.FAILED if fails else Phase.RUNNING
+                if not fails:
                     self.running[host] = owner.epoch
                     self.did.append(f"{host} starts")
                 steps = (Step("store", self.clock.time, self.clock.time),)
-                self._say(Report(host, owner.epoch, phase, self.clock.time, steps))
+                error = "store: no route to host" if fails else ""
+                self._say(Report(host, owner.epoch, phase, self.clock.time, steps, error))
             case Action.STOP:
                 epoch = self.running.pop(host)
                 self._say(Report(host, epoch, Phase.STOPPED, self.clock.time))
             case Action.RELEASE:
                 assert run is not None
-                if said is None or (said.phase, said.run) != (Phase.STOPPED, run.run):
+                if self.deaf:
+                    pass
+                elif said is None or (said.phase, said.run) != (Phase.STOPPED, run.run):
                     self.running.pop(host, None)
                     self.did.append(f"{host} stops")
                     self._say(Report(host, run.release_epoch, Phase.STOPPED, self.clock.time, run=run.run))

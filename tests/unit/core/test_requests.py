@@ -108,6 +108,22 @@ def test_a_request_against_a_living_owner_is_not_carried_out() -> None:
     assert world.owner.epoch == 1 and "mail1" in world.up
 
 
+def test_who_speaks_with_the_owner_moves_nothing_for_a_relay_that_does_not() -> None:
+    """The owner has lost the coordinator, the one who asks has lost the owner."""
+    world = World()
+    pair = Unarmed(world)
+    pair.run(5)
+    pair.lines["relay1"].mail = False
+    world.alone.add("mail1")
+    said = {**Evidence(1).to_json(), "relay": "relay1", "time": 0.0, "passed": True, "reason": "4 of 4 attempts down"}
+    asked = Request("relay1", "4 of 4 attempts down; lease lost", 1, 0.0).to_json()
+    for _ in range(40):
+        world.coordinator._put(keys.evidence(MX.name, "relay1"), said)
+        world.coordinator._put(keys.request(MX.name), asked)
+        pair.run(5)
+    assert world.owner.epoch == 1 and "mail1" in world.up
+
+
 def test_the_other_relay_tries_what_it_holds_as_soon_as_a_takeover_has_ended() -> None:
     world = World()
     pair = Pair(world)

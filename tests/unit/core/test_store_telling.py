@@ -103,7 +103,7 @@ def test_an_owner_that_does_not_serve_says_why(site: Site) -> None:
     """Both were off, and the one with older data came up first."""
     said = "insync: a: not in the in-sync set of store1 (b): its disk may lack acknowledged writes"
     site.put(keys.report("a", "store1"), Report("a", 1, Phase.FAILED, 0.0, error=said).to_json())
-    assert "a does not serve it at epoch 1 (failed): insync: a: not in the in-sync set" in site.needs()
+    assert "a does not run it at epoch 1 (failed): insync: a: not in the in-sync set" in site.needs()
 
 
 def held(**values: Any) -> Any:
