@@ -94,6 +94,9 @@ def main():
         client = config.coordinator.as_user(Login(OPERATOR, p["password_file"]))
         changed = False
         if p["owner"] is not None:
+            if p["owner"] not in config.identities[p["name"]].candidates:
+                known = ", ".join(config.identities[p["name"]].candidates)
+                module.fail_json(msg=f"{p['name']}: {p['owner']} is no candidate; candidates: {known}")
             first = Owner(p["owner"], 1, "deploy", time.time())
             if module.check_mode:
                 changed = client.get(keys.owner(p["name"])).value is None

@@ -40,7 +40,7 @@ class Modules:
     monkeypatch: pytest.MonkeyPatch
     power: dict[str, Power]
 
-    def __call__(self, name: str, check: bool = False, **arguments: Any) -> Result:
+    def __call__(self, name: str, /, check: bool = False, **arguments: Any) -> Result:
         module = importlib.import_module(f"{MODULES}.modules.{name}")
         self.monkeypatch.setattr(module, "load", lambda path: self, raising=False)
         self.monkeypatch.setattr(module, "build", lambda config, name: self._parts(), raising=False)
@@ -266,3 +266,12 @@ class TestRejoinCheck:
     def test_facts_that_are_none(self, modules: Modules) -> None:
         assert "not those of mail_host_info" in modules("rejoin_check", facts={"host": "mail1"})["msg"]
         assert "give two times" in modules("rejoin_check", facts=self.FACTS, asked=[1])["msg"]
+
+
+class TestIdentity:
+    def test_a_first_owner_is_a_candidate_and_none_that_is_there_is_changed(self, modules: Modules) -> None:
+        said = modules("identity", name=MX.name, owner="store1a")
+        assert f"{MX.name}: store1a is no candidate; candidates: {', '.join(MX.candidates)}" in said["msg"]
+        before = modules.site.owner
+        said = modules("identity", name=MX.name, owner="mail2")
+        assert not said["changed"] and modules.site.owner == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,12 @@ def test_a_deploy_that_brings_or_mends_the_coordinator_goes_on_and_says_so(tmp_p
     assert status == 0, said
     assert "take no host out of the inventory now" in said
     assert "relay2: /etc/holdfast/monitor.yml: No such file or directory" in said
+
+
+def test_first_owners_must_be_candidates(tmp_path: Path) -> None:
+    """A name that is misspelt would leave the identity to its home."""
+    first = json.dumps({"first_owners": {"mx": "mail1", "im": "mail1", "xm": "mail2", "store1": "store1b"}})
+    status, said = deploy(tmp_path, owned(), owned(), "-e", first)
+    assert status != 0
+    assert "first_owners: mail1 is no candidate of im; candidates: mail2; xm is no identity or store" in said
+    assert "there are mx, im, store1. Nothing was changed" in said
