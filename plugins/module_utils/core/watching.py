@@ -13,7 +13,7 @@ from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavai
 from .requests import Request, granted
 from .returning import Returns, outlasted, without_candidate
 from .schedule import next_route
-from .takeover import Limited, Refused, State, Takeover, abandoned, left_behind, read_state, unfinished
+from .takeover import Limited, Refused, State, Takeover, abandoned, left_behind, read_choice, read_state, unfinished
 from .threshold import Evidence, Threshold, observe, over, passed, verdict
 
 LOOK = 2.0  # seconds between looks at the coordinator (flag, lease, runs) in between rounds
@@ -366,6 +366,9 @@ class Watch:
         if report is None or report.phase is not Phase.FAILED or report.stuck:
             return None
         if self._asked_to_go == state.owner.epoch and self._second(True, state) is not None:
+            return None
+        # Without anybody to get it this is an outage like any other, and what is held for too long goes back.
+        if read_choice(self.coordinator, self.identity, state.owner, self.clock.now(), None).host is None:
             return None
         return f"{state.owner.host} says: {report.error}"
 

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from holdfast.core import keys
 from holdfast.core.model import Phase, Report, RunState
+from holdfast.core.returning import without_candidate
 from holdfast.core.threshold import Threshold
 from test_handover import Site
 from world import MX
@@ -59,6 +60,22 @@ def test_what_it_does_not_let_go_is_fenced_when_another_relay_agrees(site: Site)
     site.clock.on_sleep.append(lambda: site.coordinator._put(keys.evidence(MX.name, "relay1"), word))
     site.let_run(watch, 120)
     assert site.owner.host == "mail2" and "mail1" not in site.up and "relay1 agrees" in site.record.reason
+
+
+def test_without_anybody_to_get_it_this_is_an_outage_like_any_other(site: Site) -> None:
+    """The run says so, and what is held for too long goes back (R1.10)."""
+    site.up.discard("mail2")
+    site.clock.sleep(30)
+    watch = site.watch(DEFAULT)
+    watch.identity = dataclasses.replace(MX, relays=("relay2", "relay1"))
+    word = {"relay": "relay1", "time": site.clock.time, "passed": True, "epoch": 1}
+    site.clock.on_sleep.append(lambda: site.coordinator._put(keys.evidence(MX.name, "relay1"), word))
+    site.let_run(watch, 200)
+    assert site.record.state is RunState.HELD and without_candidate(site.record)
+    assert site.owner.epoch == 1 and site.up == {"mail1"}
+    site.up.add("mail2")
+    site.let_run(watch, 60)
+    assert site.owner.host == "mail2" and site.record.planned and site.up == {"mail1", "mail2"}
 
 
 def test_a_host_that_cannot_either_is_no_reason_for_a_fence_and_an_alert_says_so(site: Site) -> None:
