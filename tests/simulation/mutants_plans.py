@@ -72,13 +72,6 @@ PLAN_MUTANTS = (
     ),
     # --- requests ----------------------------------------------------------------------------------------------
     Mutant(
-        "asks_although_others_reach_it",
-        "a relay asks nobody to move what another relay has just reached",
-        WATCHING,
-        "Watch._second",
-        (('return None if self._reached(state) else "lease lost"', 'return "lease lost"'),),
-    ),
-    Mutant(
         "undone_without_the_right",
         "a relay without fence rights undoes no hand-over",
         WATCHING,
