@@ -47,6 +47,7 @@ PLAN_MUTANTS = (
         FENCE_RUN,
         "FenceRun._outwait",
         (("needed = dog.timeout + level.margin", "needed = 0.0"),),
+        hint=247,
     ),
     Mutant(
         "watchdog_counts_anew",
@@ -54,7 +55,7 @@ PLAN_MUTANTS = (
         AGENT,
         "Agent._guard",
         (("self.arm is not None and self.safe()", "self.arm is not None"),),
-        hint=440,
+        hint=247,
     ),
     Mutant(
         "routes_not_asked",
@@ -62,6 +63,7 @@ PLAN_MUTANTS = (
         FENCE_RUN,
         "FenceRun._routes_withdrawn",
         (("return self.ports.addresses.withdrawn(self.identity, self.routes)", 'return "not asked"'),),
+        hint=144,
     ),
     Mutant(
         "word_of_another_boot",
@@ -69,6 +71,7 @@ PLAN_MUTANTS = (
         FENCING,
         "check_word",
         (("if view.lease is not None:", "if False:"), ("if word.boot_id != view.boot_id:", "if False:")),
+        hint=252,
     ),
     # --- requests ----------------------------------------------------------------------------------------------
     Mutant(
@@ -77,6 +80,7 @@ PLAN_MUTANTS = (
         WATCHING,
         "Watch._judge",
         (("if self.takeover is not None and interrupted(state):", "if interrupted(state):"),),
+        hint=129,
     ),
     Mutant(
         "moved_although_its_executor_reaches_it",
