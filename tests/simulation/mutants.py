@@ -89,7 +89,7 @@ MUTANTS = (
             ("elif word is None:", "elif False:"),
             ("elif not word.ready", "elif False"),
         ),
-        hint=452,
+        hint=49,
     ),
     Mutant(
         "missed_deploy_is_no_matter",
@@ -234,7 +234,7 @@ MUTANTS = (
         THRESHOLD,
         "verdict",
         (("            return result", "            return Result.DOWN if result is Result.REFUSED else result"),),
-        hint=150,
+        hint=282,
     ),
     Mutant(
         "dead_route_is_an_outage",
