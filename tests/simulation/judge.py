@@ -165,6 +165,10 @@ class Judge(Bench):
         process = self.kernel.current
         if process is not None:
             self._need(process.group.name.split("/")[0], identity, *before)
+        self._count(identity)
+
+    def _count(self, identity: str) -> None:
+        """One more change that nobody asked for."""
         recent = [t for t in self.changes.get(identity, []) if self.kernel.now - t < HOUR]
         self.changes[identity] = [*recent, self.kernel.now]
         if len(recent) >= self.world.hourly_limit and not self.world.clocks_stepped:
@@ -183,10 +187,7 @@ class Judge(Bench):
         short = "no round was made" if tally is None else self._short_of(tally, not self.world.hosts[before].up)
         if short is not None:
             self.violate("need", f"{relay} lets {before} hand {identity} over: {short}")
-        recent = [t for t in self.changes.get(identity, []) if self.kernel.now - t < HOUR]
-        self.changes[identity] = [*recent, self.kernel.now]
-        if len(recent) >= self.world.hourly_limit and not self.world.clocks_stepped:
-            self.violate("hourly_limit", f"{identity} changed its owner {len(recent) + 1} times within an hour")
+        self._count(identity)
 
     def withdrawn(self, identity: str, host: str) -> None:
         """By a store. An owner that gives its identity up has closed its files before, or it could not any more: what

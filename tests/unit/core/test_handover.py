@@ -83,9 +83,8 @@ class Site(World):
                 self._say(Report(host, epoch, Phase.STOPPED, self.clock.time))
             case Action.RELEASE:
                 assert run is not None
-                if self.deaf:
-                    pass
-                elif said is None or (said.phase, said.run) != (Phase.STOPPED, run.run):
+                done = said is not None and (said.phase, said.run) == (Phase.STOPPED, run.run)
+                if not done and not self.deaf:
                     self.running.pop(host, None)
                     self.did.append(f"{host} stops")
                     self._say(Report(host, run.release_epoch, Phase.STOPPED, self.clock.time, run=run.run))
