@@ -14,19 +14,25 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from xml.etree import ElementTree
 
 from lab import interrupt
 from lab.errors import Interrupted
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+RESULTS = ROOT / "build" / "tests.xml"  # of the last pytest; molecule.yml and side_effect.yml name it, too
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={RESULTS}"]
 LOG = ROOT / "build" / "ansible.log"
 OUTAGES = ROOT / "build" / "outages.log"  # side_effect.yml writes it: Ansible shows nothing before its end
 RECORD = r"^\d{4}-\d\d-\d\d \S+ p=\d+ u=\S+ n=\S+ [A-Z]+\| "
+HOST_FAILED = "UNREACHABLE!|FAILED!"
 END_WITHIN = 120  # seconds
 SHOWN = 40  # lines, of both ends of a complaint
 OUTAGES_SHOWN = 250  # lines of the outages' log; of an interrupted run no more than OUTAGES_LAST
 OUTAGES_LAST = 15
+# Who reads of a failed run may get no more than its last twenty lines.
+WHY_LINES = 9
+WHY_WIDTH = 300
 LINTED = ["plugins", "lab", "tests", "molecule"]
 
 PHASES: dict[str, list[list[str]]] = {
@@ -96,12 +102,30 @@ def call(command: list[str], env: dict[str, str]) -> int:
         raise
 
 
+def records(log: Path, pattern: str) -> list[list[str]]:
+    """The lines of each of Ansible's records in whose first two lines the pattern is."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    every = [record.rstrip().splitlines() for record in re.split(RECORD, text, flags=re.MULTILINE)]
+    return [r for r in every if r and re.search(pattern, "\n".join(r[:2]), re.MULTILINE)]
+
+
 def complaints(log: Path) -> list[str]:
     """What Ansible said of hosts that failed and of machines before they went; the end of a long log does not."""
-    text = log.read_text(errors="replace") if log.exists() else ""
-    records = [record.rstrip().splitlines() for record in re.split(RECORD, text, flags=re.MULTILINE)]
-    told = [r for r in records if r and re.search(r"(?m)UNREACHABLE!|FAILED!|^ *cleanup_lab", "\n".join(r[:2]))]
+    told = records(log, rf"{HOST_FAILED}|^ *cleanup_lab")
     return [line for r in told for line in (r if len(r) <= 2 * SHOWN else [*r[:SHOWN], "…", *r[-SHOWN:]])]
+
+
+def why(results: Path, log: Path) -> list[str]:
+    """The tests that failed with what they said, or else the hosts that failed: the first few, a line or two each."""
+    cases = ElementTree.parse(results).iter("testcase") if results.exists() else ()  # noqa: S314  our own pytest's
+    told = [
+        f"{case.get('classname')}::{case.get('name')}: {' '.join((fault.get('message') or '').split())}"
+        for case in cases
+        for fault in (*case.iter("failure"), *case.iter("error"))
+    ]
+    if not told:
+        told = [" ".join(line.strip() for line in record) for record in records(log, HOST_FAILED)]
+    return [line[:WHY_WIDTH] for line in told[:WHY_LINES]]
 
 
 def main(names: list[str]) -> int:
@@ -117,7 +141,7 @@ def main(names: list[str]) -> int:
         "PATH": f"{ROOT / 'build/programs/bin'}{os.pathsep}{os.environ['PATH']}",
         "ANSIBLE_LOG_PATH": str(LOG),
     }
-    for log in (LOG, OUTAGES):
+    for log in (LOG, OUTAGES, RESULTS):
         log.unlink(missing_ok=True)
     took: list[tuple[str, float, str]] = []
     failed = 0
@@ -126,6 +150,7 @@ def main(names: list[str]) -> int:
         print(f"== {name} (load {os.getloadavg()[0]:.1f})", flush=True)
         bad = None
         for command in PHASES[name]:
+            RESULTS.unlink(missing_ok=True)
             try:
                 code = call(command, env)
             except Interrupted:
@@ -142,6 +167,8 @@ def main(names: list[str]) -> int:
             break
     if failed and (told := complaints(LOG)):
         print("\n== what Ansible complained of", *told, sep="\n")
+    if failed and (reasons := why(RESULTS, LOG)):
+        print("\n== why", *reasons, sep="\n")
     print("\n== phases")
     for name, seconds, result in took:
         print(f"{name:10} {seconds:6.0f} s  {result}")

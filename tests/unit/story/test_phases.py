@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -66,6 +67,38 @@ def test_a_long_complaint_is_told_by_both_of_its_ends(tmp_path: Path, monkeypatc
 
 def test_without_a_log_nothing_is_said(tmp_path: Path) -> None:
     assert phases.complaints(tmp_path / "none") == []
+    assert phases.why(tmp_path / "none", tmp_path / "none") == []
+
+
+def test_the_reason_is_the_test_that_failed_and_what_it_said(tmp_path: Path) -> None:
+    log, results = tmp_path / "ansible.log", tmp_path / "tests.xml"
+    log.write_text(LOG)
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
+        "def test_good(): pass\n"
+        "def test_bad(): raise ValueError('two\\nlines')\n"
+        "@pytest.fixture\ndef lab(): raise OSError('no lab')\n"
+        "def test_set_up(lab): pass\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={results}", tmp_path],
+        capture_output=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert phases.why(results, log) == [
+        "test_it::test_bad: ValueError: two lines",
+        'test_it::test_set_up: failed on setup with "OSError: no lab"',
+    ]
+
+
+def test_without_a_failed_test_the_reason_is_the_host_that_failed(tmp_path: Path) -> None:
+    log = tmp_path / "ansible.log"
+    log.write_text(LOG)
+    assert phases.why(tmp_path / "none", log) == [
+        "fatal: [relay1]: UNREACHABLE! => msg: 'Connection refused' unreachable: true",
+        "fatal: [mail1]: FAILED! => msg: no",
+    ]
 
 
 def test_an_interrupted_scenario_says_which_outage_it_was_in(
