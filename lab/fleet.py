@@ -75,6 +75,10 @@ class Fleet:
             return UmlGuest(self.place, self.topology, self.topology.host(name), Path(), Path()).state()
         return State.OFF
 
+    def ended(self, name: str) -> str:
+        """Return how a guest ended that was on, or ""."""
+        return {State.LOST: "its kernel ended", State.OFF: "its power was cut"}.get(self.state(name), "")
+
     def address(self, name: str) -> str:
         """Return the address over which the lab reaches a host."""
         return self.topology.leg(name, self.topology.management)

@@ -98,7 +98,7 @@ def _up(place: Place, folder: Path, progress: Progress, undo: contextlib.ExitSta
             guest.start()
     if to_start:
         progress.done(f"{len(to_start)} guests started")
-    waited = fleet.ssh.wait(fleet.reachable(wanted), lambda name: fleet.state(name) is not State.LOST, within)
+    waited = fleet.ssh.wait(fleet.reachable(wanted), fleet.ended, within)
     progress.done(f"{len(waited)} guests answer ssh after {max(waited.values(), default=0):.1f} s")
     for name in fenced:
         print(f"{name} stays off: its power switch turned it off; bin/lab start {name}")
@@ -282,7 +282,7 @@ def _start_all(fleet: Fleet, names: list[str], progress: Progress, within: float
         return
     for name in names:
         fleet.guest(name).start()
-    waited = fleet.ssh.wait(fleet.reachable(names), lambda name: fleet.state(name) is not State.LOST, within)
+    waited = fleet.ssh.wait(fleet.reachable(names), fleet.ended, within)
     progress.done(f"{len(waited)} guests answer ssh after {max(waited.values(), default=0):.1f} s")
 
 

@@ -123,10 +123,10 @@ class Ssh:
                     )
                 path.unlink(missing_ok=True)
 
-    def wait(self, addresses: Mapping[str, str], is_alive: Callable[[str], bool], within: float) -> dict[str, float]:
+    def wait(self, addresses: Mapping[str, str], ended: Callable[[str], str], within: float) -> dict[str, float]:
         """Wait until each host greets as an ssh server does; return the seconds each took.
 
-        Raise NotReadyError for hosts that die meanwhile (`is_alive`) or are silent `within` seconds.
+        Raise NotReadyError for hosts that end meanwhile (`ended` tells how, or "") or are silent `within` seconds.
         """
         started = time.monotonic()
         give_up = threading.Event()
@@ -143,8 +143,8 @@ class Ssh:
                     return name, None, f"silent for {within:.0f} s"
                 if elapsed - checked > 1:
                     checked = elapsed
-                    if not is_alive(name):
-                        return name, None, "its kernel ended"
+                    if how := ended(name):
+                        return name, None, how
                 give_up.wait(POLL_EVERY)
             return name, None, "given up"
 

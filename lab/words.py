@@ -42,7 +42,7 @@ def start(place: Place, host: str, *, within: float) -> None:
         fleet.require_memory([host])
     guest.start()
     guest.switched_off.unlink(missing_ok=True)
-    fleet.ssh.wait(fleet.reachable([host]), lambda name: fleet.state(name) is not State.LOST, within)
+    fleet.ssh.wait(fleet.reachable([host]), fleet.ended, within)
 
 
 def pause(place: Place, host: str) -> None:

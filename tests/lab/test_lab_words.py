@@ -196,6 +196,17 @@ def test_kill_loses_what_was_not_synced_and_keeps_what_was() -> None:
     assert on("two", "stat -c %s /root/lost || echo none", ok=False).strip() in ("none", "0")
 
 
+def test_a_power_cut_ends_the_wait_of_a_start() -> None:
+    lab("kill", "two")
+    start = subprocess.Popen([ROOT / "bin/lab", "--name", NAME, "start", "two"], stderr=subprocess.PIPE)
+    eventually("two boots", lambda: state("two") == "on")
+    assert power("off two") == ("two off", 0)
+    said = start.communicate(timeout=30)[1]
+    assert said == b"lab: guests that don't answer ssh: two (its power was cut); see `bin/lab console two`\n"
+    assert start.returncode != 0
+    lab("start", "two")
+
+
 def test_pause_and_resume() -> None:
     before = on("two", "cat /proc/sys/kernel/random/boot_id")
     lab("pause", "two")
