@@ -169,7 +169,7 @@ def sending(stage: Stage, count: int, rate: float, name: str) -> Iterator[list[L
 def all_once(stage: Stage, written: list[Letter], seconds: float = 720, owner: str | None = None) -> str:
     """Waits for all letters; words about them for the report. Raises StoryError unless each is there exactly once.
 
-    A sender whose server dies before the answer to his `.` waits for it for ten minutes (RFC 5321, 4.5.3.2.6).
+    A sender whose server dies before the answer to his `.` waits for it (RFC 5321, 4.5.3.2.6), client1 for 200 s.
     """
     boxes = stage.wait_letters(written, seconds)
     if mistakes := stage.mistakes(written, boxes, owner):
