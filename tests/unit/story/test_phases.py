@@ -81,7 +81,17 @@ def test_the_reason_is_the_test_that_failed_and_what_it_said(tmp_path: Path) -> 
         "def test_set_up(lab): pass\n"
     )
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={results}", tmp_path],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            f"--rootdir={tmp_path}",
+            f"--junitxml={results}",
+        ],
+        cwd=tmp_path,
         capture_output=True,
         check=False,
     )
