@@ -42,6 +42,11 @@ unserved:
   type: list
   elements: str
   returned: always
+unprotected:
+  description: A line for each of these that nobody could take over from its owner, and why.
+  type: list
+  elements: str
+  returned: always
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -73,8 +78,13 @@ def main():
         telling.Known.from_json(config.identities[name], data, config.interval, {}) for name, data in found.items()
     ]
     known += [telling.Known.from_json(config.stores[name], data, config.interval, {}) for name, data in pairs.items()]
-    unserved = [line for one in known for line in telling.unserved(one)]
-    module.exit_json(changed=False, identities=found, stores=pairs, unserved=unserved)
+    module.exit_json(
+        changed=False,
+        identities=found,
+        stores=pairs,
+        unserved=[line for one in known for line in telling.unserved(one)],
+        unprotected=[line for one in known for line in telling.unprotected(one)],
+    )
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def test_back_before_the_threshold_it_gets_the_held_mail_and_nothing_else_happen
     before = stage.owner()
     host, fault = stage.kill_owner()
     written = stage.send_to_relay(5, "back")
-    stage.wait_downs(2)
+    stage.wait_downs(1)  # three intervals are left for its boot, on a crowded machine too
     assert stage.held() == len(written)
     stage.start(host)
     stage.wait_running()

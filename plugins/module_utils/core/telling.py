@@ -113,6 +113,19 @@ def why_not_ready(known: Known, host: str) -> str:
     return "" if word.ready else ", ".join(word.reasons) or "not ready"
 
 
+def unprotected(known: Known, aside: Collection[str] = ()) -> list[str]:
+    """Why nobody could take it over from its owner; empty while somebody could. `aside` as in `needs`."""
+    name, owner, found = known.identity.name, known.owner, []
+    others = [h for h in known.identity.candidates if owner is None or h != owner.host]
+    reasons = {h: "" if h in aside else why_not_ready(known, h) for h in others}
+    if all(reasons.values()):
+        said = "; ".join(f"{h}: {why}" for h, why in reasons.items()) or "it has no other candidate"
+        found.append(f"{name}: nobody could take it over: {said}")
+    if known.not_opened is not None:
+        found.append(f"{name}: nobody could take it over: {known.not_opened}")
+    return found
+
+
 def needs(known: Known, now: float, aside: Collection[str] = ()) -> list[str]:
     """What an operator should look at; empty when all is well, also while a planned run is under way.
 
@@ -135,15 +148,7 @@ def needs(known: Known, now: float, aside: Collection[str] = ()) -> list[str]:
         found += _service(known, owner, aside)
     if known.inoperable:
         found.append(f"{name}: flagged as inoperable against {owner.host}")
-    others = [h for h in known.identity.candidates if h != owner.host]
-    reasons = {h: "" if h in aside else why_not_ready(known, h) for h in others}
-    if all(reasons.values()):
-        said = "; ".join(f"{h}: {why}" for h, why in reasons.items()) or "it has no other candidate"
-        found.append(f"{name}: nobody could take it over: {said}")
-    if known.not_opened is not None:
-        found.append(f"{name}: nobody could take it over: {known.not_opened}")
-    found += _relays(known, owner, now, aside)
-    return found
+    return found + unprotected(known, aside) + _relays(known, owner, now, aside)
 
 
 def _service(known: Known, owner: Owner, aside: Collection[str]) -> list[str]:

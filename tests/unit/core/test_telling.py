@@ -157,6 +157,13 @@ def test_certificates_are_told_once_a_host() -> None:
     assert telling.certificates([known(ready={"mail2": Readiness.from_json(old)})], NOW) == []
 
 
+def test_nobody_could_take_over_what_has_one_host_left() -> None:
+    assert telling.unprotected(known()) == []
+    alone = known(ready={"mail2": NOT_READY})
+    assert telling.unprotected(alone) == [f"{MX.name}: nobody could take it over: mail2: drained: new disk"]
+    assert telling.unprotected(alone, aside=["mail2"]) == []
+
+
 def test_a_dead_hosts_old_word_about_draining_is_not_told() -> None:
     lines = table([known(ready={"mail2": NOT_READY}, leases={"mail1": True, "mail2": False})], NOW)
     assert next(line for line in lines if line.startswith("mail2")).split()[1:3] == ["no", "no"]

@@ -6,17 +6,25 @@ from pathlib import Path
 
 from relays import FAILED, Said, play
 
-NOT_RETRIED = ("-e", "serving_retries=0")
+NOT_RETRIED = ("-e", "serving_retries=0", "-e", "serving_ready_retries=0")
 
 
-def said(*unserved: str) -> Said:
-    return {"changed": False, "identities": {}, "stores": {}, "unserved": list(unserved)}
+def said(*unserved: str, unprotected: tuple[str, ...] = ()) -> Said:
+    lines = {"unserved": list(unserved), "unprotected": list(unprotected)}
+    return {"changed": False, "identities": {}, "stores": {}, **lines}
 
 
 def test_all_is_served(tmp_path: Path) -> None:
     status, words = play("serving.yml", tmp_path, said(), said(), "--limit", "mail2", *NOT_RETRIED)
     assert status == 0, words
-    assert "No relay could say" not in words
+    assert "No relay could say" not in words and "nobody could" not in words
+
+
+def test_what_nobody_could_take_over_is_told_and_fails_nothing(tmp_path: Path) -> None:
+    line = "mx: nobody could take it over: mail2: no live lease"
+    status, words = play("serving.yml", tmp_path, said(unprotected=(line,)), None, *NOT_RETRIED)
+    assert status == 0, words
+    assert line in words
 
 
 def test_what_is_not_served_fails_the_deploy_and_is_named(tmp_path: Path) -> None:
