@@ -79,6 +79,7 @@ def test_a_refused_fence_holds_the_mail_until_it_works(stage: Stage) -> None:
     assert stage.mistakes(written, boxes) == []
 
 
+@pytest.mark.full
 def test_a_relay_that_is_restarted_amid_holding_loses_neither_mail_nor_count(stage: Stage) -> None:
     before = stage.owner()
     _, fault = stage.kill_owner()
