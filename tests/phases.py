@@ -141,7 +141,7 @@ def main(names: list[str]) -> int:
         "PATH": f"{ROOT / 'build/programs/bin'}{os.pathsep}{os.environ['PATH']}",
         "ANSIBLE_LOG_PATH": str(LOG),
     }
-    for log in (LOG, OUTAGES, RESULTS):
+    for log in (LOG, OUTAGES):
         log.unlink(missing_ok=True)
     took: list[tuple[str, float, str]] = []
     failed = 0

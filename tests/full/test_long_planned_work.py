@@ -67,7 +67,7 @@ def test_an_invoker_that_dies_behind_the_owners_stop_is_undone(stage: Stage) -> 
     assert run.invoker != INVOKER
     assert "did not go on with it" in run.steps[-1].detail and stage.owner() == before
     assert stage.wait_running() == before
-    stage.start(INVOKER)  # its journal is read for the count of copies
+    stage.start_relay_host(INVOKER)  # its journal is read for the count of copies
     stage.wait_running(240, RELAY_NAME)  # that may have been its, too
     written = stage.send_to_relay(2, "undone")
     assert stage.mistakes(written, stage.wait_letters(written)) == []

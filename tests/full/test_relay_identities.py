@@ -62,9 +62,9 @@ def test_a_relay_host_dies_with_a_thousand_letters_and_the_other_one_delivers_th
     more = stage.send_to_relay(3, "more")
     holds(stage, COUNT + len(more))
 
-    stage.start(mail.host)
+    stage.lab.word("start", mail.host)
     stage.lab.word("switch", "allow", mail.host)
-    stage.start(RELAY)
+    stage.lab.word("start", RELAY)
     everything = [*written, *more]
     boxes = stage.wait_letters(everything, 900)
     wait_for("an empty relay", lambda: stage.held_by(RELAY_NAME) == 0, 120, every=3)
@@ -100,6 +100,6 @@ def test_a_mail_host_and_the_relay_host_beside_it_die_together(stage: Stage) -> 
     # Asked for within one interval of each other: the second was not made to wait for the first one's end.
     assert abs(runs[0].time - runs[1].time) < 45
     for host in ("mail1", beside):
-        stage.start(host)
+        stage.lab.word("start", host)
     assert stage.mistakes(written, stage.wait_letters(written, 240)) == []
     home(stage, relay, beside)

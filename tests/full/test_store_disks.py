@@ -169,7 +169,7 @@ def test_a_full_store_is_taken_over_and_its_clients_get_their_files_back(stage: 
     held = stage.send_to_relay(2, "full")
     pair.empty()
     assert stage.mistakes([*written, *held], stage.wait_letters([*written, *held], 240)) == []
-    stage.start(before.host)
+    stage.lab.word("start", before.host)
     pair.wait_whole()
 
 
@@ -183,7 +183,7 @@ def test_of_two_dead_members_the_one_with_older_data_does_not_serve_and_says_why
     stage.lab.word("kill", before.host)
     wait_for("the end of its lease", lambda: not stage.records.get(keys.lease(before.host)), 60)
     begun = time.time()
-    stage.start(standby)
+    stage.lab.word("start", standby)
 
     def refused() -> str | None:
         run = pair.run()
@@ -197,7 +197,7 @@ def test_of_two_dead_members_the_one_with_older_data_does_not_serve_and_says_why
     assert f"{STORE}: its owner {before.host} has no live lease" in said
     assert f"{STORE}: {standby} lacks writes, {before.host} alone has all" in said and "failed=1" in said
     held = stage.send_to_relay(2, "older")
-    stage.start(before.host)
+    stage.lab.word("start", before.host)
     assert pair.wait_running() == before
     assert pair.missing(done) == []
     assert stage.mistakes(held, stage.wait_letters(held, 240)) == []

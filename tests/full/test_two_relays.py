@@ -62,7 +62,7 @@ def test_an_invoker_that_dies_with_the_proof_in_hand_is_followed_by_the_other_re
     done = stage.wait_run(fault, RunState.DONE, 240)
     assert done.invoker == other(first.invoker) and done.run != first.run
     assert stage.owner().epoch == before.epoch + 1 and stage.owner().host != before.host
-    stage.start(first.invoker)
+    stage.start_relay_host(first.invoker)
     boxes = stage.wait_letters(written, 240)
     assert stage.mistakes(written, boxes) == []
 
@@ -83,7 +83,7 @@ def test_an_invoker_that_dies_behind_the_change_of_owner_is_finished_by_the_othe
     done = stage.wait_run(fault, RunState.DONE, 240)
     assert (done.run, done.invoker) == (first.run, other(first.invoker))
     assert (stage.owner().host, stage.owner().epoch) == (standby, before.epoch + 1)
-    stage.start(first.invoker)
+    stage.start_relay_host(first.invoker)
     boxes = stage.wait_letters(written, 240)
     assert stage.mistakes(written, boxes) == []
 
@@ -119,7 +119,7 @@ def test_both_relays_race_and_one_of_them_takes_over(stage: Stage) -> None:
         }
         begun_by = [line for said in runs.values() for line in said.splitlines() if asked in line]
         print(f"race {number}: {done.invoker} won, {len(begun_by)} of 2 went for it")
-        stage.start(before.host)
+        stage.lab.word("start", before.host)
         if len(begun_by) == len(RELAYS):
             return
     raise StoryError("no race in five tries: nothing was tried")

@@ -42,7 +42,7 @@ def test_a_dead_host_that_comes_back_starts_nothing_and_is_ready_to_take_over(st
     before = stage.owner()
     standby = stage.standby()
     stage.lab.word("kill", standby)
-    stage.start(standby)
+    stage.lab.word("start", standby)
     wait_for(f"{standby} being ready", lambda: stage.ready(standby), 120)
     assert not stage.runs_here(standby)
     assert stage.owner() == before
@@ -54,7 +54,7 @@ def test_back_before_the_threshold_it_gets_the_held_mail_and_nothing_else_happen
     written = stage.send_to_relay(5, "back")
     stage.wait_downs(1)  # three intervals are left for its boot, on a crowded machine too
     assert stage.held() == len(written)
-    stage.start(host)
+    stage.lab.word("start", host)
     stage.wait_running()
     boxes = stage.wait_letters(written)
     assert stage.mistakes(written, boxes) == []
@@ -90,7 +90,7 @@ def test_a_relay_that_is_restarted_amid_holding_loses_neither_mail_nor_count(sta
     try:
         stage.wait_downs(2, relays=[RELAY])
         stage.lab.word("kill", RELAY)
-        stage.start(RELAY)
+        stage.lab.word("start", RELAY)
         done = stage.wait_run(fault, RunState.DONE, 240)
     finally:
         for other in OTHERS:
@@ -158,7 +158,7 @@ def test_without_the_coordinator_the_relay_holds(stage: Stage) -> None:
         for host in ("relay1", "witness1"):
             stage.lab.shell(host, "systemctl start etcd")
     assert stage.owner() == before
-    stage.start(before.host)
+    stage.lab.word("start", before.host)
     stage.wait_running()
     stage.wait_letters(held)
 

@@ -51,7 +51,7 @@ def test_a_power_cut_of_the_active_server_stalls_clients_and_loses_nothing(stage
     everything = [*written_before, *letters]
     assert stage.mistakes(everything, stage.wait_letters(everything)) == []
 
-    stage.start(before.host)
+    stage.lab.word("start", before.host)
     pair.wait_whole()
     assert not pair.serves(before.host), "a host that comes back serves nothing"
     assert pair.owner() == after and pair.drbd(after.host).mirrored
@@ -70,7 +70,7 @@ def test_a_dead_standby_stalls_writes_for_seconds_and_joins_again(stage: Stage, 
     assert done.stall().seconds < 20
     print(f"stalled for {done.stall().seconds:.1f} s")
     assert pair.owner() == before
-    stage.start(standby)
+    stage.lab.word("start", standby)
     pair.wait_whole()
     assert pair.owner() == before
 
@@ -101,7 +101,7 @@ def test_a_partner_that_lacks_writes_is_not_promoted_and_the_mail_is_held(stage:
         assert stage.held() == len(held)
         said = stage.lab.shell(standby, f"journalctl -q --no-pager -u holdfast-store-monitor --since @{fault:.0f}")
         assert "takeover_held" in said and "in-sync set" in said
-    stage.start(before.host)
+    stage.lab.word("start", before.host)
     assert pair.wait_running() == before
     assert pair.missing(done) == []
     assert stage.mistakes(held, stage.wait_letters(held, 180)) == []

@@ -68,8 +68,10 @@ class Stage:
         for host in self.status():
             if host["state"] == "paused":
                 self.lab.word("resume", host["name"])
+            elif host["state"] in ("off", "lost") and host["name"] in RELAYS:
+                self.start_relay_host(host["name"])
             elif host["state"] in ("off", "lost"):
-                self.start(host["name"])
+                self.lab.word("start", host["name"])
             for segment in host["unplugged"]:
                 self.lab.word("plug", host["name"], segment)
         for name in MAIL_HOSTS:
@@ -77,9 +79,12 @@ class Stage:
         for name in self.drained():
             self.playbook("evacuate_host.yml", "-e", f"host={name}", "-e", "undo=true")
 
-    def start(self, host: str) -> None:
-        """Power on; once more if relays fence it meanwhile, for the relay or the store that it has run before."""
-        for _ in ADDRESSES:
+    def start_relay_host(self, host: str) -> None:
+        """Power on; again when the other one fences it meanwhile, once for each relay that it may have run before.
+
+        Every other host is started by the lab's word: there a fence would be a fault of the product.
+        """
+        for _ in range(1 + len(RELAYS)):
             try:
                 self.lab.word("start", host)
             except StoryError:

@@ -116,7 +116,7 @@ def test_a_relay_host_that_is_cut_off_loses_its_relay_and_moves_nothing_else(
         with unplugged(stage.lab, relay.host, *cables):
             run = stage.wait_run(since, RunState.DONE, 300, RELAY_NAME, hurry=True)
             assert run.proof is not None and (run.proof.level, run.proof.host) == ("power", relay.host)
-        stage.start(relay.host)  # its journal is read for the count of copies
+        stage.start_relay_host(relay.host)  # its journal is read for the count of copies
         print(all_once(stage, written))
     print(service)
     moved = {name: stage.wait_run(since, RunState.DONE, 120, name) for name in there}
@@ -140,6 +140,6 @@ def test_the_store_owners_cable_to_its_clients_is_cut(stage: Stage, pair: Pair) 
         print(all_once(stage, written))
     print(service, f"own {next(s.start for s in run.steps if s.name == 'own') - since:.1f} s behind the cut")
     assert stage.owner() == mail, "a store that moves moves no identity"
-    stage.start(before.host)
+    stage.lab.word("start", before.host)
     pair.wait_whole()
     assert not pair.serves(before.host) and pair.owner() == after

@@ -69,7 +69,7 @@ def test_a_lost_witness_keeps_nobody_from_taking_over(stage: Stage) -> None:
     wait_for("the held letters", lambda: stage.hurried() and stage.held() == 0, 240, 3)
     said = stage.lab.shell("client1", f"nc -N -w 5 {ADDRESS} 25 </dev/null || true")
     assert said.startswith("220 mx.alpha.example")
-    stage.start("witness1")
+    stage.lab.word("start", "witness1")
     run = stage.wait_run(since, RunState.DONE, 240)
     assert [s.result for s in run.steps if s.name == "dns"][-1] == "ok", "names are told once somebody serves them"
     assert stage.owner() == after and stage.evidence(RELAY)["verdict"] == Result.OK

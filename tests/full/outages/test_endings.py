@@ -40,7 +40,7 @@ def test_promote_relay_keeps_the_relay_between_until_the_identity_is_home(stage:
         with sending(stage, 10, 1.0, "between") as more:
             pass
         print(all_once(stage, more))
-        stage.start(before.host)
+        stage.lab.word("start", before.host)
         wait_for(f"{HOME} being ready", lambda: stage.ready(HOME), 120, 2)
         stage.playbook("failback.yml", "-e", f"identity={IDENTITY}")
         assert stage.owner().host == HOME and exchangers(stage) == named

@@ -64,7 +64,7 @@ def taken_from_a_sleeper(stage: Stage) -> Iterator[tuple[Owner, Run]]:
             # Fenced by its store, it is shut out until it has been started anew.
             stage.lab.word("switch", "allow", host)
             stage.lab.word("kill", host)
-            stage.start(host)
+            stage.lab.word("start", host)
 
 
 def judge_the_zombie(stage: Stage, server: str, zombie: str, woke: float, kept: str, routes: Routes) -> None:

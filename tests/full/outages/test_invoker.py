@@ -66,7 +66,7 @@ def test_a_relay_that_loses_power_behind_a_step(stage: Stage, step: str) -> None
     print(f"{relay} lost its power behind {run.steps[-1].name}")
     assert step in {s.name for s in run.steps}
     judge(stage, begun, before.epoch, before.host)
-    stage.start(relay)
+    stage.start_relay_host(relay)
     print(all_once(stage, written))
 
 
@@ -120,5 +120,5 @@ def test_a_stores_monitor_that_is_killed_behind_a_step(stage: Stage, pair: Pair,
     assert done.error == "" and pair.missing(done) == []
     print(f"stalled for {done.stall().seconds:.1f} s, {done.stall().time - cut:.1f} s behind the cut")
     assert stage.owner() == mail, "a store that moves moves no identity"
-    stage.start(before.host)
+    stage.lab.word("start", before.host)
     pair.wait_whole()

@@ -25,7 +25,7 @@ def test_the_owners_of_store_and_identity_lose_power_at_once(stage: Stage, pair:
     after, serves = stage.owner(), pair.wait_running()
     assert (after.host, after.epoch) == (run.to_host, before.epoch + 1) and after.host != before.host
     assert serves.host != stored.host and serves.epoch == stored.epoch + 1
-    stage.start(stored.host)
+    stage.lab.word("start", stored.host)
     pair.wait_whole()
 
 
@@ -45,5 +45,5 @@ def test_the_store_fails_in_the_midst_of_a_takeover(stage: Stage, pair: Pair) ->
     after, serves = stage.owner(), pair.wait_running()
     assert (after.host, after.epoch) == (run.to_host, before.epoch + 1)
     assert serves.host != stored.host and serves.epoch == stored.epoch + 1
-    stage.start(stored.host)
+    stage.lab.word("start", stored.host)
     pair.wait_whole()

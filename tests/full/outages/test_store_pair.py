@@ -65,7 +65,7 @@ def test_an_owner_that_dies_while_its_store_is_full_is_taken_over_and_users_are_
         assert stage.owner() == after and pair.owner() == stored, "a server that says 452 lives"
     finally:
         pair.empty()
-    stage.start(before.host)
+    stage.lab.word("start", before.host)
     everything = [*written, *held]
     assert stage.mistakes(everything, stage.wait_letters(everything, 240)) == []
 
