@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass
 
+from tests.full.figures import percentile
 from tests.story.coordinator import Records
 from tests.story.machines import ROOT, Lab
 from tests.story.outage import IDENTITY
@@ -81,12 +81,6 @@ def play(lab: Lab, records: Records, number: int, seconds: float) -> Cut:
     )
 
 
-def percentile(values: list[float], share: float) -> float:
-    """The smallest value that is not below `share` of all."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, -(-int(share * 100) * len(ordered) // 100) - 1))]
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="store_cuts", description=__doc__)
     parser.add_argument("--lab", default=Lab().name)
@@ -110,7 +104,7 @@ def main() -> int:
         (ROOT / "build" / "store-cuts.json").write_text(json.dumps([asdict(c) for c in cuts], indent=2) + "\n")
     for name in ("stall", "lease", "own", "serves", "whole"):
         values = [float(getattr(c, name)) for c in cuts]
-        middle, high = statistics.median(values), percentile(values, 0.99)
+        middle, high = percentile(values, 0.5), percentile(values, 0.99)
         print(f"{name:8} p50 {middle:6.1f}  p99 {high:6.1f}  max {max(values):6.1f} s")
     lost = sum(c.missing for c in cuts)
     print(

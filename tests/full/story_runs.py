@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import random
 import subprocess
@@ -32,6 +31,7 @@ from holdfast.core.model import Run
 
 from lab import interrupt
 from lab.errors import Interrupted
+from tests.full.figures import percentile
 from tests.story.coordinator import Records
 from tests.story.machines import ROOT, Lab, StoryError
 from tests.story.outage import Outage, Post, Result, users
@@ -115,12 +115,6 @@ def judged(one: One, result: Result) -> None:
 def moment(seed: int, count: int = COUNT, rate: float = RATE) -> float:
     """Seconds after the first letter: somewhere between the first and the last of them."""
     return random.Random(seed).uniform(0.0, (count - 1) / rate)
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that is not below `share` (0 to 1) of all."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def figures(values: Sequence[float]) -> str:

@@ -22,6 +22,10 @@ class CommandError(Unavailable):
     """A program failed, did not end in time or is not there."""
 
 
+class Late(CommandError):
+    """A program did not end in time."""
+
+
 @dataclass(frozen=True)
 class Done:
     """A program that has ended."""
@@ -66,7 +70,7 @@ def attempt(argv: Sequence[str], *, timeout: float, stdin: str | None = None) ->
         out, err = child.communicate(stdin, timeout)
     except subprocess.TimeoutExpired:
         _kill(child)
-        raise CommandError(f"{' '.join(argv)}: no end after {timeout:g} s") from None
+        raise Late(f"{' '.join(argv)}: no end after {timeout:g} s") from None
     except BaseException:
         _kill(child)
         raise

@@ -21,15 +21,16 @@ class Units:
         """
         self._run(["systemctl", "start", *units], timeout=self._timeout)
 
-    def begin(self, units: Sequence[str]) -> None:
-        """Order their start and return at once. Raises CommandError."""
-        self._run(["systemctl", "start", "--no-block", *units], timeout=self._timeout)
+    def started(self, units: Sequence[str], within: float) -> bool:
+        """Order their start; False when it has not ended after so many seconds and goes on. Raises CommandError.
 
-    def pending(self, units: Sequence[str]) -> bool:
-        """Has what was ordered of any of them not come to its end, good or bad? Raises CommandError."""
-        return bool(
-            self._run(["systemctl", "show", "--property=Job", "--value", *units], timeout=self._timeout).split()
-        )
+        systemctl waits for systemd's word: asking again and again would cost a small host as much as the start itself.
+        """
+        try:
+            self._run(["systemctl", "start", *units], timeout=within)
+        except command.Late:
+            return False
+        return True
 
     def stop(self, units: Sequence[str]) -> None:
         """Returns when none of them has a process left. Raises CommandError."""

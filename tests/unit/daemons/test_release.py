@@ -156,12 +156,12 @@ class Recorder:
     jobs = 0  # looks for which a start goes on
     ended = "active"
 
-    def begin(self, units: tuple[str, ...]) -> None:
-        self.did += [f"begin {u.split('@')[0]}" for u in units]
-
-    def pending(self, units: tuple[str, ...]) -> bool:
+    def started(self, units: tuple[str, ...], within: float) -> bool:
+        self.did += [f"start {u.split('@')[0]}" for u in units]
         self.jobs -= 1
-        return self.jobs >= 0
+        if self.jobs < 0 and self.ended != "active":
+            raise command.CommandError("systemctl start: status 1: a job has failed")
+        return self.jobs < 0
 
     def states(self, units: tuple[str, ...]) -> dict[str, str]:
         return dict.fromkeys(units, self.ended)
@@ -218,7 +218,7 @@ class TestStart:
         edges.jobs = 2000
         said = self.made(edges, clock)._start(lambda: False)
         assert clock.time == 1000.0 + 2000 * POLL
-        assert edges.did == ["begin holdfast-dovecot", "begin holdfast-postfix"] and "holdfast-postfix@" in said
+        assert edges.did[-2:] == ["start holdfast-dovecot", "start holdfast-postfix"] and "holdfast-postfix@" in said
 
     def test_an_owner_no_more_waits_for_nothing(self) -> None:
         edges, clock = Recorder(0), Clock()
@@ -235,6 +235,11 @@ class TestStart:
         edges.jobs = 1_000_000
         with pytest.raises(Unavailable, match=r"holdfast-queue@\S+ did not end within 1830 s"):
             self.made(edges, Clock())._start(lambda: False)
+
+    def test_what_systemd_tries_anew_is_left_to_the_dialogue(self) -> None:
+        edges = Recorder(0)
+        edges.ended = "activating"
+        assert "holdfast-postfix@" in self.made(edges, Clock())._start(lambda: False)
 
 
 def test_a_relay_has_its_own_unit_and_no_mailboxes(tmp_path: Path) -> None:

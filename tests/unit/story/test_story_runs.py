@@ -8,7 +8,8 @@ import pytest
 from holdfast.core.model import Owner, Run, RunState, Step
 
 from tests.full import story_runs
-from tests.full.story_runs import One, ends, moment, percentile, play, spans, summary, table
+from tests.full.figures import percentile
+from tests.full.story_runs import One, ends, moment, play, spans, summary, table
 from tests.story import journal
 from tests.story.machines import Lab, StoryError
 from tests.story.messages import ALICE, BOB, Letter

@@ -1,0 +1,25 @@
+"""How a start is waited for: systemctl(1) itself, in pieces, so that whoever waits can look up in between."""
+
+from collections.abc import Sequence
+
+import pytest
+from holdfast.adapters import command
+from holdfast.adapters.units import Units
+
+
+def units(argv: Sequence[str]) -> Units:
+    """A real program in systemctl's place, with systemctl's arguments behind its own."""
+
+    def run(given: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
+        assert list(given) == ["systemctl", "start", "a.service", "b.service"]
+        return command.run([*argv, *given], timeout=timeout)
+
+    return Units(run=run)
+
+
+def test_a_start_ends_goes_on_or_fails() -> None:
+    wanted = ("a.service", "b.service")
+    assert units(["true"]).started(wanted, 10)
+    assert not units(["sh", "-c", "sleep 20"]).started(wanted, 0.2)
+    with pytest.raises(command.CommandError, match="status 3: job for b failed"):
+        units(["sh", "-c", "echo job for b failed >&2; exit 3"]).started(wanted, 10)
