@@ -114,6 +114,7 @@ class Watch:
         self._others: dict[str, tuple[int, float]] = {}  # relay -> revision of its evidence, when that was new here
         self._asking: tuple[int, float] | None = None  # the same of a request of a relay without fence rights
         self._last_run: tuple[str, float] | None = None  # id of the last run, when that was new here
+        self._last_held: tuple[str, float] | None = None  # id of the last run that was held, when that was new here
         self._started = float("-inf")  # CLOCK_BOOTTIME at which the owner was last seen to start
         self._could = float("-inf")  # CLOCK_BOOTTIME at which somebody was last known to be able to take over
         self._said: tuple[str, str] | None = None
@@ -292,6 +293,7 @@ class Watch:
         for relay, entry in state.evidence.items():
             self._others[relay] = _heard(self._others.get(relay), entry.revision, now)
         self._last_run = _heard(self._last_run, "" if state.run is None else state.run.run, now)
+        self._last_held = _heard(self._last_held, self._held(state), now)
         if state.run is not None and state.owner is not None and state.run.run != state.owner.run:
             self._note(state.run)
 
@@ -311,7 +313,8 @@ class Watch:
         for relay, value in self._evidence_of_others(state, self._fresh):
             if value["passed"] and state.owner is not None:
                 # Whoever took it from a host that adopts a long queue would begin anew what that host is about to end.
-                if self._starting(state.owner):
+                # And whoever began anew as soon as a run was held would keep a host that is back from ever starting.
+                if self._starting(state.owner) or self._just_held():
                     self._started = self.clock.boottime()
                     return None
                 # What both saw while it started says nothing of what it does now.
@@ -343,6 +346,17 @@ class Watch:
         """Does the owner, by its agent's word, bring the identity up? Each step of that has a limit of its own."""
         report = self._report(owner)
         return report is not None and report.phase is Phase.STARTING
+
+    def _held(self, state: State) -> str:
+        """The run that was held, if the last one was; of a hand-over the owner itself had said that it cannot."""
+        run = state.run
+        return "" if run is None or run.planned or run.state is not RunState.HELD else run.run
+
+    def _just_held(self) -> bool:
+        """Has a run that kept the owner from its work ended so lately that the owner could not start meanwhile?"""
+        if self._last_held is None or not self._last_held[0]:
+            return False
+        return self.clock.boottime() - self._last_held[1] < self.settings.pause
 
     def _report(self, owner: Owner) -> Report | None:
         """What the owner's agent says of this identity at the present epoch."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from holdfast.core import keys
+from holdfast.core.fencing import FencePlan, Level, LevelName, Withdrawal
 from holdfast.core.locked_run import Timeouts
-from holdfast.core.model import Attempt, Identity, Method, Owner, Phase, Report, Result, Route, RunState
+from holdfast.core.model import Attempt, Identity, Method, Owner, Phase, Report, Result, Route, Run, RunState
 from holdfast.core.ports import Unavailable
 from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
@@ -147,6 +148,20 @@ def test_an_owner_that_has_just_started_is_tried_before_it_is_blamed() -> None:
     world.cut = {"mail1"}  # and one that fails afterwards is taken over
     world.let_run(watch, 200)
     assert world.owner.host == "mail2" and "relay1 agrees" in world.record.reason
+
+
+def test_a_held_run_leaves_a_living_owner_the_time_to_start() -> None:
+    """While it lasts it keeps a host that is back from its work: begun anew at once it would do so for good."""
+    world = World()
+    watch = cut_off_for_both(world)
+    level = Level(LevelName.STORE_REVOCATION, timeout=60.0, address_withdrawal=Withdrawal.AGENT)
+    watch.takeover = world.takeover(plan=FencePlan((level,)))
+    world.store_up = False
+    world.let_run(watch, 600)
+    runs = [Run.from_json(e.value) for e in world.coordinator.list(keys.runs(MX.name)).values() if e.value]
+    assert len(runs) > 2 and all(r.state is RunState.HELD for r in runs)
+    pauses = [after.steps[0].start - before.steps[-1].end for before, after in itertools.pairwise(runs)]
+    assert min(pauses) >= watch.settings.pause
 
 
 def test_back_before_the_threshold_changes_nothing() -> None:
