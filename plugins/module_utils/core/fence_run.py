@@ -88,7 +88,7 @@ class FenceRun:
                 tried.append(f"{switch.method}: {why}")
                 continue
             if status is Power.OFF:
-                return switch.method, words
+                return switch.method, f"{words}; asked again: {status}"
             tried.append(f"{switch.method}: says {status} after off")
         device = "no fence device" if level.device is None else f"{level.device} is no fence device that"
         raise NotProved("; ".join(tried) or f"{device} knows {host}")

@@ -56,7 +56,7 @@ DEFAULT_LEVELS = (Level(LevelName.POWER), Level(LevelName.OPERATOR))
 
 # Seconds, by which daemons tell a fence that takes its time from a hang (Timeouts.look of core/locked_run.py).
 LONGEST = 600.0
-ASKED = 3  # times that a fence device is asked at the most: off, and its status twice
+ASKED = 2  # times that a fence device is asked: off, and its status
 AGENT_TIMEOUT, SWITCH_TIMEOUT = 40.0, 20.0  # seconds of one call where the inventory says nothing
 
 

@@ -97,7 +97,10 @@ class PowerSwitch(Protocol):
     method: str
 
     def off(self, host: str) -> str:
-        """Switch off and confirm. Returns the switch's own words; raises Unavailable when not certain."""
+        """Switch off. Returns the switch's own words; raises Unavailable when not certain.
+
+        The proof is what `status` says behind it, asked for apart.
+        """
         ...
 
     def status(self, host: str) -> Power:

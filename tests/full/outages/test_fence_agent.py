@@ -31,7 +31,7 @@ def test_what_the_agent_refuses_is_no_fence_and_what_it_does_is_one(stage: Stage
     assert run.proof is not None
     assert (run.proof.level, run.proof.method, run.proof.host) == ("power", "lab-virsh", host)
     detail = next(s.detail for s in run.steps if s.name == "fence")
-    assert f"fence_virsh off {host}: status 0; status: 2" in detail, detail
+    assert f"fence_virsh off {host}: status 0; asked again: off" in detail, detail
     assert stage.state(host) == "off"
     assert stage.owner().epoch == before.epoch + 1 and stage.owner(IDENTITY).host != host
 

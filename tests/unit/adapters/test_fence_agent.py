@@ -32,8 +32,7 @@ if fault.startswith("exit "):
     sys.exit(int(fault.split()[1]))
 power = here / ("power-" + given.get("plug", ""))
 if given["action"] == "off":
-    if fault != "lies":
-        power.write_text("off")
+    power.write_text("off")
     sys.exit(0)
 sys.exit(2 if power.exists() else 0)
 """
@@ -55,23 +54,22 @@ def agent(rack: Path, timeout: float = 10.0, secret: str = "password") -> PowerS
     )
 
 
-def test_off_is_confirmed_by_a_status_of_its_own(rack: Path) -> None:
+def test_off_and_status(rack: Path) -> None:
     assert agent(rack).status("mail1") is Power.ON
-    assert agent(rack).off("mail1") == "fence_rack off mail1: status 0; status: 2"
+    assert agent(rack).off("mail1") == "fence_rack off mail1: status 0"
     assert agent(rack).status("mail1") is Power.OFF
     calls = (rack / "calls").read_text().splitlines()
-    assert calls == ["status outlet 3", "off outlet 3", "status outlet 3", "status outlet 3"]
+    assert calls == ["status outlet 3", "off outlet 3", "status outlet 3"]
 
 
 def test_a_host_without_a_plug_of_its_own(rack: Path) -> None:
     agent(rack).off("mail2")
-    assert (rack / "calls").read_text().splitlines() == ["off -", "status -"]
+    assert (rack / "calls").read_text().splitlines() == ["off -"]
 
 
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
-        ("lies", "is on after off"),
         ("exit 1", "status 1"),
         ("exit 2", "status 2"),
         ("die", "status -9"),
@@ -131,7 +129,7 @@ def test_the_distributions_own_agent(tmp_path: Path) -> None:
     file.write_text("on")
     dummy = FenceAgent("dummy", "fence_dummy", {"status_file": str(file)}, {}, {})
     assert dummy.status("mail1") is Power.ON
-    assert dummy.off("mail1") == "fence_dummy off mail1: status 0; status: 2"
+    assert dummy.off("mail1") == "fence_dummy off mail1: status 0"
     assert file.read_text() == "off" and dummy.status("mail1") is Power.OFF
     broken = FenceAgent("dummy", "fence_dummy", {"type": "fail"}, {}, {"mail1": "fake_port_1"}, timeout=60.0)
     with pytest.raises(Unavailable, match="dummy"):
