@@ -41,6 +41,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         twice = [dest for dest, count in Counter(item["dest"] for item in items).items() if count > 1]
         if twice:
             raise AnsibleActionFail(f"files: {twice[0]}: stands twice in one task; keep one of them")
+        if folder := variables.get("render_to"):
+            return {**result, **self._write(items, Path(folder) / variables["inventory_hostname"])}
         tree = self._task.args.get("tree")
         prune = {"dest": str(tree["dest"]), "pattern": tree.get("pattern", PATTERN)} if tree else None
         done = self._execute_module(
@@ -55,6 +57,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         )
         result.update(done)
         return result
+
+    @staticmethod
+    def _write(items: list[dict[str, Any]], root: Path) -> dict[str, Any]:
+        """What the host would get, below a folder of the controller instead; the host is not asked anything."""
+        for item in items:
+            path = root / item["dest"].lstrip("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if item["state"] == "directory":
+                path.mkdir(exist_ok=True)
+            elif item["state"] == "link":
+                path.unlink(missing_ok=True)
+                path.symlink_to(item["target"])
+            elif item["state"] == "file":
+                path.write_bytes(base64.b64decode(item["data"]))
+                path.chmod(0o600)  # secrets among them, whatever the mode is on the host
+        return {"changed": False, "rendered": len(items)}
 
     def _item(self, item: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         unknown = set(item) - KEYS
@@ -80,6 +98,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if "content" in item:
             return str(item["content"]).encode()
         if "copy" in item:
+            if variables.get("render_to") and not Path(item["copy"]).exists():
+                return b""  # certificates are made by a deploy
             return Path(self._find_needle("files", item["copy"])).read_bytes()
         path = Path(self._find_needle("templates", item["src"]))
         own = {**variables, **(item.get("vars") or {}), "ansible_managed": MANAGED}

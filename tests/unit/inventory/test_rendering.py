@@ -1,0 +1,102 @@
+"""What a deploy would write on each host, rendered on the controller: growth is an inventory change only (R2.1, R6)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+Change = Callable[[dict[str, Any], dict[str, Any]], None]
+
+
+def rendered(folder: Path, change: Change | None = None) -> Path:
+    """Renders the inventory `compact`, as `change` leaves its hosts and its variables. Returns DIR of DIR/HOST/path."""
+    inventory = folder / "inventories" / "trial"
+    shutil.copytree(ROOT / "inventories" / "compact", inventory, ignore=shutil.ignore_patterns("pki"))
+    shutil.copytree(ROOT / "lab" / "test-keys", folder / "lab" / "test-keys")
+    if change is not None:
+        hosts = yaml.safe_load((inventory / "hosts.yml").read_text())
+        variables: dict[str, Any] = {}
+        for file in sorted((inventory / "group_vars" / "all").glob("*.yml")):
+            variables |= yaml.safe_load(file.read_text())
+            file.unlink()
+        change(hosts["all"]["children"], variables)
+        (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
+        (inventory / "group_vars" / "all" / "all.yml").write_text(yaml.safe_dump(variables))
+    out = folder / "rendered"
+    argv = ["ansible-playbook", "-i", str(inventory), "playbooks/site.yml", "-t", "configure", "-e", f"render_to={out}"]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def today(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return rendered(tmp_path_factory.mktemp("today"))
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_every_host_is_rendered_and_none_is_asked(today: Path) -> None:
+    """Nobody answers at the inventory's addresses here."""
+    hosts = yaml.safe_load((ROOT / "inventories" / "compact" / "hosts.yml").read_text())["all"]["children"]
+    names = {host for group in hosts.values() for host in group["hosts"]}
+    assert {p.name for p in today.iterdir()} == names
+    assert b"neighbor 10.1.1.11 description mail1" in (today / "gw1/etc/frr/frr.conf").read_bytes()
+    assert (today / "store1a/etc/systemd/system/rpcbind.service").readlink() == Path("/dev/null")
+    assert not [name for name, data in files(today).items() if b"{{" in data and not name.endswith(".py")]
+
+
+def grow(groups: dict[str, Any], variables: dict[str, Any]) -> None:
+    """Two more mail hosts in the two sites, and a third site with one."""
+    networks = {"dmz": "internet", "iso": "isolated", "storage": "storage"}
+    variables["sites"]["dc3"] = {"description": "third data centre"}
+    for i, (kind, network) in enumerate(networks.items(), 1):
+        prefix = f"10.5.{i}"
+        variables["segments"][f"{kind}3"] = {"network": network, "prefix": f"{prefix}.0/24", "gateway": f"{prefix}.1"}
+        groups["router"]["hosts"]["gw1"]["legs"][f"{kind}3"] = f"{prefix}.1"
+    for host, site, first in (("mail3", 1, "10.1"), ("mail4", 2, "10.2"), ("mail5", 3, "10.5")):
+        number = f"1{host[-1]}"
+        legs = {f"{kind}{site}": f"{first}.{i}.{number}" for i, kind in enumerate(networks, 1)}
+        groups["mail"]["hosts"][host] = {"site": f"dc{site}", "legs": {"mgmt": f"10.10.0.{number}"} | legs}
+        variables["identities"]["mx.alpha.example"]["candidates"].append(host)
+        for device in variables["fence_devices"].values():
+            device["hosts"].append(host)
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return rendered(tmp_path_factory.mktemp("grown"), grow)
+
+
+def test_more_mail_hosts_are_a_change_of_the_inventory_alone(today: Path, grown: Path) -> None:
+    for host in ("mail3", "mail4", "mail5"):
+        # As one of old, but for what is called like the host.
+        same = {p for p in files(today / "mail1") if "mail1" not in p}
+        assert {p for p in files(grown / host) if host not in p} == same
+    monitor = yaml.safe_load((grown / "relay2/etc/holdfast/monitor.yml").read_text())
+    assert monitor["identities"]["mx.alpha.example"]["candidates"] == [f"mail{n}" for n in range(1, 6)]
+    assert b"neighbor 10.2.1.14 description mail4" in (grown / "gw1/etc/frr/frr.conf").read_bytes()
+    assert b"10.1.3.13" in (grown / "store1a/etc/holdfast/store.yml").read_bytes()
+
+
+def test_a_third_site_is_a_change_of_the_inventory_alone(today: Path, grown: Path) -> None:
+    assert b"neighbor 10.5.1.15 description mail5" in (grown / "gw1/etc/frr/frr.conf").read_bytes()
+    for host, gateway in (("mail1", "10.1.1.1"), ("relay2", "10.2.1.1")):
+        assert f"route replace 10.5.1.0/24 via {gateway}" in (grown / host / "usr/lib/holdfast/routes").read_text()
+    before, new = files(today), {"mail3", "mail4", "mail5"}
+    changed = {p for p, data in files(grown).items() if p.split("/")[0] not in new and before.get(p) != data}
+    assert {p.split("/", 1)[1] for p in changed} <= {
+        "etc/frr/frr.conf", "etc/hosts", "etc/knot/knot.conf", "usr/lib/holdfast/routes", "usr/lib/holdfast/vrf",
+        "etc/holdfast/agent.yml", "etc/holdfast/store.yml", "etc/holdfast/monitor.yml",
+    }  # fmt: skip
