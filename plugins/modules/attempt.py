@@ -79,10 +79,10 @@ def main():
         config = load(p["config"])
         require(config, p["identity"], p["config"])
         parts = build(config, p["identity"])
-        routes = {r.name: r for r in config.routes}
-        wanted = p["route"] or config.routes[0].name
+        routes = {r.name: r for r in parts.settings.routes}
+        wanted = p["route"] or parts.settings.routes[0].name
         if wanted not in routes:
-            module.fail_json(msg=f"{wanted} is no route of this relay; known: {', '.join(routes)}")
+            module.fail_json(msg=f"{wanted} is no route to {p['identity']}; known: {', '.join(routes)}")
         made = make_round(parts.prober, parts.identity, routes[wanted], methods)
     except (Unavailable, ConfigError) as why:
         module.fail_json(msg=str(why))

@@ -171,7 +171,7 @@ class Routes:
         world.kernel.sleep(0.05)
         for route in routes:
             if not world.network.joined(route.name, self._relay.name, GATEWAY):
-                raise Unavailable(f"BFD towards {route.gateway} is down, so what it announces is not known")
+                raise Unavailable(f"BFD towards {', '.join(route.routers)} is down, so what it announces is not known")
         if any(world.chosen(route, identity.name) is not None for route in MAIL_ROUTES):
             raise Unavailable(f"a path to {identity.address}/32 is announced")
         world.judge.silent[identity.name] = world.kernel.now

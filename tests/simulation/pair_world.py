@@ -40,7 +40,7 @@ BOTH = ("store1a", "store1b")
 SITES = {"store1a": "dc1", "store1b": "dc1", "mail1": "dc1", "relay2": "dc2", "witness1": "third"}
 CLIENT, DESK = "mail1", "relay2"  # where records come from, and where operators sit
 EPOCHS, MARKS, TRACK = "/run/holdfast/store", "/run/holdfast/running", "/run/holdfast/track"
-ROUTE = Route("storage", "10.1.3.21", "10.1.3.1")
+ROUTE = Route("storage", "10.1.3.21")
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from .network import GATEWAY, MAIL_ROUTES, STORAGE
 from .stage import Stage, brief
 
 ROOT = "/srv/store"
-ROUTES = tuple(Route(name, f"10.{n}.0.1", f"10.{n}.0.254") for n, name in enumerate(MAIL_ROUTES))
+ROUTES = tuple(Route(name, f"10.{n}.0.1", (f"10.{n}.0.254",)) for n, name in enumerate(MAIL_ROUTES))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..core.model import Attempt, Identity, Method, Result, Route
 from ..core.ports import Clock, Log, Unavailable
-from ..core.schedule import next_route
+from ..core.schedule import next_route, routes_to
 from . import command
 
 TRANSPORT = "route-"
@@ -225,7 +225,11 @@ class PostfixQueue:
         """The route of every identity, as the table has it."""
         there = parse_table(self._table.read_text()) if self._table.exists() else {}
         found = {i.name: there.get(i.domains[0], "") for i in self._identities}
-        return {name: route if route in self._routes else next(iter(self._routes)) for name, route in found.items()}
+        usable = {i.name: [r.name for r in self._routes_to(i)] for i in self._identities}
+        return {name: route if route in usable[name] else usable[name][0] for name, route in found.items()}
+
+    def _routes_to(self, identity: Identity) -> tuple[Route, ...]:
+        return routes_to(identity, list(self._routes.values()))
 
     def _write(self, text: str) -> None:
         new = self._table.with_name(f".{self._table.name}.new")
@@ -271,7 +275,7 @@ class PostfixQueue:
                 self._tried[identity.name] = (taken, tried)
             if result is Result.DOWN:
                 # Postfix's own retries go over the other route too, and its resolver learns it in time.
-                self.use_route([identity], next_route(list(self._routes.values()), taken))
+                self.use_route([identity], next_route(self._routes_to(identity), taken))
         except Unavailable as why:
             self._log("relay_queue_failed", identity=identity.name, detail=str(why), level="alert")
             return None

@@ -26,24 +26,30 @@ def documents(text: str) -> list[Any]:
     return found
 
 
-def has_path(bgp: Mapping[str, Any], gateway: str) -> bool:
-    """Is there a valid path learnt from `gateway`?"""
-    return any(p.get("valid") and p.get("peer", {}).get("peerId") == gateway for p in bgp.get("paths", ()))
+def has_path(bgp: Mapping[str, Any], router: str) -> bool:
+    """Is there a valid path learnt from `router`?"""
+    return any(p.get("valid") and p.get("peer", {}).get("peerId") == router for p in bgp.get("paths", ()))
 
 
-def bfd_status(peers: Sequence[Mapping[str, Any]], gateway: str) -> str:
+def bfd_status(peers: Sequence[Mapping[str, Any]], router: str) -> str:
     """`up`, `down`, `init`, `shutdown`, or `not configured`."""
-    return next((str(p.get("status")) for p in peers if p.get("peer") == gateway), "not configured")
+    return next((str(p.get("status")) for p in peers if p.get("peer") == router), "not configured")
 
 
-def judge(bgp: Mapping[str, Any], peers: Sequence[Mapping[str, Any]], address: str, gateway: str) -> tuple[Result, str]:
-    """OK when the gateway answers and has a way to the address; the words say what is missing."""
-    bfd = bfd_status(peers, gateway)
-    if bfd != "up":
-        return Result.DOWN, f"BFD towards {gateway} is {bfd}"
-    if not has_path(bgp, gateway):
-        return Result.DOWN, f"{gateway} announces no path to {address}/32"
-    return Result.OK, f"{gateway} announces {address}/32, BFD up"
+def judge(
+    bgp: Mapping[str, Any], peers: Sequence[Mapping[str, Any]], address: str, routers: Sequence[str]
+) -> tuple[Result, str]:
+    """OK when one of the routers answers and has a way to the address; the words say what is missing."""
+    missing = []
+    for router in routers:
+        bfd = bfd_status(peers, router)
+        if bfd != "up":
+            missing.append(f"BFD towards {router} is {bfd}")
+        elif not has_path(bgp, router):
+            missing.append(f"{router} announces no path to {address}/32")
+        else:
+            return Result.OK, f"{router} announces {address}/32, BFD up"
+    return Result.DOWN, "; ".join(missing)
 
 
 class Topology:
@@ -55,35 +61,35 @@ class Topology:
 
     def look(self, identity: Identity, route: Route) -> Attempt:
         start = self._clock.now()
-        result, detail = self._look(identity.address, route.gateway)
+        result, detail = self._look(identity.address, route.routers)
         return Attempt(Method.TOPOLOGY, route.name, result, start, self._clock.now(), detail)
 
     def withdrawn(self, identity: Identity, routes: Iterable[Route]) -> str:
-        """Implements `core.fencing.AddressView`: every gateway is up and knows no way to the identity's address."""
+        """Implements `core.fencing.AddressView`: every router is up and knows no way to the identity's address."""
         try:
             bgp, peers, summary = self._ask(identity.address, "show bgp ipv4 unicast summary json")
             sessions = summary.get("peers", {})
         except (command.CommandError, ValueError, AttributeError) as why:
             raise Unavailable(f"own fault: {command.words(str(why))}") from why
-        asked = [route.gateway for route in routes]
+        asked = [router for route in routes for router in route.routers]
         if not asked:
-            raise Unavailable("no gateway was asked")
-        for gateway in asked:
-            if (bfd := bfd_status(peers, gateway)) != "up":
-                raise Unavailable(f"BFD towards {gateway} is {bfd}, so what it announces is not known")
-            if (state := sessions.get(gateway, {}).get("state")) != "Established":
-                raise Unavailable(f"the BGP session with {gateway} is {state}, so what it announces is not known")
+            raise Unavailable("no router was asked")
+        for router in asked:
+            if (bfd := bfd_status(peers, router)) != "up":
+                raise Unavailable(f"BFD towards {router} is {bfd}, so what it announces is not known")
+            if (state := sessions.get(router, {}).get("state")) != "Established":
+                raise Unavailable(f"the BGP session with {router} is {state}, so what it announces is not known")
         # A path that is not valid (its nexthop is unresolved) is announced all the same.
         if bgp.get("paths"):
             raise Unavailable(f"a path to {identity.address}/32 is announced")
         return f"{', '.join(asked)} announce no path to {identity.address}/32"
 
-    def _look(self, address: str, gateway: str) -> tuple[Result, str]:
+    def _look(self, address: str, routers: Sequence[str]) -> tuple[Result, str]:
         try:
             bgp, peers = self._ask(address)
         except (command.CommandError, ValueError) as why:
             return Result.REFUSED, f"own fault: {command.words(str(why))}"
-        return judge(bgp, peers, address, gateway)
+        return judge(bgp, peers, address, routers)
 
     def _ask(self, address: str, *more: str) -> list[Any]:
         """What the routing daemon says to each question, in one program start."""

@@ -242,16 +242,26 @@ def _places(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iter
     # Playbooks ask one relay for all identities.
     if relays and (missing := [host for host in inventory.group("relay") if host not in relays]):
         yield Mistake(file, f"{key}.relays", relays, f"add {', '.join(missing)}: each host of group relay watches all")
-    routes = set(inventory.settings.get("mail_routes") or [])
-    segments = inventory.settings.get("segments", {})
+    every = list(inventory.settings.get("mail_routes") or [])
+    routes = list(identity.get("networks") or every)
+    if unknown := [name for name in routes if name not in every]:
+        remedy = f"name some of mail_routes: {', '.join(every)}"
+        yield Mistake(file, f"{key}.networks", ", ".join(map(str, unknown)), remedy)
     for host in relays:
         bad = list(wrong("relays", host, "relay"))
         yield from bad
-        legs = inventory.hosts.get(host, {}).get("legs") or {}
-        over = {segments.get(s, {}).get("network") for s in legs} & routes
-        if not bad and len(over) < 2:
+        if not bad and sum(_has_leg(inventory, host, network) for network in routes) < 2:
+            legs = list(inventory.hosts[host].get("legs") or {})
             remedy = f"a relay needs legs in two networks of mail_routes ({', '.join(sorted(routes))}); add one"
-            yield Mistake(inventory.hosts_file, f"{host}.legs", list(legs), remedy)
+            yield Mistake(inventory.hosts_file, f"{host}.legs", legs, remedy)
+    for host in candidates:
+        # Where none are named a host without such a leg is one that a relay does not reach over that route.
+        for network in identity.get("networks") or []:
+            if host in inventory.hosts and network in every and not _has_leg(inventory, host, network):
+                remedy = (
+                    f"has no leg in {network}, over which the identity is reached; add one, or name another network"
+                )
+                yield Mistake(file, f"{key}.candidates", host, remedy)
 
 
 def _held(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iterator[Mistake]:

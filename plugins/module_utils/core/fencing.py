@@ -94,7 +94,7 @@ class AddressView(Protocol):
     """What the routers say."""
 
     def withdrawn(self, identity: Identity, routes: Iterable[Route]) -> str:
-        """Words of the confirmation. Raises Unavailable unless every gateway is up and announces no path."""
+        """Words of the confirmation. Raises Unavailable unless every router is up and announces no path."""
         ...
 
 

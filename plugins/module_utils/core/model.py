@@ -35,11 +35,14 @@ class Result(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Route:
-    """A way to an identity: a network of `mail_routes`, bound to this host's own address in it (R1.5)."""
+    """A way to an identity: a network of `mail_routes`, bound to this host's own address in it (R1.5).
+
+    `routers`: addresses of those that tell this host there what reaches an identity.
+    """
 
     name: str
     bind_address: str
-    gateway: str
+    routers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class Identity:
     """A movable mail service (DESIGN, "Words").
 
     `domains`: those of its mailboxes; a relay has none, it holds mail for those of others. `relays`: hosts whose
-    monitors watch it; what they carry for its domains is held by the relays at home there.
+    monitors watch it; what they carry for its domains is held by the relays at home there. `networks`: over which it is
+    reached, of those that a relay has routes over; empty: all.
     """
 
     name: str
@@ -92,6 +96,7 @@ class Identity:
     candidates: tuple[str, ...]
     store: str
     relays: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
 
     @property
     def has_mailboxes(self) -> bool:
@@ -109,6 +114,7 @@ class Identity:
             candidates=tuple(data["candidates"]),
             store=str(data["store"]),
             relays=tuple(data.get("relays", ())),
+            networks=tuple(data.get("networks", ())),
         )
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .model import Route
+from .model import Identity, Route
+
+
+def routes_to(identity: Identity, routes: Sequence[Route]) -> tuple[Route, ...]:
+    """Those of a relay's routes over which the identity is reached."""
+    return tuple(r for r in routes if r.name in identity.networks or not identity.networks)
 
 
 def next_route(routes: Sequence[Route], last: str | None) -> Route:

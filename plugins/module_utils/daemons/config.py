@@ -151,6 +151,7 @@ def identity(name: str, section: Section) -> Identity:
         candidates=section.texts("candidates"),
         store=section.text("store"),
         relays=section.texts("relays", ()),
+        networks=section.texts("networks", ()),
     )
 
 

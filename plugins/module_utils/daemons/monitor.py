@@ -72,7 +72,7 @@ def start(file: str) -> Callable[[], None]:
         for name in config.identities:
             p = build(config, name, log)
             if p.identity.has_mailboxes:
-                p.queue.use_route([p.identity], config.routes[0])
+                p.queue.use_route([p.identity], p.settings.routes[0])
             # Without the right to fence it asks another host's monitor (R1.11).
             takeover = p.takeover if config.invoker is Invoker.SELF else None
             watch = Watch(p.identity, p.settings, p.coordinator, p.prober, p.queue, takeover, p.clock, log, p.returns)

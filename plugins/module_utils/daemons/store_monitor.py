@@ -11,7 +11,7 @@ FILE is /etc/holdfast/store-monitor.yml:
     coordinator: {endpoints: …, ca: …, cert: …, key: …,
                   user: (o), password_file: (o), timeout: 3 (o)}
     stores:
-      store1: {address, members, home, threshold_seconds, bind_address, gateway, partner_address}
+      store1: {address, members, home, threshold_seconds, bind_address, partner_address}
     fence_devices: {NAME: {address, port, user, hosts, timeout, host_key, client_key_file}}
 
 It is the relay's machinery (core/watching.py) with another probe: down for `threshold_seconds`, and the owner's lease
@@ -75,7 +75,7 @@ def load(path: str) -> Config:
             Pair(
                 place(name, one).identity,
                 Threshold(None, one.number("threshold_seconds", least=1)),
-                Route("storage", one.text("bind_address"), one.text("gateway")),
+                Route("storage", one.text("bind_address")),
                 one.text("partner_address"),
             )
         )

@@ -1,7 +1,7 @@
 """From a relay's monitor.yml to the parts that make attempts and run takeovers: for the monitor and for modules.
 
 host, interval, methods, threshold {attempts, seconds}, reset_after, hourly_limit
-routes [{name, bind_address, gateway}], identities {I: {…, probe_recipient}}
+routes [{name, bind_address, routers}], identities {I: {…, probe_recipient}}
 coordinator {endpoints, ca, cert, key, timeout}
 fence_devices, fence_plan, sites, placement, promote, no_candidate: see fences.py
 stores {S: {address, members, home}}: only for people: status, and hand-overs by hand
@@ -36,6 +36,7 @@ from ..core.model import RELAY_KIND, Identity, Method, Route
 from ..core.placement import ranked
 from ..core.ports import Clock, Log, PowerSwitch
 from ..core.rights import OPERATOR
+from ..core.schedule import routes_to
 from ..core.takeover import Takeover
 from ..core.threshold import Threshold
 from ..core.watching import Settings
@@ -109,6 +110,7 @@ def load(path: str) -> Config:
         raise s.wrong("methods", list(named), f"name some of {', '.join(Method)}") from None
     if not methods:
         raise s.wrong("methods", [], f"name some of {', '.join(Method)}")
+    routes = _routes(s)
     identities, recipients, endings = {}, {}, {}
     all_endings, sites = Endings(s), {key: str(value) for key, value in s.values("sites", {}).items()}
     for name, one in s.sections("identities"):
@@ -119,6 +121,9 @@ def load(path: str) -> Config:
         if not found.has_mailboxes:
             endings[name].archive_after = None  # nobody holds anything for a relay
         recipients[name] = one.text("probe_recipient")
+        if len(routes_to(found, routes)) < 2:
+            known = ", ".join(r.name for r in routes)
+            raise one.wrong("networks", list(found.networks), f"name two or more of this relay's routes: {known}")
         one.done()
     pairs = {}
     for name, one in s.sections("stores", {}):
@@ -135,7 +140,7 @@ def load(path: str) -> Config:
         threshold=_threshold(s),
         reset_after=s.whole("reset_after", 2, least=1),
         hourly_limit=s.whole("hourly_limit", 2),
-        routes=_routes(s),
+        routes=routes,
         identities=identities,
         stores=pairs,
         endings=endings,
@@ -184,7 +189,9 @@ def _threshold(s: Section) -> Threshold:
 def _routes(s: Section) -> tuple[Route, ...]:
     found = []
     for one in s.list("routes"):
-        found.append(Route(one.text("name"), one.text("bind_address"), one.text("gateway")))
+        found.append(Route(one.text("name"), one.text("bind_address"), one.texts("routers")))
+        if not found[-1].routers:
+            raise one.wrong("routers", [], "name at least one")
         one.done()
     if len(found) < 2:
         raise s.wrong("routes", [r.name for r in found], "give two or more: attempts alternate between them")
@@ -234,6 +241,7 @@ def build(config: Config, name: str, log: Log | None = None) -> Parts:
     clock = SystemClock()
     log = log or LineLog(sys.stderr)
     one = config.identities[name]
+    routes = routes_to(one, config.routes)
     queue = PostfixQueue(
         [i for i in config.identities.values() if i.has_mailboxes],
         config.routes,
@@ -258,7 +266,7 @@ def build(config: Config, name: str, log: Log | None = None) -> Parts:
         config.interval,
         config.methods,
         config.threshold,
-        config.routes,
+        routes,
         config.reset_after,
         config.endings[name].archive_after,
     )
@@ -267,7 +275,7 @@ def build(config: Config, name: str, log: Log | None = None) -> Parts:
     takeover = Takeover(
         one,
         config.host,
-        config.routes,
+        routes,
         ports,
         Timeouts(lock=config.lock, store=config.store_programs.get(one.store, 0.0)),
         config.hourly_limit,
@@ -302,7 +310,7 @@ def movable(config: Config, name: str, password_file: str) -> Takeover:
     if name not in config.stores:
         return build(config, name).takeover
     clock, mail = SystemClock(), NoMail()
-    route = Route("storage", "", "")
+    route = Route("storage", "")
     client = config.coordinator.as_user(Login(OPERATOR, password_file))
     ports = Ports(client, {}, NfsProber(clock), mail, mail, clock, LineLog(sys.stderr), new_run_id)
     return Takeover(config.stores[name], config.host, (route,), ports, Timeouts(lock=config.lock), config.hourly_limit)

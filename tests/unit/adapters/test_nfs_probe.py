@@ -73,7 +73,7 @@ def test_nobody_listens_and_nobody_speaks() -> None:
 
 def test_the_prober_tells_whom_it_asked() -> None:
     store = Identity("store1", "127.0.0.2", "store", (), "a", ("a", "b"), "store1")
-    route = Route("storage", "127.0.0.1", "127.0.0.1")
+    route = Route("storage", "127.0.0.1")
     with server(reply) as port:
         made = NfsProber(SystemClock(), "127.0.0.1", port=port).probe(store, route)
     assert made.result is Result.OK and made.detail == "127.0.0.1: answers"

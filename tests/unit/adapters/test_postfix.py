@@ -32,7 +32,7 @@ ALPHA = Identity(
 BETA = Identity(
     "mx.beta.example", "203.0.113.11", "internet", ("beta.example", "b.example"), "mail2", ("mail1", "mail2"), "store1"
 )
-INTERNET, ISOLATED = Route("internet", "10.2.1.31", "10.2.1.1"), Route("isolated", "10.2.2.31", "10.2.2.1")
+INTERNET, ISOLATED = Route("internet", "10.2.1.31", ("10.2.1.1",)), Route("isolated", "10.2.2.31", ("10.2.2.1",))
 HOST = "203.0.113.10[203.0.113.10]"
 
 DOWN = [

@@ -42,7 +42,7 @@ def test_bound_to_the_routes_own_address() -> None:
     server = Talk("220 mx ESMTP", postfix)
     identity = Identity("mx", "127.0.0.1", "internet", ("alpha.example",), "a", ("a", "b"), "s")
     with serve(server) as port:
-        made = probe(identity, Route("isolated", "127.0.0.7", ""), "a@alpha.example", SystemClock(), port=port)
+        made = probe(identity, Route("isolated", "127.0.0.7"), "a@alpha.example", SystemClock(), port=port)
     assert server.peers == ["127.0.0.7"]
     assert server.heard[0].upper() == "EHLO [127.0.0.7]"
     assert (made.result, made.route, made.method) == (Result.OK, "isolated", "probe")

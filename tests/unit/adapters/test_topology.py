@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 SAMPLES = Path(__file__).parent / "samples"
 IDENTITY = Identity("mx", "203.0.113.10", "internet", ("alpha.example",), "mail1", ("mail1", "mail2"), "store1")
-INTERNET, ISOLATED = Route("internet", "10.2.1.31", "10.2.1.1"), Route("isolated", "10.2.2.31", "10.2.2.1")
+INTERNET, ISOLATED = Route("internet", "10.2.1.31", ("10.2.1.1",)), Route("isolated", "10.2.2.31", ("10.2.2.1",))
 
 
 def sample(name: str) -> Any:
@@ -37,7 +37,7 @@ def sample(name: str) -> Any:
     ],
 )
 def test_judge(bgp: str | None, bfd: str, gateway: str, result: Result, said: str) -> None:
-    found, detail = judge({} if bgp is None else sample(bgp), sample(bfd), IDENTITY.address, gateway)
+    found, detail = judge({} if bgp is None else sample(bgp), sample(bfd), IDENTITY.address, [gateway])
     assert found is result
     assert said in detail
     assert gateway in detail
@@ -46,8 +46,8 @@ def test_judge(bgp: str | None, bfd: str, gateway: str, result: Result, said: st
 def test_a_path_that_is_not_valid_is_none() -> None:
     bgp = sample("bgp_two_paths")
     bgp["paths"][0]["valid"] = False
-    assert judge(bgp, sample("bfd_up"), IDENTITY.address, "10.2.1.1")[0] is Result.DOWN
-    assert judge(bgp, sample("bfd_up"), IDENTITY.address, "10.2.2.1")[0] is Result.OK
+    assert judge(bgp, sample("bfd_up"), IDENTITY.address, ("10.2.1.1",))[0] is Result.DOWN
+    assert judge(bgp, sample("bfd_up"), IDENTITY.address, ("10.2.2.1",))[0] is Result.OK
 
 
 @given(st.lists(st.dictionaries(st.text(), st.integers() | st.text())), st.sampled_from(["", "\n", " \n\n"]))

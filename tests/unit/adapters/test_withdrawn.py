@@ -16,8 +16,8 @@ from holdfast.core.ports import Unavailable
 
 SAMPLES = Path(__file__).parent / "samples"
 IDENTITY = Identity("mx.alpha.example", "203.0.113.10", "internet", ("alpha.example",), "mail1", ("mail1",), "store1")
-ROUTES = (Route("internet", "10.2.1.31", "10.2.1.1"), Route("isolated", "10.2.2.31", "10.2.2.1"))
-SUMMARY = {"routerId": "10.2.1.31", "peers": {r.gateway: {"state": "Established"} for r in ROUTES}}
+ROUTES = (Route("internet", "10.2.1.31", ("10.2.1.1",)), Route("isolated", "10.2.2.31", ("10.2.2.1",)))
+SUMMARY = {"routerId": "10.2.1.31", "peers": {r.routers[0]: {"state": "Established"} for r in ROUTES}}
 
 
 def sample(name: str) -> Any:
@@ -50,7 +50,7 @@ def test_any_path_is_one(name: str) -> None:
         (sample("bfd_one_down"), SUMMARY, "BFD towards"),
         ([], SUMMARY, "is not configured, so"),
         (sample("bfd_up"), {"peers": {"10.2.1.1": {"state": "Established"}}}, r"BGP session with 10\.2\.2\.1 is None"),
-        (sample("bfd_up"), {"peers": {r.gateway: {"state": "Active"} for r in ROUTES}}, "is Active"),
+        (sample("bfd_up"), {"peers": {r.routers[0]: {"state": "Active"} for r in ROUTES}}, "is Active"),
         (sample("bfd_up"), {}, "BGP session"),
         (sample("bfd_up"), [], "own fault"),
     ],
@@ -61,7 +61,7 @@ def test_a_gateway_that_says_nothing_has_withdrawn_nothing(bfd: object, summary:
 
 
 def test_without_a_route_nothing_is_known() -> None:
-    with pytest.raises(Unavailable, match="no gateway"):
+    with pytest.raises(Unavailable, match="no router"):
         ask({}, sample("bfd_up"), SUMMARY, ())
 
 

@@ -113,6 +113,12 @@ def at(d: Data) -> Data:
     return d["settings"]["identities"]["relay.dc2"]  # type: ignore[no-any-return]
 
 
+def no_leg(data: Data, host: str, segment: str) -> None:
+    """Of a candidate, where the identity says over which networks it is reached."""
+    identity(data).update(networks=["internet", "isolated"])
+    data["hosts"][host]["legs"].pop(segment)
+
+
 def identity(data: Data) -> Data:
     found: Data = data["settings"]["identities"][MX]
     return found
@@ -200,6 +206,9 @@ CASES: list[tuple[str, Callable[[Data], Any], str, str]] = [
     ("places", lambda d: d["hosts"]["witness1"].update(site="dc1"), "coordinator", "spread them"),
     ("overlap", lambda d: d["settings"]["segments"]["iso1"].update(prefix="10.1.0.0/16"), "dmz1", "overlaps iso1"),
     ("legs", lambda d: d["hosts"]["relay2"]["legs"].pop("iso2"), "relay2.legs", "two networks"),
+    ("no such network", lambda d: identity(d).update(networks=["internet", "wan"]), f"{MX}.networks", "name some of"),
+    ("one network", lambda d: identity(d).update(networks=["internet"]), "relay1.legs", "two networks"),
+    ("off the network", lambda d: no_leg(d, "mail2", "iso2"), f"{MX}.candidates", "has no leg in isolated"),
     ("relay domains", lambda d: at(d).update(domains=["x.example"]), "relay.dc2.domains", "leave it empty"),
     ("relay host", lambda d: at(d).update(home="mail1"), "relay.dc2.home", "no host of group relay"),
     ("no relay at home", lambda d: d["settings"]["identities"].pop("relay.dc2"), f"{MX}.relays", "home of no identity"),

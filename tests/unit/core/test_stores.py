@@ -35,7 +35,7 @@ from hypothesis import strategies as st
 from world import MX, FakeClock, FakeCoordinator, FakeSwitch, World
 
 S = Identity("store1", "10.255.3.1", stores.KIND, (), "a", ("a", "b"), "store1")
-ROUTE = Route("storage", "10.1.3.22", "10.1.3.1")
+ROUTE = Route("storage", "10.1.3.22")
 BOTH = InSync(("a", "b"), 1, 1, 0.0)
 
 

@@ -44,7 +44,7 @@ MX = Identity(
     "store1",
     ("relay2",),
 )
-ROUTES = (Route("internet", "10.2.1.31", "10.2.1.1"), Route("isolated", "10.2.2.31", "10.2.2.1"))
+ROUTES = (Route("internet", "10.2.1.31", ("10.2.1.1",)), Route("isolated", "10.2.2.31", ("10.2.2.1",)))
 
 
 class FakeClock:

@@ -195,7 +195,6 @@ def store_monitor_file() -> dict[str, Any]:
     watched = {
         "threshold_seconds": 5,
         "bind_address": "10.1.3.21",
-        "gateway": "10.1.3.1",
         "partner_address": "10.1.3.22",
     }
     return {

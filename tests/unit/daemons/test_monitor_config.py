@@ -35,8 +35,8 @@ def monitor_file() -> dict[str, Any]:
         "methods": ["delivery"],
         "threshold": {"attempts": 4, "seconds": 120},
         "routes": [
-            {"name": "internet", "bind_address": "10.2.1.31", "gateway": "10.2.1.1"},
-            {"name": "isolated", "bind_address": "10.2.2.31", "gateway": "10.2.2.1"},
+            {"name": "internet", "bind_address": "10.2.1.31", "routers": ["10.2.1.1"]},
+            {"name": "isolated", "bind_address": "10.2.2.31", "routers": ["10.2.2.1"]},
         ],
         "coordinator": dict(COORDINATOR),
         "identities": {MX: {**IDENTITY, "probe_recipient": "postmaster@alpha.example"}},

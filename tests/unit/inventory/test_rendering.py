@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,10 +17,10 @@ ROOT = Path(__file__).resolve().parents[3]
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
 
 
-def rendered(folder: Path, change: Change | None = None) -> Path:
-    """Renders the inventory `compact`, as `change` leaves its hosts and its variables. Returns DIR of DIR/HOST/path."""
+def rendered(folder: Path, change: Change | None = None, name: str = "compact") -> Path:
+    """Renders an inventory, as `change` leaves its hosts and its variables. Returns DIR of DIR/HOST/path."""
     inventory = folder / "inventories" / "trial"
-    shutil.copytree(ROOT / "inventories" / "compact", inventory, ignore=shutil.ignore_patterns("pki"))
+    shutil.copytree(ROOT / "inventories" / name, inventory, ignore=shutil.ignore_patterns("pki"))
     shutil.copytree(ROOT / "lab" / "test-keys", folder / "lab" / "test-keys")
     if change is not None:
         hosts = yaml.safe_load((inventory / "hosts.yml").read_text())
@@ -100,3 +101,51 @@ def test_a_third_site_is_a_change_of_the_inventory_alone(today: Path, grown: Pat
         "etc/frr/frr.conf", "etc/hosts", "etc/knot/knot.conf", "usr/lib/holdfast/routes", "usr/lib/holdfast/vrf",
         "etc/holdfast/agent.yml", "etc/holdfast/store.yml", "etc/holdfast/monitor.yml",
     }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return rendered(tmp_path_factory.mktemp("full"), name="full")
+
+
+def frr(root: Path, host: str) -> str:
+    return (root / host / "etc/frr/frr.conf").read_text()
+
+
+def test_a_pair_of_routers_is_one_gateway(full: Path) -> None:
+    pair = {n: (full / f"sjc-rin{n}/etc/keepalived/keepalived.conf").read_text() for n in (1, 2)}
+    assert all(text.count("vrrp_instance") == text.count("10.1.1.1/24 dev sjc-dmz") == 1 for text in pair.values())
+    assert "priority 150" in pair[1] and "priority 100" in pair[2]
+    assert not (full / "core-inet/etc/keepalived").exists()
+    # Each host is told of identities by both, and tells both.
+    for host in ("sjc-min1", "sjc-relay1"):
+        assert re.findall("neighbor (.*) peer-group gateway", frr(full, host))[:2] == ["10.1.1.2", "10.1.1.3"]
+    assert "neighbor 10.1.1.3 peer-group pair" in frr(full, "sjc-rin1")
+
+
+def test_a_router_has_no_fixed_routes(full: Path) -> None:
+    assert "via" not in (full / "sjc-rin1/usr/lib/holdfast/routes").read_text()
+    assert "route replace 10.2.1.0/24 via 10.1.1.1" in (full / "sjc-min1/usr/lib/holdfast/routes").read_text()
+
+
+def test_the_networks_of_a_router_stay_apart(full: Path) -> None:
+    """The isolated network has its own table on the routers that carry the network of the stores, too."""
+    stores, isolated = frr(full, "sjc-ris1").split("router bgp 64501 vrf isolated")
+    assert "neighbor 10.1.30.1 peer-group line" in stores and "10.1.20.1" not in stores
+    assert "neighbor 10.1.20.1 peer-group line" in isolated and "10.1.30.1" not in isolated
+
+
+def test_the_latest_epoch_decides_between_sites(full: Path) -> None:
+    for host in ("core-inet", "sjc-rin1"):
+        assert "bgp always-compare-med" in frr(full, host) and "bgp bestpath as-path ignore" in frr(full, host)
+        assert "neighbor line attribute-unchanged med" in frr(full, host)
+
+
+def test_an_identity_is_told_in_its_own_networks_alone(full: Path) -> None:
+    """The relay host has a leg on the isolated side, where its relay of the Internet side must not be known."""
+    text = frr(full, "sjc-relay1")
+    assert "neighbor 10.1.2.2 route-map announce-isolated out" in text
+    assert re.findall("route-map announce-isolated (.*)", text) == ["deny 65535", "out", "out"]
+    monitor = yaml.safe_load((full / "rly-relay1/etc/holdfast/monitor.yml").read_text())
+    assert [r["name"] for r in monitor["routes"]] == ["internet", "isolated", "storage"]
+    assert monitor["identities"]["mail.alpha.example"]["networks"] == ["isolated", "storage"]
