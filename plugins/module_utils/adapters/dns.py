@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import dns.exception
 import dns.flags
@@ -130,6 +130,18 @@ class DnsUpdate:
 
     def _where(self) -> str:
         return f"DNS server {self._server} port {self._port}"
+
+
+class EveryServer:
+    """Implements `core.ports.NameService` where several name servers tell of an identity, each of its view."""
+
+    def __init__(self, servers: Iterable[DnsUpdate]) -> None:
+        self._servers = tuple(servers)
+
+    def publish(self, identity: Identity, owner: str, epoch: int, *, primary: bool = True) -> str:
+        """At one after the other; what one has taken is sent again with the rest when another one was silent."""
+        said = [server.publish(identity, owner, epoch, primary=primary) for server in self._servers]
+        return "; ".join(said) or f"no name server tells of {identity.name}"
 
 
 def note_name(identity: Identity) -> dns.name.Name:

@@ -6,7 +6,7 @@ coordinator {endpoints, ca, cert, key, timeout}
 fence_devices, fence_plan, sites, placement, promote, no_candidate: see fences.py
 stores {S: {address, members, home}}: only for people: status, and hand-overs by hand
 external_stores {S: {I: candidates}}: stores from elsewhere, whose program is given its time
-dns {server, port, zones, key_name, algorithm, secret_file, ttl, relay_names}
+dns {servers {ADDRESS: [I]}, port, zones, key_name, algorithm, secret_file, ttl, relay_names}
 relay {transport, running, deliver_timeout}, probe {port, connect_timeout, timeout, ca}
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ..adapters import external_nfs, smtp
 from ..adapters.clock import SystemClock
-from ..adapters.dns import DnsUpdate
+from ..adapters.dns import DnsUpdate, EveryServer
 from ..adapters.etcd import EtcdCoordinator, Login
 from ..adapters.held_mail import OrderFiles
 from ..adapters.log import LineLog
@@ -77,7 +77,7 @@ class Config:
     lock: int
     store_programs: Mapping[str, float]  # by store from elsewhere: seconds for its program
     switches: Callable[[], dict[str, list[PowerSwitch]]]
-    names: Callable[[], DnsUpdate]
+    names: Callable[[str], EveryServer]
     relays: Relays
     probe_port: int
     probe_ca: str
@@ -198,16 +198,23 @@ def _routes(s: Section) -> tuple[Route, ...]:
     return tuple(found)
 
 
-def _names(d: Section) -> Callable[[], DnsUpdate]:
-    server, port, zones = d.text("server"), d.whole("port", 53), d.texts("zones")
+def _names(d: Section) -> Callable[[str], EveryServer]:
+    servers, port, zones = d.section("servers"), d.whole("port", 53), d.texts("zones")
+    telling = {address: servers.texts(address) for address in servers.names()}
+    servers.done()
     key_name, file, algorithm = d.text("key_name"), d.path("secret_file"), d.text("algorithm", "hmac-sha256")
     ttl, relays = d.whole("ttl", 60), d.section("relay_names")
     relay_names = {name: relays.text(name) for name in relays.names()}
     d.done()
 
-    def make() -> DnsUpdate:
+    def make(identity: str) -> EveryServer:
         try:
-            return DnsUpdate(server, zones, key_name, Path(file).read_text(), relay_names, algorithm, ttl, port)
+            secret = Path(file).read_text()
+            return EveryServer(
+                DnsUpdate(address, zones, key_name, secret, relay_names, algorithm, ttl, port)
+                for address, identities in telling.items()
+                if identity in identities
+            )
         except (OSError, ValueError) as why:
             raise d.wrong("secret_file", file, f"{why}; deploy the role monitor") from None
 
@@ -271,7 +278,7 @@ def build(config: Config, name: str, log: Log | None = None) -> Parts:
         config.endings[name].archive_after,
     )
     topology = Topology(clock)
-    ports = Ports(client, config.switches(), attempts, config.names(), queue, clock, log, new_run_id, topology)
+    ports = Ports(client, config.switches(), attempts, config.names(name), queue, clock, log, new_run_id, topology)
     takeover = Takeover(
         one,
         config.host,

@@ -42,7 +42,7 @@ def monitor_file() -> dict[str, Any]:
         "identities": {MX: {**IDENTITY, "probe_recipient": "postmaster@alpha.example"}},
         "fence_devices": {"pdu": dict(SSH), "bmc": dict(IPMI)},
         "dns": {
-            "server": "10.3.3.41",
+            "servers": {"10.3.3.41": ["mx.alpha.example"]},
             "zones": ["alpha.example"],
             "key_name": "holdfast",
             "secret_file": "/s",

@@ -149,3 +149,17 @@ def test_an_identity_is_told_in_its_own_networks_alone(full: Path) -> None:
     monitor = yaml.safe_load((full / "rly-relay1/etc/holdfast/monitor.yml").read_text())
     assert [r["name"] for r in monitor["routes"]] == ["internet", "isolated", "storage"]
     assert monitor["identities"]["mail.alpha.example"]["networks"] == ["isolated", "storage"]
+
+
+def test_each_side_has_a_name_server_that_tells_of_it_alone(full: Path) -> None:
+    monitor = yaml.safe_load((full / "sjc-relay1/etc/holdfast/monitor.yml").read_text())
+    inet, iso = monitor["dns"]["servers"].values()
+    assert (
+        iso == ["mail.alpha.example", "mail.beta.example"] and "mx.alpha.example" in inet and not set(iso) & set(inet)
+    )
+    assert "domain: office.alpha.example." in (full / "ns-iso/etc/knot/knot.conf").read_text()
+    assert "office" not in (full / "ns-inet/etc/knot/knot.conf").read_text()
+    asked = {h: (full / h / "etc/resolv.conf").read_text() for h in ("sjc-min1", "outside1", "sjc-mis1", "corp2")}
+    assert [re.search("nameserver (.*)", text).group(1) for text in asked.values()] == [  # type: ignore[union-attr]
+        "198.51.100.53", "198.51.100.53", "10.8.1.53", "10.8.1.53",
+    ]  # fmt: skip
