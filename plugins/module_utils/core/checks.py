@@ -480,6 +480,7 @@ def _coordinator(inventory: Inventory) -> Iterator[Mistake]:
         remedy = "an odd number of members, 3 or more, in at least two sites"
         yield Mistake(inventory.hosts_file, "coordinator", members, remedy)
     sites = {inventory.hosts[h].get("site") for h in members}
-    if len(members) >= 3 and len(sites) < 3:
+    with_mail = {inventory.hosts[h].get("site") for h in inventory.group("mail")}
+    if len(members) >= 3 and len(sites) < 3 and len(with_mail) > 1:
         remedy = "members in fewer than three places do not survive the loss of a site; spread them"
         yield Mistake(inventory.hosts_file, "coordinator", sorted(str(s) for s in sites), remedy)

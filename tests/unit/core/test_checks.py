@@ -222,6 +222,15 @@ CASES: list[tuple[str, Callable[[Data], Any], str, str]] = [
 ]
 
 
+def test_one_site_alone_needs_no_third_place() -> None:
+    data = right()
+    for host in data["hosts"].values():
+        host["site"] = "dc1"
+    assert not [m for m in mistakes(data) if "coordinator" in m]
+    data["hosts"]["mail2"]["site"] = "dc2"
+    assert [m for m in mistakes(data) if "spread them" in m]
+
+
 @pytest.mark.parametrize(("change", "key", "remedy"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_a_mistake_is_named_with_its_key_and_remedy(change: Callable[[Data], Any], key: str, remedy: str) -> None:
     data = right()

@@ -103,6 +103,16 @@ def test_a_third_site_is_a_change_of_the_inventory_alone(today: Path, grown: Pat
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "inventories").iterdir() if (p / "hosts.yml").exists()))
+def test_an_inventory_of_ours_has_no_mistake(name: str) -> None:
+    directory = ROOT / "inventories" / name
+    first = next(iter(yaml.safe_load((directory / "hosts.yml").read_text())["all"]["children"].values()))["hosts"]
+    argv = ["ansible", "-i", str(directory), next(iter(first)), "-m", "holdfast.mail.inventory_check"]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "HOLDFAST_LAB": "trial"}
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "mistakes: []" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return rendered(tmp_path_factory.mktemp("full"), name="full")
