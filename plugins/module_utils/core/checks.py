@@ -176,7 +176,7 @@ def _identities(inventory: Inventory) -> Iterator[Mistake]:
     if not identities:
         yield Mistake(file, "identities", identities, "name at least one identity")
     service = _network(inventory.settings.get("service_prefix"))
-    served: dict[str, str] = {}
+    served: dict[tuple[str, str], str] = {}
     for name, identity in identities.items():
         key = f"identities.{name}"
         if identity.get("kind") not in KINDS:
@@ -202,10 +202,11 @@ def _identities(inventory: Inventory) -> Iterator[Mistake]:
         if not domains:
             yield Mistake(file, f"{key}.domains", domains, "name at least one domain")
         for domain in domains:
-            if domain in served:
-                remedy = f"is also served by {served[domain]}; a domain has one identity"
+            place = _side(identity), domain
+            if place in served:
+                remedy = f"is also served by {served[place]}; a domain has one identity"
                 yield Mistake(file, f"{key}.domains", domain, remedy)
-            served.setdefault(domain, name)
+            served.setdefault(place, name)
 
 
 def _places(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -264,17 +265,25 @@ def _places(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iter
                 yield Mistake(file, f"{key}.candidates", host, remedy)
 
 
+def _side(identity: Mapping[str, Any]) -> str:
+    """As Identity.side."""
+    return str((list(identity.get("networks") or []) or [""])[0])
+
+
 def _held(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Each host of `relays` is home of one relay."""
+    """Each host of `relays` is home of one relay of the same side."""
     file, relays = inventory.file("identities"), list(identity.get("relays") or [])
     for host in relays:
         at_home = [
             name
             for name, one in inventory.settings.get("identities", {}).items()
-            if one.get("kind") == RELAY_KIND and one.get("home") == host
+            if one.get("kind") == RELAY_KIND and one.get("home") == host and _side(one) == _side(identity)
         ]
         if host in inventory.group("relay") and len(at_home) != 1:
-            remedy = f"is home of {', '.join(at_home) or 'no identity'}; make it that of one identity of kind relay"
+            of_side = f" whose networks begin with {_side(identity)}" if _side(identity) else ""
+            remedy = (
+                f"is home of {', '.join(at_home) or 'no identity'}; make it that of one identity of kind relay{of_side}"
+            )
             yield Mistake(file, f"{key}.relays", host, remedy)
 
 

@@ -99,6 +99,11 @@ class Identity:
     networks: tuple[str, ...] = ()
 
     @property
+    def side(self) -> str:
+        """The first of its networks, empty where none is named: a relay holds mail for its own side alone."""
+        return self.networks[0] if self.networks else ""
+
+    @property
     def has_mailboxes(self) -> bool:
         """Is it a goal of mail, for which relays hold what cannot be delivered? A relay and a store are none."""
         return self.kind in MAIL_KINDS

@@ -49,11 +49,14 @@ from .store_instance import place
 
 @dataclass(frozen=True)
 class Relays:
-    """The relays that this host may own, and what they share; seconds for `deliver_timeout`."""
+    """The relays that this host may own, by side, and what those of a side share; seconds for `deliver_timeout`."""
 
-    instances: tuple[Instance, ...]
+    instances: Mapping[str, tuple[Instance, ...]]
     transport: str
     deliver_timeout: float
+
+    def table(self, side: str) -> str:
+        return f"{self.transport}-{side}" if side else self.transport
 
 
 @dataclass(frozen=True)
@@ -166,11 +169,11 @@ def load(path: str) -> Config:
 def _relays(s: Section, identities: Iterable[Identity], host: str) -> Relays:
     """Of those relays that are watched here, the ones that this host may own; the agent marks what runs."""
     marks = Path(s.path("running", str(MARKS)))
-    instances = tuple(
-        Instance(f"/etc/holdfast/identity/{i.name}/postfix", f"holdfast/{i.name}", marks / i.name)
-        for i in identities
-        if i.kind == RELAY_KIND and host in i.candidates
-    )
+    instances: dict[str, tuple[Instance, ...]] = {}
+    for i in identities:
+        if i.kind == RELAY_KIND and host in i.candidates:
+            made = Instance(f"/etc/holdfast/identity/{i.name}/postfix", f"holdfast/{i.name}", marks / i.name)
+            instances[i.side] = (*instances.get(i.side, ()), made)
     transport = s.path("transport", "/var/lib/holdfast/relay/transport")
     return Relays(instances, transport, s.number("deliver_timeout", 45.0, least=1))
 
@@ -203,15 +206,17 @@ def _names(d: Section) -> Callable[[str], EveryServer]:
     telling = {address: servers.texts(address) for address in servers.names()}
     servers.done()
     key_name, file, algorithm = d.text("key_name"), d.path("secret_file"), d.text("algorithm", "hmac-sha256")
-    ttl, relays = d.whole("ttl", 60), d.section("relay_names")
-    relay_names = {name: relays.text(name) for name in relays.names()}
+    ttl = d.whole("ttl", 60)
+    relay_names = {}
+    for name, section in d.sections("relay_names"):
+        relay_names[name] = {host: section.text(host) for host in section.names()}
     d.done()
 
     def make(identity: str) -> EveryServer:
         try:
             secret = Path(file).read_text()
             return EveryServer(
-                DnsUpdate(address, zones, key_name, secret, relay_names, algorithm, ttl, port)
+                DnsUpdate(address, zones, key_name, secret, relay_names.get(identity, {}), algorithm, ttl, port)
                 for address, identities in telling.items()
                 if identity in identities
             )
@@ -250,12 +255,12 @@ def build(config: Config, name: str, log: Log | None = None) -> Parts:
     one = config.identities[name]
     routes = routes_to(one, config.routes)
     queue = PostfixQueue(
-        [i for i in config.identities.values() if i.has_mailboxes],
+        [i for i in config.identities.values() if i.has_mailboxes and i.side == one.side],
         config.routes,
         clock,
         log,
-        instances=config.relays.instances,
-        table=config.relays.transport,
+        instances=config.relays.instances.get(one.side, ()),
+        table=config.relays.table(one.side),
         timeout=config.relays.deliver_timeout,
     )
     client = config.coordinator.another()

@@ -186,7 +186,11 @@ def test_queues_are_those_of_the_relays_that_this_host_may_own(tmp_path: Path) -
     data["identities"]["relay.dc2"] = relay
     data["identities"]["relay.dc3"] = {**relay, "candidates": ["relay1", "relay3"]}
     data["relay"] = {"running": "/run/marks"}
-    (mine,) = load(tmp_path, data).relays.instances
+    data["identities"]["relay.dc4"] = {**relay, "networks": ["isolated", "internet"]}
+    found = load(tmp_path, data).relays
+    (mine,), (other,) = found.instances[""], found.instances["isolated"]
+    assert other.running == Path("/run/marks/relay.dc4")
+    assert [found.table(side).rpartition("/")[2] for side in found.instances] == ["transport", "transport-isolated"]
     assert mine == Instance(
         "/etc/holdfast/identity/relay.dc2/postfix", "holdfast/relay.dc2", Path("/run/marks/relay.dc2")
     )

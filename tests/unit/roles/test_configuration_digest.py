@@ -27,8 +27,10 @@ def inventory() -> Values:
         RELAY: {"address": "203.0.113.21", "kind": "relay", "domains": [], "home": "relay1"},
     }
     hosts = ("relay1", "relay2")
+    identities = {name: one | {"relays": list(hosts)} for name, one in identities.items()}
     return {
-        "identities": {name: one | {"relays": list(hosts)} for name, one in identities.items()},
+        "identities": identities,
+        "topology_goals": {RELAY: {MX: identities[MX]}},
         "topology_files": {name: {"address": "10.255.3.1", "path": f"/srv/store/{name}"} for name in identities},
         "topology_held": {RELAY: ["alpha.example"]},
         "topology_pki": "/pki",

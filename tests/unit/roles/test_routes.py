@@ -52,6 +52,7 @@ def script(folder: Path) -> Path:
         "legs": legs,
         "topology_legs": legs,
         "topology_storage": {},
+        "__base_routes_by_bgp": False,
         "inventory_hostname": "relay1",
         "service_prefix": "203.0.113.0/24",
         "topology_routes": [
