@@ -22,6 +22,11 @@ def available_memory_mb(proc: Path = PROC) -> int:
     return int(found.group(1)) // 1024 if found else 0
 
 
+def load(proc: Path = PROC) -> float:
+    """Average of the last minute (proc(5), /proc/loadavg), for each processor that this process may use."""
+    return float((proc / "loadavg").read_text().split()[0]) / len(os.sched_getaffinity(0))
+
+
 def free_disk_mb(path: str) -> int:
     """Room for programs that are not root."""
     space = os.statvfs(path)

@@ -65,3 +65,8 @@ def asked_by(host: str, run: Run | None) -> str:
     if run is None or not run.planned or run.state is not RunState.RUNNING or run.to_host != host:
         return ""
     return run.run
+
+
+def leaves(host: str, run: Run | None) -> bool:
+    """Is a planned run about to take the identity from `host`? From its beginning on, before the order to release."""
+    return run is not None and run.planned and run.state is RunState.RUNNING and run.from_host == host

@@ -63,7 +63,7 @@ from ..core.certificates import Ending
 from ..core.model import Access, Configuration, Json, Owner, Phase, Readiness, Report, Run
 from ..core.placement import outdated
 from ..core.ports import Clock, Entry, Log, Unavailable
-from . import config, service
+from . import config, running, service
 from .instance import Instance, Mailboxes, Place
 from .keeper import Keeper, Located, Works, then_awake
 from .readiness import Checks, Limits, configuration
@@ -250,8 +250,10 @@ class Agent:
         half: Callable[[Located], stores.Half | None] = lambda place: None,
         configured: Callable[[Located], Configuration | None] = lambda place: None,
         certificate: Callable[[], Ending | None] = lambda: None,
+        leaving: Callable[[str, bool], None] = lambda name, so: None,
     ) -> None:
         self._host = host
+        self._leaving = leaving
         self._half = half
         self._configured = configured
         self._certificate = certificate
@@ -376,6 +378,7 @@ class Agent:
         owner = access = run = None
         if entries is not None:
             run = _run(entries, keeper)
+            self._leaving(keeper.name, ownership.leaves(self._host, run))
             owner_value = entries[keys.owner(keeper.name)].value
             access_value = entries[self._access_key(place)].value
             owner = None if owner_value is None else Owner.from_json(owner_value)
@@ -511,6 +514,11 @@ def start(file: str, settings: Config) -> None:
     def half(place: Located) -> stores.Half | None:
         return store_checks.half(place) if isinstance(place, StorePlace) else None
 
+    def leaving(name: str, so: bool) -> None:
+        mark = TrackFile(name, running.LEAVING)
+        if mark.read() is not so:
+            mark.write(so)
+
     def configured(place: Located) -> Configuration | None:
         return configuration(place.configuration) if isinstance(place, Place) else None
 
@@ -528,6 +536,7 @@ def start(file: str, settings: Config) -> None:
         half,
         configured,
         Certificates(settings.certificates).first,
+        leaving,
     )
     guards: list[Guard] = []
     if settings.watchdog is not None:

@@ -12,6 +12,7 @@ from ..adapters import machine
 from ..core.ports import Clock, Unavailable
 
 MARKS = Path("/run/holdfast/running")
+LEAVING = Path("/run/holdfast/leaving")  # `1` while a planned run is about to take it away, for availability.py
 
 # Seconds. A step that takes longer has failed; the agent begins anew after a while.
 ADDRESS_WITHIN = 15.0
