@@ -19,6 +19,7 @@ SETTINGS = (
     "store_prefix",
     "stores",
     "external_stores",
+    "redirectors",
     "store_lease_ttl",
     "drbd_secret",
     "coordinator_secret",

@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: inventory_check
 short_description: Find every mistake in an inventory before any host is touched
 description:
-  - Checks sites, segments, addresses, identities, thresholds, users, secrets and fence devices on the controller.
+  - Checks sites, segments, addresses, identities, thresholds, users, secrets, fence devices and redirectors on the
+    controller.
   - Fails with one list of all mistakes, each with file, key, value and remedy. Never changes anything.
   - It is an action plugin; this file holds its documentation.
 options:
