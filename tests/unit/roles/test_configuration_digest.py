@@ -34,6 +34,7 @@ def inventory() -> Values:
         "topology_files": {name: {"address": "10.255.3.1", "path": f"/srv/store/{name}"} for name in identities},
         "topology_held": {RELAY: ["alpha.example"]},
         "topology_pki": "/pki",
+        "topology_redirected": {},
         "hostvars": {name: {"legs": {"dmz1": f"10.1.1.3{n}"}} for n, name in enumerate(hosts, 1)},
         "mail_users": [
             {"address": "alice@alpha.example", "password": "a"},
@@ -77,6 +78,8 @@ DIFFERS: list[tuple[tuple[str, ...], Change]] = [
     (BOTH, lambda v: [i.update(address="203.0.113.99") for i in v["identities"].values()]),
     (("mail",), lambda v: v["mail_users"][0].update(password="new")),
     (("mail",), lambda v: v["identities"][MX]["domains"].append("beta.example")),
+    # Without its further ports a new owner would be none behind redirectors.
+    (("mail",), lambda v: v["topology_redirected"].update({MX: {"protocols": ["smtp"], "sources": ["10.1.1.61"]}})),
     (("relay",), lambda v: v["identities"][MX]["domains"].append("gamma.example")),
 ]
 
