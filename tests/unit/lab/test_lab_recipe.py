@@ -97,3 +97,7 @@ def test_options_the_kernel_dropped_are_found() -> None:
     wanted = 'CONFIG_A=y\n# CONFIG_Z=y\nCONFIG_B=n\nCONFIG_C="x,y"\nCONFIG_D=y\nCONFIG_E=n\nCONFIG_F=14\n'
     got = 'CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C="x,y"\nCONFIG_E=y\nCONFIG_F=17\n'
     assert kernel.unmet(wanted, got) == ["CONFIG_D=y", "CONFIG_E=n", "CONFIG_F=14"]
+
+
+def test_the_projects_own_roles_can_be_read() -> None:
+    assert {"postfix", "keepalived", "haproxy"} <= recipe.wishes().packages
