@@ -101,3 +101,16 @@ def fence(host: str, identity: str) -> str:
 
 def request(identity: str) -> str:
     return f"{ROOT}identity/{identity}/request"
+
+
+TRANSFER_HOSTS = f"{ROOT}transfer/host/"
+
+
+def transfer_host(host: str) -> str:
+    """A transfer host's word, as long as it is heard, that it can see spools and records."""
+    return f"{TRANSFER_HOSTS}{host}"
+
+
+def transfer_claim(identity: str) -> str:
+    """Lock on an identity's spool, of the transfer host that carries what waits in it."""
+    return f"{ROOT}transfer/claim/{identity}"

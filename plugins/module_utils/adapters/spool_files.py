@@ -1,0 +1,211 @@
+"""Files of spools, archive and log on NFS: every change is durable when its method returns.
+
+A change of a name is durable once its folder is synced (fsync(2), "Notes"); a new file once it is written, synced and
+renamed. Where a name moves, the folder that gets it is synced before the one that loses it: a server that dies in
+between may leave both names, and never none. An NFS server that answers an old request once more (RFC 1813, 4.5) says
+EEXIST to a link, or ENOENT to a rename, that it has carried out: both are taken for what is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+FILE_MODE, FOLDER_MODE = 0o640, 0o750
+
+
+@dataclass(frozen=True, order=True)
+class Found:
+    """A file in a folder; `time`: of its last writing, Unix seconds by the file server's clock."""
+
+    time: float
+    name: str
+
+
+class Disk(Protocol):
+    """Single calls of the system, and so the moments at which a machine can die. Each raises OSError."""
+
+    def names(self, folder: Path) -> Sequence[Found]: ...
+
+    def exists(self, file: Path) -> bool: ...
+
+    def read(self, file: Path, most: int) -> bytes:
+        """At most so many octets from its beginning; -1: all."""
+        ...
+
+    def write(self, file: Path, data: bytes) -> None:
+        """A new file of that content, synced; its name is not. Raises FileExistsError."""
+        ...
+
+    def append(self, file: Path, data: bytes) -> None:
+        """At the end of a file, which may be new, on a line of its own; synced, its name is not."""
+        ...
+
+    def link(self, source: Path, target: Path) -> None: ...
+
+    def rename(self, source: Path, target: Path) -> None: ...
+
+    def unlink(self, file: Path) -> None: ...
+
+    def mkdir(self, folder: Path) -> None:
+        """No error when it is there; those above it have to be."""
+        ...
+
+    def sync(self, folder: Path) -> None: ...
+
+
+class SystemDisk:
+    """Implements `Disk`."""
+
+    def names(self, folder: Path) -> Sequence[Found]:
+        found = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+                    found.append(Found(entry.stat(follow_symlinks=False).st_mtime, entry.name))
+        return found
+
+    def exists(self, file: Path) -> bool:
+        """Only a certain no is one: another error than ENOENT is raised."""
+        try:
+            file.lstat()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def read(self, file: Path, most: int) -> bytes:
+        with file.open("rb") as opened:
+            return opened.read(most)
+
+    def write(self, file: Path, data: bytes) -> None:
+        self._put(file, os.O_EXCL, data)
+
+    def append(self, file: Path, data: bytes) -> None:
+        torn = False
+        with contextlib.suppress(FileNotFoundError), file.open("rb") as opened:
+            # Whoever died while writing left half a line, which must not become the beginning of this one.
+            if opened.seek(0, os.SEEK_END):
+                opened.seek(-1, os.SEEK_END)
+                torn = opened.read(1) != b"\n"
+        self._put(file, os.O_APPEND, b"\n" + data if torn else data)
+
+    @staticmethod
+    def _put(file: Path, how: int, data: bytes) -> None:
+        number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how, FILE_MODE)
+        with open(number, "wb") as opened:  # noqa: PTH123 - of a descriptor
+            opened.write(data)
+            opened.flush()
+            os.fsync(number)
+
+    def link(self, source: Path, target: Path) -> None:
+        os.link(source, target, follow_symlinks=False)
+
+    def rename(self, source: Path, target: Path) -> None:
+        source.rename(target)
+
+    def unlink(self, file: Path) -> None:
+        file.unlink()
+
+    def mkdir(self, folder: Path) -> None:
+        folder.mkdir(FOLDER_MODE, exist_ok=True)
+
+    def sync(self, folder: Path) -> None:
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+class SpoolFiles:
+    """What the transfer does with files. Methods raise OSError, and may be repeated after one and after a crash."""
+
+    def __init__(self, disk: Disk | None = None) -> None:
+        self._disk = SystemDisk() if disk is None else disk
+
+    def names(self, folder: Path) -> list[Found]:
+        """Oldest first, without those that begin with a dot. No such folder: none."""
+        try:
+            return sorted(f for f in self._disk.names(folder) if not f.name.startswith("."))
+        except FileNotFoundError:
+            return []
+
+    def exists(self, file: Path) -> bool:
+        return self._disk.exists(file)
+
+    def read(self, file: Path, most: int = -1) -> bytes | None:
+        """None when it is not there."""
+        try:
+            return self._disk.read(file, most)
+        except FileNotFoundError:
+            return None
+
+    def write(self, file: Path, data: bytes, scratch: Path) -> None:
+        """That content under that name, in one step. `scratch`: a name on that file system that nobody else uses."""
+        self._fresh(scratch, data)
+        self._disk.rename(scratch, file)
+        self._disk.sync(file.parent)
+
+    def hand(self, file: Path, data: bytes, scratch: Path) -> bool:
+        """A new file of that content under a name that must not be taken; whether it was not."""
+        self._fresh(scratch, data)
+        try:
+            self._disk.link(scratch, file)
+            new = True
+        except FileExistsError:
+            new = False
+        self._disk.sync(file.parent)
+        self._disk.unlink(scratch)
+        return new
+
+    def move(self, source: Path, target: Path) -> bool:
+        """Whether it was there to be moved."""
+        try:
+            self._disk.rename(source, target)
+        except FileNotFoundError:
+            return False
+        self._disk.sync(target.parent)
+        # Two names of one file: rename(2) does nothing, and says that all is well.
+        if self._disk.exists(source):
+            self._disk.unlink(source)
+        self._disk.sync(source.parent)
+        return True
+
+    def remove(self, file: Path) -> None:
+        try:
+            self._disk.unlink(file)
+        except FileNotFoundError:
+            return
+        self._disk.sync(file.parent)
+
+    def append(self, file: Path, line: str) -> None:
+        """One line at the end of a file that only this host writes (over NFS two writers overwrite each other)."""
+        self._disk.append(file, line.encode() + b"\n")
+        # Each time: whether its name lies on the disk, whoever made it and died does not say.
+        self._disk.sync(file.parent)
+
+    def folder(self, folder: Path) -> None:
+        """It is there, and those above it."""
+        if self._disk.exists(folder):
+            return
+        if folder.parent != folder:
+            self.folder(folder.parent)
+        self._disk.mkdir(folder)
+        self._disk.sync(folder.parent)
+
+    def server_time(self, scratch: Path) -> float:
+        """What time it is by the file server's clock: that of a file just written."""
+        self._fresh(scratch, b"")
+        found = next(f for f in self._disk.names(scratch.parent) if f.name == scratch.name)
+        self._disk.unlink(scratch)
+        return found.time
+
+    def _fresh(self, scratch: Path, data: bytes) -> None:
+        """What somebody left who died may have a second name by now: written to, it would change there, too."""
+        with contextlib.suppress(FileNotFoundError):
+            self._disk.unlink(scratch)
+        self._disk.write(scratch, data)

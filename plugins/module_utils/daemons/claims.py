@@ -1,0 +1,110 @@
+"""Which transfer host carries from which spool: a lock in the coordinator for each spool, spread over those that live.
+
+Times are CLOCK_BOOTTIME, and a lease is counted from before it was asked for: so this host stops believing in a claim
+before the coordinator gives it to another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from ..core import keys
+from ..core.ports import Clock, Coordinator, Lock, LockLost, Log, Unavailable
+from ..core.transfer import share
+from .carrying import ClaimLost
+
+TTL = 20  # seconds of a lease
+
+
+class Claims:
+    """Call `look` about once a second, and `check` before each thing that is done in a spool."""
+
+    def __init__(
+        self, host: str, spools: Sequence[str], coordinator: Coordinator, clock: Clock, log: Log, ttl: int = TTL
+    ) -> None:
+        self._host = host
+        self._spools = tuple(spools)
+        self._coordinator = coordinator
+        self._clock = clock
+        self._log = log
+        self._ttl = ttl
+        self._held: dict[str, tuple[Lock, float]] = {}  # and when it was asked for last
+        self._presence: tuple[int, float] | None = None
+
+    def held(self) -> list[str]:
+        return sorted(self._held)
+
+    def look(self, fit: bool) -> None:
+        """Keep, give up and take claims. `fit`: can this host carry at all? If not, its share goes to the others.
+
+        Raises Unavailable: what is held then runs out by itself.
+        """
+        self._be_there(fit)
+        living = {k.removeprefix(keys.TRANSFER_HOSTS) for k in self._coordinator.list(keys.TRANSFER_HOSTS)}
+        mine = share(self._spools, living, self._host) if fit else []
+        for spool in [s for s in self._held if s not in mine]:
+            self._coordinator.unlock(self._held.pop(spool)[0])
+            self._log("claim_given_up", identity=spool)
+        for spool in list(self._held):
+            with contextlib.suppress(ClaimLost):
+                self._keep(spool)
+        for spool in mine:
+            if spool not in self._held:
+                asked = self._clock.boottime()
+                value = {"host": self._host, "since": self._clock.now()}
+                lock = self._coordinator.lock(keys.transfer_claim(spool), value, self._ttl)
+                if lock is not None:
+                    self._held[spool] = lock, asked
+                    self._log("claim_taken", identity=spool)
+
+    def check(self, spool: str) -> None:
+        """Raises ClaimLost unless this host has the claim now and for some seconds more."""
+        self._keep(spool)
+
+    def _keep(self, spool: str) -> None:
+        found = self._held.get(spool)
+        if found is None:
+            raise ClaimLost(spool)
+        lock, since = found
+        now = self._clock.boottime()
+        if now - since <= self._ttl / 4:
+            return
+        try:
+            self._coordinator.refresh(lock)
+            # A host that was paused in between has heard an answer that is old by now.
+            if self._clock.boottime() - now > self._ttl / 2:
+                raise LockLost(f"the answer for {spool} took too long")
+        except LockLost as why:
+            del self._held[spool]
+            self._log("claim_lost", identity=spool, detail=str(why), level="warning")
+            raise ClaimLost(spool) from why
+        except Unavailable as why:
+            if self._clock.boottime() - since > self._ttl / 2:
+                raise ClaimLost(f"{spool}: {why}") from why
+            return
+        self._held[spool] = lock, now
+        # In a long round nobody calls `look`.
+        with contextlib.suppress(Unavailable):
+            self._be_there(True)
+
+    def _be_there(self, fit: bool) -> None:
+        now = self._clock.boottime()
+        if not fit:
+            return  # the word runs out
+        if self._presence is not None:
+            lease, since = self._presence
+            if now - since <= self._ttl / 4:
+                return
+            if self._coordinator.keepalive(lease):
+                self._presence = lease, now
+                return
+        lease = self._coordinator.grant(self._ttl)
+        self._coordinator.put(keys.transfer_host(self._host), {"host": self._host, "since": self._clock.now()}, lease)
+        self._presence = lease, now
+
+    def close(self) -> None:
+        """The others need not wait for leases to run out."""
+        for lock, _ in self._held.values():
+            self._coordinator.unlock(lock)
+        self._held.clear()

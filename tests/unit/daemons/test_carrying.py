@@ -1,0 +1,448 @@
+"""A message crosses once, archived and logged before, whatever dies and whoever sleeps (R3.1 to R3.4, I1, I4, I7)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import greenlet
+import pytest
+from holdfast.core.spool import Adoption, Envelope, Header, Recipient, pack, unpack
+from holdfast.core.transfer import Limits
+from holdfast.daemons.carrying import ClaimLost
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spools import EPOCH, IM1, IM2, MX, RECORDS, ROOT, Crash, Site, letter
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+def test_it_goes_to_who_holds_the_recipient_with_its_whole_envelope(site: Site) -> None:
+    one = site.spool("a@one.example", "b@two.example", "c@one.example")
+    assert site.carry() == 0
+    assert site.where(one) == {MX: {"done"}, IM1: {"in"}, IM2: {"in"}}
+    header, message = unpack(site.disk.now[ROOT / IM1 / "in" / one].data)
+    assert message == letter("a@one.example")[1]
+    assert header.envelope == Envelope(
+        "s@out.example",
+        tuple(Recipient(f"{x}@one.example", "SUCCESS", f"rfc822;{x}@one.example") for x in "ac"),
+        "HDRS",
+        "QQ1",
+    )
+    assert (header.source, header.host, header.epoch) == (MX, "mail1", EPOCH)
+    for identity in (IM1, IM2):
+        assert site.take_in(identity) == 0
+    assert site.postfixes[IM1].got == [(one, ("a@one.example", "c@one.example"))]
+    assert site.postfixes[IM2].got == [(one, ("b@two.example",))]
+    assert site.where(one) == {MX: {"done"}, IM1: {"done"}, IM2: {"done"}}
+
+
+def test_the_other_way_goes_by_the_outlet(site: Site) -> None:
+    one = site.spool("x@elsewhere.example", source=IM2)
+    assert site.carry(IM2) == 0 and site.where(one) == {IM2: {"done"}, MX: {"in"}}
+
+
+def test_the_two_sides_have_no_file_in_common(site: Site) -> None:
+    one = site.spool("a@one.example")
+    site.carry()
+    assert site.disk.now[ROOT / IM1 / "in" / one] is not site.disk.now[ROOT / MX / "done" / one]
+
+
+def test_the_log_tells_headers_times_and_both_servers(site: Site) -> None:
+    site.spool("a@one.example", text="news")
+    taken = site.clock.now()
+    site.clock.sleep(20)
+    site.carry()
+    (line,) = site.logged(durable=True).splitlines()
+    entry = json.loads(line)
+    assert entry["headers"] == [["Subject", "news"]] and entry["to"] == {IM1: ["a@one.example"]}
+    assert (entry["from"], entry["host"], entry["by"], entry["direction"]) == (MX, "mail1", "t1", "inward")
+    assert (entry["taken"], entry["time"]) == (taken, taken + 20)
+
+
+def clean_calls() -> int:
+    site = Site()
+    site.spool("a@one.example", "b@two.example")
+    before = len(site.disk.calls)
+    site.carry()
+    return len(site.disk.calls) - before
+
+
+def whole(site: Site, one: str) -> None:
+    """What must hold of a message for two destinations once all have done their work."""
+    for identity in (IM1, IM2):
+        site.take_in(identity)
+        assert [i for i, _ in site.postfixes[identity].got] == [one]
+    assert site.where(one) == {MX: {"done"}, IM1: {"done"}, IM2: {"done"}}
+    assert one in site.archived() and one.encode() in site.logged()
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["host", "all"])
+@pytest.mark.parametrize("at", range(clean_calls()))
+def test_a_crash_before_any_call(at: int, cut: bool) -> None:
+    """Of the transfer host alone, or of the file server with it; the host that goes on finds what is there."""
+    site = Site()
+    one = site.spool("a@one.example", "b@two.example")
+    left = at
+
+    def before(call: str, path: Path) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Crash
+
+    site.disk.before = before
+    with pytest.raises(Crash):
+        site.carry()
+    site.disk.before = lambda call, path: None
+    if cut:
+        site.disk.power_cut(lambda: False)
+    assert site.carry(host="t2") == 0
+    whole(site, one)
+    assert site.log.said("transfer_quarantined") == []
+
+
+@pytest.mark.parametrize("at", range(clean_calls()))
+def test_a_call_that_fails_leaves_the_message_waiting(at: int) -> None:
+    """A full file system is no fault of the message: no attempt counts, and it is carried when there is room."""
+    site = Site()
+    one = site.spool("a@one.example", "b@two.example")
+    for _ in range(5):
+        left = at
+
+        def before(call: str, path: Path) -> None:
+            nonlocal left
+            left -= 1
+            if left == -1:
+                raise OSError(28, "No space left on device")
+
+        site.disk.before = before
+        try:
+            site.carry()
+        except OSError:
+            assert at < 3  # it could not look at all
+    site.disk.before = lambda call, path: None
+    assert site.carry() == 0
+    whole(site, one)
+
+
+ACTORS = ("t1", "t2", IM1, IM2)
+PLAYS = st.lists(
+    st.one_of(
+        st.tuples(st.just("run"), st.sampled_from(ACTORS), st.sampled_from((1, 2, 5, 20, 150))),
+        st.tuples(st.just("crash"), st.sampled_from(ACTORS), st.just(0)),
+        st.tuples(st.just("claim"), st.sampled_from(("t1", "t2")), st.just(0)),
+        st.tuples(st.just("cut"), st.just("all"), st.integers(0, 255)),
+    ),
+    min_size=10,
+    max_size=60,
+)
+
+
+class Play:
+    """Two transfer hosts and two intakes, each of which stops before every call until it is let go on.
+
+    A host that is not let on is one that is paused: the claim may go to the other one meanwhile, and when it wakes it
+    goes on behind its last look at the claim.
+    """
+
+    def __init__(self) -> None:
+        self.site = Site()
+        self.ids = [
+            self.site.spool("a@one.example", "b@two.example", text="first"),
+            self.site.spool("c@one.example", text="second"),
+        ]
+        self.holder = "t1"
+        self.site.disk.before = self.stop
+        self.lights: dict[str, greenlet.greenlet] = {}
+        self.crashes = 0
+        for identity in (IM1, IM2):
+            self.site.postfixes[identity].after = lambda: self.pause("answered")
+
+    @staticmethod
+    def pause(what: object) -> None:
+        current = greenlet.getcurrent()
+        if current.parent is not None:
+            current.parent.switch(what)
+
+    def stop(self, call: str, path: Path) -> None:
+        self.pause((call, path))
+        if call == "link" and path.parent.name == "in":
+            # The order that R3.2 and R3.4 rest on.
+            assert path.name in self.site.archived(durable=True)
+            assert path.name.encode() in self.site.logged(durable=True)
+
+    def act(self, actor: str) -> Callable[[], None]:
+        def carry() -> None:
+            if self.holder == actor:
+                self.site.carry(host=actor, held=held)
+
+        def held() -> None:
+            self.pause("claim")
+            if self.holder != actor:
+                raise ClaimLost(actor)
+
+        def forever() -> None:
+            while True:
+                with contextlib.suppress(ClaimLost):
+                    carry() if actor in ("t1", "t2") else self.site.take_in(actor)
+                self.pause("round")
+
+        return forever
+
+    def run(self, actor: str, steps: int) -> None:
+        for _ in range(steps):
+            light = self.lights.get(actor)
+            if light is None:
+                light = self.lights[actor] = greenlet.greenlet(self.act(actor))
+            light.switch()
+
+    def crash(self, actor: str) -> None:
+        light = self.lights.pop(actor, None)
+        if light is not None and not light.dead:
+            self.crashes += 1
+            with pytest.raises(Crash):
+                light.throw(Crash)
+
+    def cut(self, survivors: int) -> None:
+        for actor in ACTORS:
+            self.crash(actor)
+        bits = iter(range(10_000))
+        self.site.disk.power_cut(lambda: bool(survivors >> (next(bits) % 8) & 1))
+
+    def end(self) -> None:
+        """Whoever still sleeps never wakes; the rest is done without a fault."""
+        for actor in ACTORS:
+            self.crash(actor)
+        self.site.disk.before = lambda call, path: None
+        for identity in (IM1, IM2):
+            self.site.postfixes[identity].after = lambda: None
+        for _ in range(3):
+            self.site.clock.sleep(1000)
+            self.site.carry(host="t2")
+            for identity in (IM1, IM2):
+                self.site.take_in(identity)
+        # All of that is on the disk.
+        self.site.disk.power_cut(lambda: False)
+
+
+@settings(max_examples=300, deadline=None)
+@given(PLAYS)
+def test_no_crash_and_no_sleep_loses_or_doubles_a_message(play: list[tuple[str, str, int]]) -> None:
+    world = Play()
+    for what, actor, number in play:
+        if what == "run":
+            world.run(actor, number)
+        elif what == "crash":
+            world.crash(actor)
+        elif what == "claim":
+            world.holder = actor
+        else:
+            world.cut(number)
+    world.end()
+    site = world.site
+    doubts = len(site.log.said("maybe_second_copy"))
+    for one, wanted in zip(world.ids, ({IM1, IM2}, {IM1}), strict=True):
+        places = site.where(one)
+        # Three crashes with one message in hand are too many: then it lies in quarantine, and is not lost.
+        set_aside = {i for i, folders in places.items() if "quarantine" in folders}
+        assert not set_aside or world.crashes >= 3
+        if not set_aside:
+            assert places == {MX: {"done"}} | {i: {"done"} for i in wanted}
+            assert one in site.archived(durable=True) and one.encode() in site.logged(durable=True)
+        for identity in wanted - set_aside:
+            copies = [i for i, _ in site.postfixes[identity].got].count(one)
+            assert copies >= 1 or MX in set_aside
+            assert copies <= 1 + doubts
+
+
+def test_a_paused_host_links_once_more_and_the_destination_drops_it(site: Site) -> None:
+    """t1 has looked at the destination and sleeps; t2 carries, and the intake has submitted before t1 wakes."""
+    one = site.spool("a@one.example")
+    slept = False
+
+    def before(call: str, path: Path) -> None:
+        nonlocal slept
+        if call == "link" and path == ROOT / IM1 / "in" / one and not slept:
+            slept = True
+            assert site.carry(host="t2") == 0 and site.take_in(IM1) == 0
+
+    site.disk.before = before
+    assert site.carry(host="t1") == 0 and site.where(one)[IM1] == {"in", "done"}
+    assert site.take_in(IM1) == 0 and site.where(one) == {MX: {"done"}, IM1: {"done"}}
+    assert len(site.postfixes[IM1].got) == 1 and len(site.log.said("second_entry_dropped")) == 1
+
+
+def test_who_loses_the_claim_stops_at_once(site: Site) -> None:
+    one = site.spool("a@one.example")
+    looks = 0
+
+    def held() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 4:  # before it is handed over
+            raise ClaimLost(MX)
+
+    with pytest.raises(ClaimLost):
+        site.carry(held=held)
+    assert site.where(one) == {MX: {"out"}} and site.archived() == [one]
+
+
+def test_three_ends_in_the_middle_set_it_aside_and_the_rest_goes_on(site: Site) -> None:
+    poison = site.spool("a@one.example", text="poison")
+    site.clock.sleep(1)
+
+    def before(call: str, path: Path) -> None:
+        if call == "read" and path.name == poison and path.parent.name == "out":
+            raise Crash
+
+    site.disk.before = before
+    for _ in range(3):
+        with pytest.raises(Crash):
+            site.carry()
+    other = site.spool("a@one.example", text="other")
+    assert site.carry() == 0
+    assert site.where(poison) == {MX: {"quarantine"}} and site.where(other) == {MX: {"done"}, IM1: {"in"}}
+    (alert,) = site.log.said("transfer_quarantined")
+    assert alert["message"] == poison and alert["level"] == "alert" and "3 attempts" in str(alert["detail"])
+    assert b'"quarantine"' in site.logged(durable=True)
+
+
+def test_a_defect_of_ours_counts_like_a_crash(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = site.spool("a@one.example")
+    monkeypatch.setattr(Limits, "check", lambda self, message: 1 / 0)
+    for _ in range(3):
+        assert site.carry() == 1
+    monkeypatch.undo()
+    assert site.carry() == 0 and site.where(one) == {MX: {"quarantine"}}
+
+
+def test_a_damaged_file_is_refused_and_set_aside_the_fourth_time(site: Site) -> None:
+    one = site.spool("a@one.example")
+    inode = site.disk.now[ROOT / MX / "out" / one]
+    inode.data = inode.data[:-3] + b"x\r\n"
+    for _ in range(3):
+        assert site.carry() == 1
+    assert site.carry() == 0 and site.where(one) == {MX: {"quarantine"}} and site.archived() == []
+
+
+@pytest.mark.parametrize(
+    ("field", "count", "carried"),
+    [("Holdfast-Transfer-ID: x", 4, True), ("holdfast-transfer-id: x", 5, False), ("Received: x", 51, False)],
+)
+def test_a_loop_ends(site: Site, field: str, count: int, carried: bool) -> None:
+    envelope, message = letter("a@one.example")
+    site.spoolers[MX].message(envelope, f"{field}\r\n".encode() * count + message)
+    assert (
+        site.carry() == 0 and bool(site.lies(IM1, "in")) is carried and bool(site.lies(MX, "quarantine")) is not carried
+    )
+
+
+def test_too_long_is_too_long() -> None:
+    site = Site(limits=Limits(100))
+    one = site.spool("a@one.example", text="x" * 100)
+    assert site.carry() == 0 and site.where(one) == {MX: {"quarantine"}}
+
+
+def test_a_recipient_of_nobody_keeps_the_message_waiting(site: Site) -> None:
+    """Other tables on the mail host: whoever is told by the alert deploys, and it goes on."""
+    envelope, message = letter("a@one.example", "x@three.example")
+    header = Header("e" * 32, MX, "mail1", EPOCH, 0.0, envelope, 0, "")
+    one = site.put(header, message)
+    carrier = site.carrier()
+    for _ in range(9):
+        assert carrier.round(MX, EPOCH, lambda: None, float("inf")).count == 1
+    assert site.where(one) == {MX: {"out"}} and len(site.log.said("transfer_waits")) == 1
+
+
+# --- epochs -----------------------------------------------------------------------------------------------------
+
+
+def test_what_the_last_owner_left_is_carried(site: Site) -> None:
+    one = site.spool("a@one.example")
+    site.spooler(MX, "mail2", EPOCH + 1).adopt()
+    assert site.carry(epoch=EPOCH + 1) == 0 and site.where(one)[IM1] == {"in"}
+
+
+def test_what_comes_late_from_an_owner_before_is_refused(site: Site) -> None:
+    """mail1 was shut out, and its letter reaches the spool all the same: it is set aside and told, never carried."""
+    site.spooler(MX, "mail2", EPOCH + 1).adopt()
+    one = site.spool("a@one.example")
+    assert site.carry(epoch=EPOCH + 1) == 0 and site.where(one) == {MX: {"quarantine"}}
+    assert f"epoch {EPOCH}" in str(site.log.said("transfer_quarantined")[0]["detail"])
+
+
+def test_a_second_change_of_owner_does_not_make_it_right(site: Site) -> None:
+    site.spooler(MX, "mail2", EPOCH + 1).adopt()
+    right, late = site.spoolers[MX], site.spool("a@one.example", text="late")
+    site.spoolers[MX] = site.spooler(MX, "mail2", EPOCH + 1)
+    good = site.spool("a@one.example", text="good")
+    site.spooler(MX, "mail1", EPOCH + 2).adopt()
+    assert site.carry(epoch=EPOCH + 2) == 0 and right is not site.spoolers[MX]
+    assert site.where(late) == {MX: {"quarantine"}} and site.where(good)[IM1] == {"in"}
+
+
+def test_a_change_of_owner_is_waited_for(site: Site) -> None:
+    one = site.spool("a@one.example")
+    assert site.carry(epoch=EPOCH + 1) == 1 and site.where(one) == {MX: {"out"}}
+    assert site.carry(epoch=None) == 0
+
+
+def test_a_spool_of_no_owner_and_one_that_was_set_back_wait(site: Site) -> None:
+    site.spool("a@one.example")
+    record = site.disk.now.pop(ROOT / MX / "epoch")
+    assert site.carry() == 1
+    record.data = json.dumps(Adoption(EPOCH - 1, "mail1", 0.0).to_json()).encode()
+    site.disk.now[ROOT / MX / "epoch"] = record
+    assert site.carry(epoch=EPOCH - 1) == 1 and site.lies(MX, "quarantine") == set()
+
+
+# --- the rest -----------------------------------------------------------------------------------------------------
+
+
+def test_a_root_that_is_not_mounted_is_no_empty_spool(site: Site) -> None:
+    assert site.carrier().missing() is None
+    site.disk.folders.discard(ROOT / IM1 / "in")
+    assert site.carrier().missing() == f"{ROOT / IM1 / 'in'} is missing"
+
+
+def test_a_long_queue_is_left_off_in_time_and_counted(site: Site) -> None:
+    for n in range(5):
+        site.spool("a@one.example", text=f"{n}")
+        site.clock.sleep(10)
+
+    def held() -> None:
+        site.clock.sleep(1)
+
+    left = site.carrier().round(MX, EPOCH, held, site.clock.boottime() + 5)
+    assert 0 < left.count < 5 and left.oldest >= 10
+
+
+def test_tidy_keeps_what_is_young_and_what_is_others(site: Site) -> None:
+    old = site.spool("a@one.example", text="old")
+    site.carry()
+    site.clock.sleep(14 * 86400)
+    young = site.spool("a@one.example", text="young")
+    site.carry()
+    for name in ("transfer.t1.x", "transfer.t10.x", "spool.y", "try.z"):
+        site.disk.write(ROOT / IM1 / "tmp" / name, b"")
+    site.clock.sleep(1)
+    site.carrier().tidy(14)
+    assert site.lies(MX, "done") == {young} and old in site.lies(IM1, "in")
+    assert site.lies(IM1, "tmp") == {"transfer.t10.x", "spool.y", "try.z"}
+
+
+def test_another_file_under_its_name_is_damaged(site: Site) -> None:
+    envelope, message = letter("a@one.example")
+    header = Header("e" * 32, IM1, "mail1", EPOCH, 0.0, envelope, 0, "")
+    site.put(header, message)
+    site.disk.write(ROOT / MX / "out" / ("f" * 32), pack(dataclasses.replace(header, source=MX), message))
+    assert site.carry() == 2 and site.lies(IM1, "in") == set()
+    assert all("it says that it is" in str(e["detail"]) for e in site.log.said("transfer_waits"))
+    assert RECORDS / "attempts" / MX / ("f" * 32) in site.disk.now
