@@ -33,6 +33,11 @@ options:
     type: list
     elements: str
     default: []
+  transfer_hosts:
+    description: Hosts that carry mail between the Internet side and the isolated one.
+    type: list
+    elements: str
+    default: []
   passwords:
     description: >-
       For each user, C(operator) and etcd's C(root) among them, a list: its password, then, while passwords are being
@@ -109,6 +114,7 @@ def main():
             "stores": {"type": "dict", "default": {}},
             "external_stores": {"type": "dict", "default": {}},
             "without_fence_rights": {"type": "list", "elements": "str", "default": []},
+            "transfer_hosts": {"type": "list", "elements": "str", "default": []},
             "passwords": {"type": "dict", "required": True, "no_log": True},
             "enabled": {"type": "bool", "default": False},
         },
@@ -117,7 +123,7 @@ def main():
     p = module.params
     given, passwords = p["coordinator"], p["passwords"]
     everything = served(p["identities"], p["stores"], p["without_fence_rights"], p["external_stores"])
-    wanted = {user: permissions(grants) for user, grants in rights(everything).items()}
+    wanted = {user: permissions(grants) for user, grants in rights(everything, p["transfer_hosts"]).items()}
     missing = sorted({*wanted, ADMIN} - {user for user, some in passwords.items() if some})
     if missing:
         module.fail_json(

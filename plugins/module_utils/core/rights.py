@@ -67,7 +67,7 @@ def served(
     return found
 
 
-def rights(everything: Sequence[Served]) -> dict[str, frozenset[Grant]]:
+def rights(everything: Sequence[Served], transfer_hosts: Collection[str] = ()) -> dict[str, frozenset[Grant]]:
     """{user: what it may write}."""
     found: dict[str, set[Grant]] = {OPERATOR: {Grant(keys.ROOT, prefix=True)}}
     # An owner may be a candidate no more, by a change of the inventory: whoever may fence, may fence each host.
@@ -84,6 +84,9 @@ def rights(everything: Sequence[Served]) -> dict[str, frozenset[Grant]]:
             found.setdefault(host, set()).update(_watcher(one, host))
         for host in one.invokers:
             found.setdefault(host, set()).update(_invoker(one, one.candidates if one.is_store else hosts[False]))
+    spools = {Grant(keys.transfer_claim(one.name)) for one in everything if not one.is_store}
+    for host in transfer_hosts:
+        found.setdefault(host, set()).update(spools, {Grant(keys.transfer_host(host))})
     return {user: frozenset(grants) for user, grants in found.items()}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..adapters.spool_files import Found, SpoolFiles
 from ..adapters.transfer_records import DAY_SECONDS, Records
+from ..core.claims import ClaimLost
 from ..core.model import Json
 from ..core.ports import Clock, Log
 from ..core.spool import (
@@ -33,10 +34,6 @@ from ..core.spool import (
     unpack,
 )
 from ..core.transfer import Act, Backlog, Lies, Limits, Poison, Stays, Table, admit, next_act
-
-
-class ClaimLost(Exception):
-    """Somebody else may carry from this spool by now."""
 
 
 class Carrier:

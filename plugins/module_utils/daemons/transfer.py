@@ -36,12 +36,12 @@ from ..adapters.log import LineLog
 from ..adapters.spool_files import SpoolFiles
 from ..adapters.transfer_records import Records
 from ..core import keys
+from ..core.claims import ClaimLost, Claims
 from ..core.model import Owner
 from ..core.ports import Clock, Coordinator, Log, Unavailable
 from ..core.transfer import INTERNET, INTRANET, Backlog, Direction, Limits, Table
 from . import config, service
-from .carrying import Carrier, ClaimLost
-from .claims import Claims
+from .carrying import Carrier
 from .config import ConfigError, Section
 
 FILE = "/etc/holdfast/transfer.yml"
@@ -167,7 +167,7 @@ class Transfer:
         self._due: dict[str, float] = {}  # by spool: when its next round is
         self._tidy_at = clock.boottime()
         self._alarmed: set[str] = set()
-        self._said: str | None = None
+        self._said: dict[str, str] = {}  # by what fails: why
         self._look_at = clock.boottime()
         self._missing: str | None = None
 
@@ -180,17 +180,19 @@ class Transfer:
                 self._missing = self._carrier.missing()
                 self._look_at = self._clock.boottime() + LOOK_EVERY
             self._claims.look(fit=self._missing is None)
-            self._say(self._missing)
+            self._say("host", self._missing)
             if self._missing is None:
                 self._rounds()
                 self._tidy()
         except (Unavailable, OSError) as why:
-            self._say(str(why))
+            self._say("host", str(why))
 
-    def _say(self, why: str | None) -> None:
-        if why is not None and why != self._said:
-            self._log("transfer_fails", detail=why, level="alert")
-        self._said = why
+    def _say(self, what: str, why: str | None) -> None:
+        if why is None:
+            self._said.pop(what, None)
+        elif self._said.get(what) != why:
+            self._said[what] = why
+            self._log("transfer_fails", what=what, detail=why, level="alert")
 
     def _rounds(self) -> None:
         now = self._clock.boottime()
@@ -204,8 +206,11 @@ class Transfer:
             self._due[spool] = now + interval
             try:
                 self._round(spool)
+                self._say(spool, None)
             except ClaimLost:
                 continue  # whoever has it now goes on
+            except (Unavailable, OSError) as why:
+                self._say(spool, str(why))  # and the others go on
 
     def _round(self, spool: str) -> None:
         owner = self._coordinator.get(keys.owner(spool)).value

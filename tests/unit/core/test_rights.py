@@ -16,11 +16,12 @@ IDENTITIES: Mapping[str, Mapping[str, Sequence[str]]] = {
     MX: {"candidates": ["mail1", "mail2"], "relays": ["relay1", "relay2"], "store": STORE}
 }
 STORES: Mapping[str, Mapping[str, Sequence[str]]] = {STORE: {"members": ["store1a", "store1b"]}}
+TRANSFER_HOSTS = ("transfer1", "transfer2")
 EVERYTHING = served(IDENTITIES, STORES, ["relay1"])
 
 
 def may(user: str, key: str, everything: Sequence[Served] = EVERYTHING) -> bool:
-    return any(g.covers(key) for g in rights(everything).get(user, ()))
+    return any(g.covers(key) for g in rights(everything, TRANSFER_HOSTS).get(user, ()))
 
 
 @pytest.mark.parametrize(
@@ -50,12 +51,15 @@ def may(user: str, key: str, everything: Sequence[Served] = EVERYTHING) -> bool:
         (keys.insync(STORE), {"store1a", "store1b"}),
         (keys.manager(STORE), {"store1a", "store1b"}),  # as all below a store; only one from elsewhere has these two
         (keys.door(STORE), {"store1a", "store1b"}),
+        (keys.transfer_host("transfer1"), {"transfer1"}),
+        (keys.transfer_claim(MX), {"transfer1", "transfer2"}),
+        (keys.transfer_claim(STORE), set()),
         (keys.lease("mail10"), set()),
         (keys.access("store10", MX), set()),
     ],
 )
 def test_every_key_has_its_writers_and_the_operator(key: str, writers: set[str]) -> None:
-    assert {user for user in rights(EVERYTHING) if may(user, key)} == writers | {OPERATOR}
+    assert {user for user in rights(EVERYTHING, TRANSFER_HOSTS) if may(user, key)} == writers | {OPERATOR}
 
 
 def test_who_opens_a_store_from_elsewhere_writes_its_word_about_access_and_nothing_else() -> None:

@@ -129,9 +129,15 @@ class FakeDisk:
 
     def sync(self, folder: Path) -> None:
         self._enter("sync", folder)
-        for one in [p for p in self.pending if folder in p.folders]:
+        # What was done to a name before goes with what was done to it later.
+        due, named = [], set[Path]()
+        for one in reversed(self.pending):
+            if folder in one.folders or named & one.names.keys():
+                due.append(one)
+                named |= one.names.keys()
+        for one in reversed(due):
             _apply(self.durable, one.names)
-            self.pending.remove(one)
+        self.pending = [one for one in self.pending if all(one is not other for other in due)]
 
 
 def _apply(to: dict[Path, Inode], names: dict[Path, Inode | None]) -> None:

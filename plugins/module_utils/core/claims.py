@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from ..core import keys
-from ..core.ports import Clock, Coordinator, Lock, LockLost, Log, Unavailable
-from ..core.transfer import share
-from .carrying import ClaimLost
+from . import keys
+from .ports import Clock, Coordinator, Lock, LockLost, Log, Unavailable
+from .transfer import share
 
 TTL = 20  # seconds of a lease
+
+
+class ClaimLost(Exception):
+    """Somebody else may carry from this spool by now."""
 
 
 class Claims:

@@ -1,0 +1,110 @@
+"""Two transfer hosts share the spools, and neither believes in a claim for longer than the coordinator does."""
+
+from __future__ import annotations
+
+import pytest
+from holdfast.core import keys
+from holdfast.core.claims import TTL, ClaimLost, Claims
+from holdfast.core.ports import LockLost, Unavailable
+from world import FakeClock, FakeCoordinator
+
+SPOOLS = ("mx1", "mx2", "im1", "im2")
+
+
+def told(event: str, /, **fields: object) -> None:
+    """A log that nobody reads."""
+
+
+class Pair:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.coordinator = FakeCoordinator(self.clock)
+        self.t1, self.t2 = (Claims(h, SPOOLS, self.coordinator, self.clock, told) for h in ("t1", "t2"))
+
+    def wait(self, seconds: int, *hosts: Claims) -> None:
+        for _ in range(seconds):
+            self.clock.sleep(1)
+            for host in hosts:
+                host.look(fit=True)
+
+
+@pytest.fixture
+def pair() -> Pair:
+    return Pair()
+
+
+def test_one_host_has_all_and_gives_the_half_away(pair: Pair) -> None:
+    pair.t1.look(fit=True)
+    assert pair.t1.held() == sorted(SPOOLS)
+    pair.t2.look(fit=True)
+    assert pair.t2.held() == []
+    pair.wait(2, pair.t1, pair.t2)
+    assert len(pair.t1.held()) == len(pair.t2.held()) == 2
+    assert sorted(pair.t1.held() + pair.t2.held()) == sorted(SPOOLS)
+
+
+def test_what_a_dead_host_had_goes_on_elsewhere_when_its_leases_are_over(pair: Pair) -> None:
+    pair.wait(3, pair.t1, pair.t2)
+    pair.wait(TTL - 2, pair.t1)
+    assert len(pair.t1.held()) == 2
+    pair.wait(4, pair.t1)
+    assert pair.t1.held() == sorted(SPOOLS)
+
+
+def test_a_host_that_sees_no_spools_has_none(pair: Pair) -> None:
+    pair.wait(3, pair.t1, pair.t2)
+    for _ in range(TTL + 3):
+        pair.clock.sleep(1)
+        pair.t1.look(fit=False)
+        pair.t2.look(fit=True)
+    assert pair.t1.held() == [] and pair.t2.held() == sorted(SPOOLS)
+    assert keys.transfer_host("t1") not in pair.coordinator.data
+
+
+def test_a_host_that_was_paused_knows_that_its_claim_is_over(pair: Pair) -> None:
+    pair.t1.look(fit=True)
+    pair.t1.check("mx1")
+    pair.clock.sleep(TTL + 1)
+    with pytest.raises(ClaimLost):
+        pair.t1.check("mx1")
+    pair.t2.look(fit=True)
+    assert "mx1" in pair.t2.held() and "mx1" not in pair.t1.held()
+
+
+def test_a_long_round_keeps_claim_and_presence(pair: Pair) -> None:
+    pair.t1.look(fit=True)
+    for _ in range(3 * TTL):
+        pair.clock.sleep(1)
+        pair.t1.check("mx1")
+    assert pair.coordinator.list(keys.TRANSFER_HOSTS)
+    with pytest.raises(ClaimLost):
+        pair.t1.check("mx2")  # nobody looked after that one
+
+
+def test_without_the_coordinator_a_claim_stands_for_half_its_time(pair: Pair) -> None:
+    pair.t1.look(fit=True)
+    pair.coordinator.reachable = False
+    pair.clock.sleep(TTL / 2 - 1)
+    pair.t1.check("mx1")
+    pair.clock.sleep(2)
+    with pytest.raises(ClaimLost):
+        pair.t1.check("mx1")
+    with pytest.raises(Unavailable):
+        pair.t1.look(fit=True)
+
+
+def test_an_answer_that_took_too_long_is_none(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host slept between the coordinator's yes and its reading: the lease may be over."""
+    pair.t1.look(fit=True)
+    pair.clock.sleep(TTL / 4 + 1)
+    monkeypatch.setattr(pair.coordinator, "refresh", lambda lock: pair.clock.sleep(TTL))
+    with pytest.raises(ClaimLost):
+        pair.t1.check("mx1")
+
+
+def test_the_end_gives_all_back(pair: Pair) -> None:
+    pair.wait(3, pair.t1, pair.t2)
+    pair.t1.close()
+    assert pair.t1.held() == []
+    assert {k for k in pair.coordinator.data if "/claim/" in k} == {keys.transfer_claim(s) for s in pair.t2.held()}
+    assert LockLost is not Unavailable

@@ -1,0 +1,280 @@
+"""The daemon on a transfer host: its file, its pace, and what it says when nothing can be carried."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from edges import Coordinator, Lines
+from holdfast.adapters.etcd import EtcdCoordinator
+from holdfast.core import keys
+from holdfast.core.claims import ClaimLost
+from holdfast.core.model import Owner
+from holdfast.core.transfer import Backlog, Direction
+from holdfast.daemons import spool, transfer
+from holdfast.daemons.config import ConfigError
+from holdfast.daemons.transfer import Alarm, Config, Transfer, report
+from spools import EPOCH, IM1, IM2, MX, ROOT, TABLE, Site
+
+COORDINATOR = {"endpoints": ["http://127.0.0.1:1"], "ca": "/ca", "cert": "/cert", "key": "/key"}
+TABLES: dict[str, Any] = {
+    "sides": {MX: "internet", IM1: "intranet"},
+    "domains": {"One.example": IM1},
+    "users": {"Boss@one.example": IM1},
+    "outlets": {IM1: MX},
+}
+TRANSFER: dict[str, Any] = {
+    "host": "transfer1",
+    "table": TABLES,
+    "limits": {"size": 1000},
+    "coordinator": COORDINATOR,
+}
+SPOOL: dict[str, Any] = {
+    "identity": MX,
+    "host": "mail1",
+    "folder": "/srv/holdfast-spool/mx",
+    "socket": "/run/s/lmtp",
+    "submission": "/run/p/intake",
+    "size": 1000,
+    "table": TABLES,
+    "coordinator": COORDINATOR,
+}
+
+
+def written(folder: Path, data: dict[str, Any]) -> str:
+    (folder / "file.yml").write_text(yaml.safe_dump(data))
+    return str(folder / "file.yml")
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+def test_what_may_be_left_out(tmp_path: Path) -> None:
+    made = transfer.load(written(tmp_path, TRANSFER))
+    assert made.intervals == {Direction.INWARD: 30.0, Direction.OUTWARD: 30.0}
+    assert (made.root, made.days, made.move_to, made.done_days) == (Path("/srv/holdfast-spools"), 30, None, 14)
+    assert made.table.domains == {"one.example": IM1} and made.table.users == {"boss@one.example": IM1}
+    assert made.limits.attempts == 3 and made.limits.size == 1000
+    end = spool.load(written(tmp_path, SPOOL))
+    assert (end.mark, end.interval, end.socket_group) == (Path(f"/run/holdfast/running/{MX}"), 5.0, "postfix")
+
+
+def test_each_direction_has_its_switch_and_its_pace(tmp_path: Path) -> None:
+    directions = {"inward": {"enabled": False}, "outward": {"interval": 60}}
+    made = transfer.load(
+        written(tmp_path, {**TRANSFER, "directions": directions, "archive": {"days": 15, "move_to": "/old"}})
+    )
+    assert made.intervals == {Direction.OUTWARD: 60.0} and made.move_to == Path("/old")
+
+
+@pytest.mark.parametrize(
+    ("load", "data", "words"),
+    [
+        (transfer.load, {**TRANSFER, "archive": {"days": 31}}, "archive.days is 31: give days from 15 to 30"),
+        (transfer.load, {**TRANSFER, "archive": {"days": 14}}, "archive.days is 14"),
+        (transfer.load, {**TRANSFER, "directions": {"inward": {"enabled": "no"}}}, "directions.inward.enabled is 'no'"),
+        (transfer.load, {**TRANSFER, "directions": {"upward": {}}}, "directions.upward is unknown"),
+        (transfer.load, {**TRANSFER, "table": {**TABLES, "sides": {MX: "outside"}}}, "table.sides.mx"),
+        (transfer.load, {**TRANSFER, "table": {**TABLES, "domains": {"x": "nobody"}}}, "table.domains.x is 'nobody'"),
+        (transfer.load, {**TRANSFER, "limits": {}}, "limits.size is missing"),
+        (transfer.load, {**TRANSFER, "root": "srv"}, "root is 'srv'"),
+        (transfer.load, {**TRANSFER, "other": 1}, "other is unknown"),
+        (spool.load, {**SPOOL, "identity": IM2}, "identity is 'im2.alpha.example': name one of table.sides"),
+        (spool.load, {**SPOOL, "attempts": 0}, "attempts is 0"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path: Path, load: Callable[[str], object], data: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, data))
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_now_leaves_a_trigger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(tmp_path, {**TRANSFER, "trigger": str(tmp_path / "now")})
+    assert transfer.main(["--check", file]) == 0 and not (tmp_path / "now").exists()
+    assert transfer.main(["--now", file]) == 0 and (tmp_path / "now").exists()
+    assert transfer.main(["--now", written(tmp_path, {**TRANSFER, "trigger": "/none/now"})]) == 78
+    assert "/none/now" in capsys.readouterr().err
+
+
+# --- whose epoch ------------------------------------------------------------------------------------------------------
+
+
+def test_the_agents_mark_tells_the_epoch_and_else_the_coordinator(tmp_path: Path) -> None:
+    site = Site()
+    settings = spool.load(written(tmp_path, {**SPOOL, "mark": str(tmp_path / MX)}))
+    coordinator: Any = Coordinator(site.clock)
+    coordinator.get = lambda key: coordinator.read([key])[key]
+    with pytest.raises(spool.NotOurs, match="owned by nobody, not by mail1"):
+        spool.epoch(settings, coordinator)
+    coordinator.data[keys.owner(MX)] = Owner("mail2", 6, "r", 0.0).to_json()
+    with pytest.raises(spool.NotOurs, match="owned by mail2"):
+        spool.epoch(settings, coordinator)
+    coordinator.data[keys.owner(MX)] = Owner("mail1", 7, "r", 0.0).to_json()
+    assert spool.epoch(settings, coordinator) == 7
+    coordinator.reachable = False
+    (tmp_path / MX).write_text('{"epoch": 5}')
+    assert spool.epoch(settings, coordinator) == 5
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------------
+
+
+class Claims:
+    """Of one host that is alone. `lost`: spools whose claim is another's by now."""
+
+    def __init__(self) -> None:
+        self.fit: list[bool] = []
+        self.lost: set[str] = set()
+
+    def look(self, fit: bool) -> None:
+        self.fit.append(fit)
+
+    def held(self) -> list[str]:
+        return sorted(TABLE.sides) if self.fit and self.fit[-1] else []
+
+    def check(self, spool: str) -> None:
+        if spool in self.lost:
+            raise ClaimLost(spool)
+
+
+class Host:
+    def __init__(self, folder: Path) -> None:
+        self.site = Site()
+        self.coordinator: Any = Coordinator(self.site.clock)
+        self.coordinator.get = lambda key: self.coordinator.read([key])[key]
+        self.claims: Any = Claims()
+        self.own(EPOCH)
+        self.settings = Config(
+            "t1",
+            ROOT,
+            Path("/records"),
+            folder / "now",
+            {Direction.INWARD: 30.0, Direction.OUTWARD: 60.0},
+            TABLE,
+            self.site.limits,
+            30,
+            None,
+            14,
+            Alarm(2, 100.0),
+            EtcdCoordinator(["http://127.0.0.1:1"]),
+        )
+        self.daemon = self.begin(self.settings)
+
+    def begin(self, settings: Config) -> Transfer:
+        site = self.site
+        return Transfer(settings, self.coordinator, self.claims, site.carrier(), site.records, site.clock, site.log)
+
+    def own(self, epoch: int) -> None:
+        for identity in TABLE.sides:
+            self.coordinator.data[keys.owner(identity)] = Owner("mail1", epoch, "r", 0.0).to_json()
+
+    def wait(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.site.clock.sleep(1)
+            self.daemon.tick()
+
+    def waits(self, *identities: str) -> set[str]:
+        return {i for i in identities if self.site.lies(i, "out")}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_every_direction_at_its_pace(host: Host) -> None:
+    host.daemon.tick()
+    host.site.spool("a@one.example")
+    host.site.spool("x@out.example", source=IM1)
+    host.wait(29)
+    assert host.waits(MX, IM1) == {MX, IM1}
+    host.wait(1)
+    assert host.waits(MX, IM1) == {IM1}
+    host.wait(30)
+    assert host.waits(MX, IM1) == set()
+
+
+def test_now_means_now_and_once(host: Host) -> None:
+    host.daemon.tick()
+    host.site.spool("a@one.example")
+    host.settings.trigger.touch()
+    host.wait(1)
+    assert host.waits(MX) == set() and not host.settings.trigger.exists()
+
+
+def test_a_direction_that_is_off_carries_nothing(host: Host) -> None:
+    host.daemon = host.begin(dataclasses.replace(host.settings, intervals={Direction.INWARD: 30.0}))
+    host.site.spool("a@one.example")
+    host.site.spool("x@out.example", source=IM1)
+    host.wait(100)
+    assert host.waits(MX, IM1) == {IM1}
+
+
+def test_an_epoch_that_the_spool_does_not_know_yet_holds_it(host: Host) -> None:
+    host.own(EPOCH + 1)
+    host.site.spool("a@one.example")
+    host.wait(31)
+    assert host.waits(MX) == {MX}
+    host.site.spooler(MX, "mail1", EPOCH + 1).adopt()
+    host.wait(31)
+    assert host.waits(MX) == set()
+
+
+def test_a_lost_claim_stops_one_spool_and_no_other(host: Host) -> None:
+    host.claims.lost = {MX}
+    host.site.spool("a@one.example")
+    host.site.spool("x@out.example", source=IM1)
+    host.daemon.tick()
+    assert host.waits(MX, IM1) == {MX}
+
+
+def test_what_fails_is_told_once_and_nothing_is_carried_meanwhile(host: Host) -> None:
+    host.site.spool("a@one.example")
+    host.site.disk.folders.discard(ROOT / IM2 / "in")
+    host.wait(40)
+    assert host.waits(MX) == {MX} and host.claims.fit[-1] is False
+    assert [e["detail"] for e in host.site.log.said("transfer_fails")] == [f"{ROOT / IM2 / 'in'} is missing"]
+    host.site.disk.folders.add(ROOT / IM2 / "in")
+    host.coordinator.reachable = False
+    host.wait(40)
+    assert host.waits(MX) == {MX} and "no quorum" in str(host.site.log.said("transfer_fails")[-1]["detail"])
+    host.coordinator.reachable = True
+    host.wait(40)
+    assert host.waits(MX) == set()
+    assert [e["what"] for e in host.site.log.said("transfer_fails")] == ["host", *sorted(TABLE.sides)]
+
+
+def test_a_spool_that_cannot_be_read_keeps_no_other_back(host: Host) -> None:
+    host.site.spool("a@one.example")
+    host.site.spool("x@out.example", source=IM1)
+
+    def before(call: str, path: Path) -> None:
+        if call == "names" and path == ROOT / IM1 / "out":
+            raise OSError(5, "Input/output error")
+
+    host.site.disk.before = before
+    host.wait(3)
+    assert host.waits(MX, IM1) == {IM1}
+
+
+def test_old_days_go_and_are_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(host.site.records, "expire", lambda days, to: asked.append((days, to)) or ["2026-10-01"])
+    host.wait(10)
+    assert asked == [(30, None)] and host.site.log.said("archive_expired")[0]["days"] == ["2026-10-01"]
+    host.site.clock.sleep(3600)
+    host.wait(1)
+    assert len(asked) == 2
+
+
+def test_a_backlog_alarms_once_and_its_end_is_told() -> None:
+    log, alarmed = Lines(), set[str]()
+    for left in (Backlog(1, 5.0), Backlog(3, 5.0), Backlog(1, 101.0), Backlog(1, 5.0), Backlog(0, 0.0)):
+        report(MX, "out", left, Alarm(2, 100.0), alarmed, log)
+    levels = [(e, f.get("level")) for e, f in log.events]
+    assert levels == [("backlog", None), ("backlog", "alert"), ("backlog", "info"), ("backlog_over", None)]
