@@ -44,6 +44,8 @@ def inventory() -> Values:
         "mail_aliases": {"postmaster@alpha.example": "alice@alpha.example"},
         "message_size_limit": 1000,
         "coordinator_secret": "s" * 32,
+        "topology_spools": {},
+        "topology_transfer": {},
         "__mail_route_segments": ["dmz1"],
     }
 
@@ -77,6 +79,10 @@ DIFFERS: list[tuple[tuple[str, ...], Change]] = [
     (BOTH, lambda v: [f.update(address="10.255.3.2") for f in v["topology_files"].values()]),
     (BOTH, lambda v: [i.update(address="203.0.113.99") for i in v["identities"].values()]),
     (("mail",), lambda v: v["mail_users"][0].update(password="new")),
+    (
+        ("mail",),
+        lambda v: v.update(topology_spools={MX: "dc1"}, topology_transfer={"dc1": {"sides": {MX: "internet"}}}),
+    ),
     (("mail",), lambda v: v["identities"][MX]["domains"].append("beta.example")),
     # Without its further ports a new owner would be none behind redirectors.
     (("mail",), lambda v: v["topology_redirected"].update({MX: {"protocols": ["smtp"], "sources": ["10.1.1.61"]}})),
