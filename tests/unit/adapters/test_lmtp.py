@@ -87,7 +87,7 @@ def test_too_long_is_told_to_each_and_kept_nowhere() -> None:
     assert [line[:3] for line in said[-4:]] == ["354", "552", "552", "250"] and keeper.got == []
 
 
-@pytest.mark.parametrize("length", [lmtp.PIECE - 1, lmtp.PIECE, lmtp.PIECE + 1, 3 * lmtp.PIECE])
+@pytest.mark.parametrize("length", [lmtp.PIECE - 2, lmtp.PIECE - 1, lmtp.PIECE, lmtp.PIECE + 1, 3 * lmtp.PIECE])
 def test_lines_of_any_length(length: int) -> None:
     """Also one whose CR and LF come in two pieces: the dot behind it ends the message all the same."""
     keeper = Keeper()

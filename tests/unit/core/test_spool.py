@@ -42,6 +42,11 @@ def test_any_octet_that_differs_or_lacks_is_seen(data: st.DataObject) -> None:
             unpack(bad)
 
 
+def test_half_a_message_is_told_by_its_length() -> None:
+    with pytest.raises(Damaged, match="has 4 octets of a message of 5"):
+        unpack(pack(HEADER, b"12345")[:-1])
+
+
 def test_a_header_is_read_without_the_message() -> None:
     whole = pack(HEADER, b"x" * 100_000)
     header, start = unpack_header(whole[:2000])
@@ -62,7 +67,7 @@ def test_the_same_entry_of_a_queue_has_the_same_name_and_no_other_has() -> None:
         (ENVELOPE, b"n"),
         (Envelope("t@out.example", ENVELOPE.recipients), b"m"),
         (ENVELOPE.only([RECIPIENT]), b"m"),
-        (Envelope("s@out.example", (Recipient("a@one.exampleü@zwei.example"),)), b"m"),
+        (Envelope("s@out.example", (Recipient("a@one.example\udcffü@zwei.example"),)), b"m"),
     ]
     assert one not in [name(*other) for other in others]
 

@@ -297,6 +297,15 @@ def test_a_paused_host_links_once_more_and_the_destination_drops_it(site: Site) 
     assert len(site.postfixes[IM1].got) == 1 and len(site.log.said("second_entry_dropped")) == 1
 
 
+def test_what_the_destination_has_taken_is_not_put_there_again(site: Site) -> None:
+    """The mark at the source was lost with its server, and the message is carried once more."""
+    one = site.spool("a@one.example")
+    site.carry()
+    site.take_in(IM1)
+    site.files.move(ROOT / MX / "done" / one, ROOT / MX / "out" / one)
+    assert site.carry() == 0 and site.where(one) == {MX: {"done"}, IM1: {"done"}}
+
+
 def test_who_loses_the_claim_stops_at_once(site: Site) -> None:
     one = site.spool("a@one.example")
     looks = 0

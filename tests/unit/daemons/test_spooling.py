@@ -114,7 +114,7 @@ def test_the_epoch_of_a_long_header_is_read_too(site: Site) -> None:
     site.spoolers[MX].message(envelope, message)
     site.disk.write(ROOT / MX / "out" / ("f" * 32), b"damaged")
     assert site.spooler(MX, "mail2", EPOCH + 1).adopt() == 2
-    site.spoolers[MX].message(*letter("a@one.example", text="late"))
+    site.spoolers[MX].message(envelope, message + b"late")
     assert site.spooler(MX, "mail1", EPOCH + 2).adopt() == 2
 
 
