@@ -43,10 +43,11 @@ def parse_etab(text: str) -> set[Export]:
     return found
 
 
-def options(identity: str, root: str) -> str:
+def options(identity: str, root: str, root_stays: bool = True) -> str:
     """Of one identity's export: written through before it is acknowledged, root stays root, the device is there."""
     fsid = uuid.uuid5(NAMESPACE, identity)
-    return f"rw,sync,no_subtree_check,no_root_squash,sec=sys,fsid={fsid},mountpoint={root}"
+    squash = "no_root_squash" if root_stays else "root_squash"
+    return f"rw,sync,no_subtree_check,{squash},sec=sys,fsid={fsid},mountpoint={root}"
 
 
 class Exports:

@@ -12,7 +12,9 @@ FILE is /etc/holdfast/store.yml:
     identities:
       mx.alpha.example: {address, kind, domains, home, candidates, store, relays}
     hosts: {mail1: [10.1.3.11]}   # addresses, as the NFS server sees them, of every host that may own one of them
-    owners: {mail: [2005, 2005]}  # (o) uid and gid of the folder of mailboxes
+    owners: {mail: [2005, 2005], transfer: [2007, 2007]}  # (o) uid and gid of the folders of mailboxes and of what
+                                  # transfer hosts keep
+    carriers: {transfer1: [10.1.3.61]}    # (o) addresses of transfer hosts: each identity's `spool` is theirs, too
     external: {address: 192.0.2.9, program: /usr/local/sbin/nfs-access, host: door1}
                                   # (o) an NFS service from elsewhere (adapters/external_nfs.py); `root` is its path,
                                   # `host` this host's name
@@ -31,7 +33,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -52,6 +54,7 @@ from .door import Door
 
 FILE = "/etc/holdfast/store.yml"
 
+RECORDS = "transfer"  # the folder with archive and log of what has crossed
 LOOK_EVERY = 60.0  # seconds between looks at what the firewall holds
 
 
@@ -76,6 +79,8 @@ class Config:
     hosts: Mapping[str, tuple[str, ...]]
     mail_owner: tuple[int, int]
     external: External | None = None
+    carriers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    carrier_owner: tuple[int, int] = (2007, 2007)
 
 
 def load(file: str) -> Config:
@@ -86,6 +91,7 @@ def load(file: str) -> Config:
         section.done()
     owners = top.section("owners", {})
     mail_uid, mail_gid = owners.wholes("mail", 2, (2005, 2005))
+    carrier_uid, carrier_gid = owners.wholes("transfer", 2, (2007, 2007))
     owners.done()
     made = Config(
         store=top.text("store"),
@@ -96,8 +102,12 @@ def load(file: str) -> Config:
         hosts=top.lists("hosts"),
         mail_owner=(mail_uid, mail_gid),
         external=_external(top),
+        carriers=top.lists("carriers") if "carriers" in top.names() else {},
+        carrier_owner=(carrier_uid, carrier_gid),
     )
     top.done()
+    if made.carriers and made.external is not None:
+        raise top.wrong("carriers", sorted(made.carriers), "remove it: whoever runs that service admits transfer hosts")
     for name, identity in identities.items():
         unknown = [h for h in identity.candidates if h not in made.hosts]
         if unknown:
@@ -213,6 +223,7 @@ class Store:
         for name, state in states.items():
             if not self._attempt(name, "settled", functools.partial(self._settle, name, state, wanted)):
                 self._attempt(f"{name}: error", "error_told", functools.partial(self._tell_error, name, state, wanted))
+        self._attempt("carriers", "carriers_admitted", self._admit_carriers)
         return closed
 
     def _attempt(self, name: str, event: str, act: Callable[[], None]) -> bool:
@@ -283,12 +294,44 @@ class Store:
 
     def _remove_strangers(self) -> None:
         """What lies below the root and belongs to no identity of ours is nobody's to read."""
-        ours = {self._path(n) for n in self._settings.identities}
+        ours, carried = {self._path(n) for n in self._settings.identities}, self._carried()
         root = str(self._settings.root)
         for path, client in sorted(self._exports.table()):
+            if path in carried and client in self._carriers():
+                continue
             if path not in ours and (path == root or path.startswith(f"{root}/")):
                 self._exports.withdraw(path, client)
                 self._log("export_removed", path=path, client=client, level="warning")
+
+    def _carriers(self) -> set[str]:
+        return {address for some in self._settings.carriers.values() for address in some}
+
+    def _carried(self) -> dict[str, str]:
+        """What transfer hosts mount, and the name of each: spools, and what they keep; nothing where there are none."""
+        if not self._settings.carriers:
+            return {}
+        spools = [f"{n}/spool" for n, identity in self._settings.identities.items() if identity.has_mailboxes]
+        return {self._path(name): name for name in (*spools, RECORDS)}
+
+    def _admit_carriers(self) -> None:
+        """Whoever owns an identity, its spool is there for transfer hosts once its first owner has made it (R3.1)."""
+        if not self._settings.carriers:
+            return
+        table = self._exports.table()
+        for path, name in self._carried().items():
+            missing = sorted(c for c in self._carriers() if (path, c) not in table)
+            if not missing:
+                continue
+            if not self._settings.root.is_mount() or not self._clients.serving():
+                raise NotYet("the disk is missing, or the NFS server does not run")
+            folder = self._settings.root / name
+            if name == RECORDS:
+                folder.mkdir(mode=0o750, exist_ok=True)
+                os.chown(folder, *self._settings.carrier_owner)
+            if folder.is_dir():
+                for client in missing:
+                    self._exports.grant(path, client, options(name, str(self._settings.root), root_stays=False))
+                self._log("carriers", path=path, admitted=missing)
 
     def _settle(self, name: str, state: State, wanted: Mapping[str, Wanted]) -> None:
         want, path = wanted[name], self._path(name)
