@@ -142,6 +142,18 @@ def test_an_internet_identity_takes_for_the_other_side_and_hands_it_to_its_spool
     assert "alice@alpha.example alice@alpha.example" in recipients
 
 
+def test_who_has_his_mailbox_on_the_other_side_has_none_here() -> None:
+    def users(name: str, groups: Values) -> list[str]:
+        values = {**inventory(), "groups": groups, "probe_password": "p"}
+        text = rendered("mail", "dovecot/users.j2", of_identity(name, values))
+        return [line.partition(":")[0] for line in text.splitlines() if not line.startswith("#")]
+
+    alice, bob = "alice@alpha.example", "bob@own.example"
+    assert users(MX, {"transfer": ["t1"]}) == [bob, f"probe@{MX}"]
+    assert users(IM, {"transfer": ["t1"]}) == [alice, f"probe@{IM}"]
+    assert users(MX, {}) == [alice, bob, f"probe@{MX}"]
+
+
 def test_an_intranet_identity_sends_all_that_is_not_its_own_into_its_spool() -> None:
     given = parameters(rendered("mail", "postfix/main.cf.j2", of_identity(IM, inventory())))
     assert given["virtual_mailbox_domains"] == "alpha.example" and "relay_domains" not in given
