@@ -10,6 +10,8 @@ description:
   - The action plugin of the same name renders all templates on the controller; this module compares, validates and
     replaces the files on the host. When one file fails its validation, none is replaced.
   - Each file is replaced atomically (written beside the old one, fsynced, renamed).
+  - With the variable C(render_to) nothing is asked of the host; its files are written below that folder of the
+    controller, under the host's name.
 options:
   files:
     description:
@@ -33,7 +35,7 @@ options:
     type: path
   pending_for:
     description:
-      - The same for roles that come later in the deploy, as C({file: regular expression}). Changed paths that match are
+      - The same for roles that come later in the deploy, a regular expression by file. Changed paths that match are
         noted there, and are what that role finds as I(pending).
     type: dict
     default: {}
