@@ -102,11 +102,11 @@ def test_dovecot_believes_redirectors_of_its_side_only(mail1: dict[str, str]) ->
 
 
 def test_managesieve_is_installed_only_where_it_is_offered(values: Values) -> None:
-    assert "dovecot-managesieved" in Host("mail", "mail1", values).value("__mail_packages")
-    assert "dovecot-managesieved" not in Host("mail", "mail1", inventory("compact")).value("__mail_packages")
+    assert "dovecot-managesieved" in Host("mail", "mail1", values).value("__mail_wanted")
+    assert "dovecot-managesieved" not in Host("mail", "mail1", inventory("compact")).value("__mail_wanted")
     for pair in ("isolated1", "isolated2"):
         values["redirectors"][pair]["protocols"] = {"imap": {}}
-    assert "dovecot-managesieved" not in Host("mail", "mail1", values).value("__mail_packages")
+    assert "dovecot-managesieved" not in Host("mail", "mail1", values).value("__mail_wanted")
     for pair in ("isolated1", "isolated2"):
         del values["redirectors"][pair]["protocols"]
 

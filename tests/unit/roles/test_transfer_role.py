@@ -83,7 +83,14 @@ def of_identity(name: str, values: Values) -> Values:
     known = of_host(values)
     place = known["topology_spools"].get(name)
     table = known["topology_transfer"][place] if place else {}
-    return {**known, "identity": name, "settings": values["identities"][name], "spool": table, "table": table}
+    return {
+        **known,
+        "identity": name,
+        "settings": values["identities"][name],
+        "redirected": {},
+        "spool": table,
+        "table": table,
+    }
 
 
 # --- who holds what -------------------------------------------------------------------------------------------------
