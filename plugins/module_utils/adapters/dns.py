@@ -38,7 +38,8 @@ class DnsUpdate:
     """Implements `core.ports.NameService`.
 
     `server`: address of the zones' primary; `zones`: those that the key may change, names outside of them are left
-    alone; `relay_names`: host name of each relay, for the domains' second MX; `ttl` and `timeout` in seconds.
+    alone; `relay_names`: host name of each relay, for the domains' second MX; `reached`: of each owner the addresses at
+    which clients reach the identity, where those are not its own (redirectors); `ttl` and `timeout` in seconds.
     Raises ValueError for a key or an algorithm that is none.
     """
 
@@ -53,8 +54,10 @@ class DnsUpdate:
         ttl: int = 60,
         port: int = 53,
         timeout: float = 10.0,
+        reached: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._server = server
+        self._reached = reached or {}
         self._port = port
         self._ttl = ttl
         self._timeout = timeout
@@ -69,7 +72,8 @@ class DnsUpdate:
 
     def publish(self, identity: Identity, owner: str, epoch: int, *, primary: bool = True) -> str:
         """Put the identity's records into every zone that holds some of them, then ask whether they are there."""
-        wanted = records(identity, owner, epoch, self._relay_names, primary=primary)
+        at = self._reached.get(owner, ())
+        wanted = records(identity, owner, epoch, self._relay_names, primary=primary, at=at)
         done = []
         for zone in self._zones:
             part = {key: values for key, values in wanted.items() if self._zone_of(key[0]) == zone}
@@ -150,14 +154,21 @@ def note_name(identity: Identity) -> dns.name.Name:
 
 
 def records(
-    identity: Identity, owner: str, epoch: int, relay_names: Mapping[str, str], *, primary: bool = True
+    identity: Identity,
+    owner: str,
+    epoch: int,
+    relay_names: Mapping[str, str],
+    *,
+    primary: bool = True,
+    at: Sequence[str] = (),
 ) -> Records:
     """What DNS should say about an identity: its address, its owner, and who takes mail for its domains.
 
-    Not `primary`: only the relays take mail (R1.9); an identity without a relay whose name is known takes it itself.
+    `at`: addresses at which it is reached, if not its own. Not `primary`: only the relays take mail (R1.9); an identity
+    without a relay whose name is known takes it itself.
     """
     found: Records = {
-        (dns.name.from_text(identity.name), Type.A): {_rdata(Type.A, identity.address)},
+        (dns.name.from_text(identity.name), Type.A): {_rdata(Type.A, text) for text in at or (identity.address,)},
         (note_name(identity), Type.TXT): {_rdata(Type.TXT, f'"owner={owner} epoch={epoch}"')},
     }
     named = [relay_names[r].rstrip(".") for r in identity.relays if r in relay_names]

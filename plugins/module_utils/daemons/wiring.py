@@ -6,7 +6,8 @@ coordinator {endpoints, ca, cert, key, timeout}
 fence_devices, fence_plan, sites, placement, promote, no_candidate: see fences.py
 stores {S: {address, members, home}}: only for people: status, and hand-overs by hand
 external_stores {S: {I: candidates}}: stores from elsewhere, whose program is given its time
-dns {servers {ADDRESS: [I]}, port, zones, key_name, algorithm, secret_file, ttl, relay_names}
+dns {servers {ADDRESS: [I]}, port, zones, key_name, algorithm, secret_file, ttl, relay_names {I: {HOST: NAME}},
+     reached {I: {OWNER: [ADDRESS]}}}
 relay {transport, running, deliver_timeout}, probe {port, connect_timeout, timeout, ca}
 """
 
@@ -210,13 +211,26 @@ def _names(d: Section) -> Callable[[str], EveryServer]:
     relay_names = {}
     for name, section in d.sections("relay_names"):
         relay_names[name] = {host: section.text(host) for host in section.names()}
+    reached = {}
+    for name, section in d.sections("reached", {}):
+        reached[name] = {host: section.texts(host) for host in section.names()}
     d.done()
 
     def make(identity: str) -> EveryServer:
         try:
             secret = Path(file).read_text()
             return EveryServer(
-                DnsUpdate(address, zones, key_name, secret, relay_names.get(identity, {}), algorithm, ttl, port)
+                DnsUpdate(
+                    address,
+                    zones,
+                    key_name,
+                    secret,
+                    relay_names.get(identity, {}),
+                    algorithm,
+                    ttl,
+                    port,
+                    reached=reached.get(identity),
+                )
                 for address, identities in telling.items()
                 if identity in identities
             )

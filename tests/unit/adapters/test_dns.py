@@ -10,10 +10,11 @@ import subprocess
 import time
 from collections.abc import Iterator
 
+import dns.name
 import dns.query
 import pytest
 from cluster import free_port
-from holdfast.adapters.dns import DnsUpdate, records
+from holdfast.adapters.dns import DnsUpdate, Type, records
 from holdfast.core.model import Identity
 from holdfast.core.ports import Unavailable
 
@@ -47,6 +48,15 @@ zone:
   - domain: alpha.example
   - domain: beta.example
 """
+
+
+def test_behind_redirectors_it_is_reached_at_those_of_its_owners_site() -> None:
+    found = records(IDENTITY, "mail2", 4, NAMES, at=("10.2.1.7", "10.2.1.8"))
+    name = dns.name.from_text(IDENTITY.name)
+    assert {r.to_text() for r in found[name, Type.A]} == {"10.2.1.7", "10.2.1.8"}
+    assert {k: v for k, v in found.items() if k != (name, Type.A)} == {
+        k: v for k, v in records(IDENTITY, "mail2", 4, NAMES).items() if k != (name, Type.A)
+    }
 
 
 def test_records() -> None:

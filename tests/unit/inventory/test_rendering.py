@@ -169,6 +169,8 @@ def test_an_identity_is_told_in_its_own_networks_alone(full: Path) -> None:
 def test_each_side_has_a_name_server_that_tells_of_it_alone(full: Path) -> None:
     monitor = yaml.safe_load((full / "sjc-relay1/etc/holdfast/monitor.yml").read_text())
     inet, iso = monitor["dns"]["servers"].values()
+    reached = monitor["dns"]["reached"]["mail.alpha.example"]
+    assert reached["sjc-mis2"] == ["10.1.2.7", "10.1.2.8"] and reached["rly-mis1"] == ["10.2.2.7", "10.2.2.8"]
     assert "mail.alpha.example" in iso and "mx.alpha.example" in inet and not set(iso) & set(inet)
     assert "mail.alpha.example" in (full / "ns-iso/etc/knot/knot.conf").read_text()
     assert "mail.alpha.example" not in (full / "ns-inet/etc/knot/knot.conf").read_text()
