@@ -74,6 +74,7 @@ def check(inventory: Inventory) -> list[Mistake]:
         _fencing,
         _coordinator,
         _redirectors,
+        _transfer,
     ):
         found.extend(part(inventory))
     return found
@@ -598,3 +599,30 @@ def _spread(file: str, key: str, protocols: object) -> Iterator[Mistake]:
         elif given.get("balance", BALANCES[0]) not in BALANCES:
             remedy = f"name one of: {', '.join(BALANCES)}"
             yield Mistake(file, f"{key}.{protocol}.balance", given.get("balance"), remedy)
+
+
+def _transfer(inventory: Inventory) -> Iterator[Mistake]:
+    """Hosts that carry mail between the sides (R3): by files alone, and only where there are two sides."""
+    stores = {**(inventory.settings.get("stores") or {}), **(inventory.settings.get("external_stores") or {})}
+    segments = inventory.settings.get("segments", {})
+    for host in inventory.group("transfer"):
+        legs = list(inventory.hosts[host].get("legs") or {})
+        if not _has_leg(inventory, host, "storage"):
+            remedy = "a transfer host needs a leg in a segment of the network storage; add one"
+            yield Mistake(inventory.hosts_file, f"{host}.legs", legs, remedy)
+        for segment in legs:
+            if segments.get(segment, {}).get("network") in SIDES:
+                remedy = (
+                    f"{segment} belongs to a side; a transfer host stands on neither, or packets could cross (R3.5)"
+                )
+                yield Mistake(inventory.hosts_file, f"{host}.legs", legs, remedy)
+        site = inventory.hosts[host].get("site")
+        there = {
+            one.get("kind")
+            for one in inventory.settings.get("identities", {}).values()
+            if stores.get(one.get("store"), {}).get("site") == site
+        }
+        if missing := sorted(set(SIDES.values()) - there):
+            kinds = " and none of kind ".join(missing)
+            remedy = f"no identity of kind {kinds} has its store in {site}, so nothing crosses; add one, or drop it"
+            yield Mistake(inventory.hosts_file, "transfer", host, remedy)
