@@ -88,6 +88,7 @@ def of_identity(name: str, values: Values) -> Values:
         "identity": name,
         "settings": values["identities"][name],
         "redirected": {},
+        "beside": [],
         "spool": table,
         "table": table,
     }
@@ -106,6 +107,15 @@ def test_the_table_of_a_site() -> None:
     }
     assert known["topology_transfer"]["dc2"]["sides"] == {FAR: INTRANET}
     assert known["topology_spools"] == {MX: "dc1", IM: "dc1"}
+
+
+def test_users_of_the_same_side_are_reached_without_a_crossing() -> None:
+    values = inventory()
+    known = {**of_identity(IM, values), "beside": ["beta.example", "gamma.example"]}
+    assert "transport_maps = inline:{ beta.example=smtp:, gamma.example=smtp: }\n" in rendered(
+        "mail", "postfix/main.cf.j2", known
+    )
+    assert "transport_maps" not in rendered("mail", "postfix/main.cf.j2", of_identity(IM, values))
 
 
 def test_a_site_with_one_side_has_no_spools() -> None:
