@@ -44,7 +44,10 @@ class Claims:
         Raises Unavailable: what is held then runs out by itself.
         """
         self._be_there(fit)
-        living = {k.removeprefix(keys.TRANSFER_HOSTS) for k in self._coordinator.list(keys.TRANSFER_HOSTS)}
+        # Those of the other site look after other spools.
+        words = self._coordinator.list(keys.TRANSFER_HOSTS)
+        with_me = [k for k, e in words.items() if e.value is not None and e.value.get("spools") == sorted(self._spools)]
+        living = {k.removeprefix(keys.TRANSFER_HOSTS) for k in with_me}
         mine = share(self._spools, living, self._host) if fit else []
         for spool in [s for s in self._held if s not in mine]:
             self._coordinator.unlock(self._held.pop(spool)[0])
@@ -103,7 +106,8 @@ class Claims:
                 self._presence = lease, now
                 return
         lease = self._coordinator.grant(self._ttl)
-        self._coordinator.put(keys.transfer_host(self._host), {"host": self._host, "since": self._clock.now()}, lease)
+        word = {"host": self._host, "spools": sorted(self._spools), "since": self._clock.now()}
+        self._coordinator.put(keys.transfer_host(self._host), word, lease)
         self._presence = lease, now
 
     def close(self) -> None:

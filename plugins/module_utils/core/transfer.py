@@ -64,6 +64,10 @@ class Stays(Exception):
     """A message is not carried now; it waits where it is."""
 
 
+class Soon(Stays):
+    """As Stays, for a reason that ends by itself within seconds."""
+
+
 class Poison(Exception):
     """A message must never be carried as it is: it goes to quarantine."""
 
@@ -104,7 +108,7 @@ def admit(header: Header, adoption: Adoption | None, owner_epoch: int | None) ->
     if adoption is None:
         raise Stays("its spool has no record of an owner")
     if owner_epoch is not None and adoption.epoch < owner_epoch:
-        raise Stays(f"the owner at epoch {owner_epoch} has not looked into the spool yet")
+        raise Soon(f"the owner at epoch {owner_epoch} has not looked into the spool yet")
     if header.epoch > adoption.epoch:
         raise Stays(f"it is of epoch {header.epoch}, and the spool of {adoption.epoch}: was it set back?")
     if not adoption.holds(header.id, header.epoch):

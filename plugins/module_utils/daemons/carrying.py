@@ -33,7 +33,7 @@ from ..core.spool import (
     pack,
     unpack,
 )
-from ..core.transfer import Act, Backlog, Lies, Limits, Poison, Stays, Table, admit, next_act
+from ..core.transfer import Act, Backlog, Lies, Limits, Poison, Soon, Stays, Table, admit, next_act
 
 
 class Carrier:
@@ -113,7 +113,7 @@ class Carrier:
         except Poison as why:
             return self._quarantine(source, name, str(why))
         except Stays as why:
-            self._stays(source, name, str(why), "alert")
+            self._stays(source, name, str(why), "info" if isinstance(why, Soon) else "alert")
             self._end(source, name)
             return False
         except OSError as why:

@@ -71,6 +71,7 @@ def load(path: str) -> Config:
     s = config.Section.load(path)
     pairs = []
     for name, one in s.sections("stores"):
+        one.value("gateway", None)  # the file of the release before names one
         pairs.append(
             Pair(
                 place(name, one).identity,

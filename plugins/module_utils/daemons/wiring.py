@@ -155,7 +155,7 @@ def load(path: str) -> Config:
         lock=devices.lock,
         store_programs=programs,
         switches=devices.switches,
-        names=_names(s.section("dns")),
+        names=_names(s.section("dns"), identities),
         relays=_relays(relay, identities.values(), s.text("host")),
         probe_port=probe.whole("port", 25, least=1),
         probe_ca=probe.path("ca", "/etc/holdfast/tls/ca.pem"),
@@ -193,7 +193,10 @@ def _threshold(s: Section) -> Threshold:
 def _routes(s: Section) -> tuple[Route, ...]:
     found = []
     for one in s.list("routes"):
-        found.append(Route(one.text("name"), one.text("bind_address"), one.texts("routers")))
+        # `gateway`, and below `server` and names for all identities, are of the release before. The code is new from a
+        # deploy's beginning on, and in playbooks that work on a relay before it has been deployed.
+        routers = (one.text("gateway"),) if "gateway" in one.names() else one.texts("routers")
+        found.append(Route(one.text("name"), one.text("bind_address"), routers))
         if not found[-1].routers:
             raise one.wrong("routers", [], "name at least one")
         one.done()
@@ -202,15 +205,17 @@ def _routes(s: Section) -> tuple[Route, ...]:
     return tuple(found)
 
 
-def _names(d: Section) -> Callable[[str], EveryServer]:
-    servers, port, zones = d.section("servers"), d.whole("port", 53), d.texts("zones")
-    telling = {address: servers.texts(address) for address in servers.names()}
-    servers.done()
+def _names(d: Section, known: Iterable[str]) -> Callable[[str], EveryServer]:
+    port, zones = d.whole("port", 53), d.texts("zones")
+    if "server" in d.names():
+        telling = {d.text("server"): tuple(known)}
+    else:
+        servers = d.section("servers")
+        telling = {address: servers.texts(address) for address in servers.names()}
+        servers.done()
     key_name, file, algorithm = d.text("key_name"), d.path("secret_file"), d.text("algorithm", "hmac-sha256")
     ttl = d.whole("ttl", 60)
-    relay_names = {}
-    for name, section in d.sections("relay_names"):
-        relay_names[name] = {host: section.text(host) for host in section.names()}
+    relay_names = _relay_names(d, known)
     reached = {}
     for name, section in d.sections("reached", {}):
         reached[name] = {host: section.texts(host) for host in section.names()}
@@ -238,6 +243,18 @@ def _names(d: Section) -> Callable[[str], EveryServer]:
             raise d.wrong("secret_file", file, f"{why}; deploy the role monitor") from None
 
     return make
+
+
+def _relay_names(d: Section, known: Iterable[str]) -> dict[str, dict[str, str]]:
+    raw = d.values("relay_names")
+    if all(isinstance(value, str) for value in raw.values()):
+        return {goal: dict(raw) for goal in known}
+    found = {}
+    for goal, names in raw.items():
+        if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+            raise d.wrong(f"relay_names.{goal}", names, "give a mapping of hosts to the relays at home there")
+        found[goal] = dict(names)
+    return found
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,13 @@ def test_one_host_has_all_and_gives_the_half_away(pair: Pair) -> None:
     assert sorted(pair.t1.held() + pair.t2.held()) == sorted(SPOOLS)
 
 
+def test_hosts_of_another_site_have_no_share_in_it(pair: Pair) -> None:
+    far = [Claims(h, ("mx9", "im9"), pair.coordinator, pair.clock, told) for h in ("a1", "z9")]
+    pair.wait(3, pair.t1, pair.t2, *far)
+    assert sorted(pair.t1.held() + pair.t2.held()) == sorted(SPOOLS)
+    assert sorted(far[0].held() + far[1].held()) == ["im9", "mx9"]
+
+
 def test_what_a_dead_host_had_goes_on_elsewhere_when_its_leases_are_over(pair: Pair) -> None:
     pair.wait(3, pair.t1, pair.t2)
     pair.wait(TTL - 2, pair.t1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,22 @@ def test_wrong(tmp_path: Path, change: Change, said: str) -> None:
 def test_a_fence_key_that_is_not_there_is_told_when_it_is_needed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"fence_devices\.pdu\.client_key_file is '/k'"):
         load(tmp_path, monitor_file()).switches()
+
+
+def test_a_file_of_the_release_before_is_read(tmp_path: Path) -> None:
+    """The code is new on all hosts before any of their files is."""
+    data, secret = monitor_file(), tmp_path / "secret"
+    secret.write_text("c2VjcmV0")
+    data["dns"] |= {"secret_file": str(secret), "relay_names": {MX: {"relay2": "relay.dc2"}}}
+    old = copy.deepcopy(data)
+    for route in old["routes"]:
+        (route["gateway"],) = route.pop("routers")
+    (old["dns"]["server"],) = old["dns"].pop("servers")
+    old["dns"]["relay_names"] = {"relay2": "relay.dc2"}
+    before, now = load(tmp_path, old), load(tmp_path, data)
+    assert before.routes == now.routes
+    told = [[(s._server, s._relay_names) for s in one.names(MX)._servers] for one in (before, now)]
+    assert told[0] == told[1] == [("10.3.3.41", {"relay2": "relay.dc2"})]
 
 
 def test_queues_are_those_of_the_relays_that_this_host_may_own(tmp_path: Path) -> None:

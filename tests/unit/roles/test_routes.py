@@ -53,6 +53,7 @@ def script(folder: Path) -> Path:
         "topology_legs": legs,
         "topology_storage": {},
         "__base_routes_by_bgp": False,
+        "mail_routes": ["internet", "isolated"],
         "inventory_hostname": "relay1",
         "service_prefix": "203.0.113.0/24",
         "topology_routes": [

@@ -35,6 +35,8 @@ def inventory() -> Values:
             FAR: one("intranet", "store2", "far.example"),
             RELAY: one("relay", "store1"),
         },
+        "hostvars": {"transfer1": {"site": "dc1"}},
+        "stores": {"store1": {}, "store2": {}},
         "topology_every_store": {
             "store1": {"site": "dc1", "address": "10.255.3.1"},
             "store2": {"site": "dc2", "address": "10.255.3.2"},
@@ -109,6 +111,14 @@ def test_the_table_of_a_site() -> None:
     assert known["topology_spools"] == {MX: "dc1", IM: "dc1"}
 
 
+def test_no_spool_where_nobody_carries() -> None:
+    """A host of another site carries nothing here, and a store from elsewhere opens nothing to it."""
+    far, elsewhere = inventory(), inventory()
+    far["hostvars"]["transfer1"]["site"] = "dc2"
+    elsewhere["stores"] = {}
+    assert of_host(far)["topology_spools"] == of_host(elsewhere)["topology_spools"] == {}
+
+
 def test_users_of_the_same_side_are_reached_without_a_crossing() -> None:
     values = inventory()
     known = {**of_identity(IM, values), "beside": ["beta.example", "gamma.example"]}
@@ -166,8 +176,8 @@ def test_who_has_his_mailbox_on_the_other_side_has_none_here() -> None:
         return [line.partition(":")[0] for line in text.splitlines() if not line.startswith("#")]
 
     alice, bob = "alice@alpha.example", "bob@own.example"
-    assert users(MX, {"transfer": ["t1"]}) == [bob, f"probe@{MX}"]
-    assert users(IM, {"transfer": ["t1"]}) == [alice, f"probe@{IM}"]
+    assert users(MX, {"transfer": ["transfer1"]}) == [bob, f"probe@{MX}"]
+    assert users(IM, {"transfer": ["transfer1"]}) == [alice, f"probe@{IM}"]
     assert users(MX, {}) == [alice, bob, f"probe@{MX}"]
 
 
