@@ -59,6 +59,16 @@ class FakeDisk:
         self.before: Callable[[str, Path], None] = lambda call, path: None
         self.calls: list[tuple[str, Path]] = []
 
+    def crash_at(self, number: int) -> None:
+        """So many calls still end well; at the next one, and at any behind it, the process is no more."""
+        end = len(self.calls) + number
+
+        def before(call: str, path: Path) -> None:
+            if len(self.calls) >= end:
+                raise Crash
+
+        self.before = before
+
     def _enter(self, call: str, path: Path) -> None:
         self.before(call, path)
         self.calls.append((call, path))

@@ -13,7 +13,7 @@ import pytest
 from holdfast.core.claims import ClaimLost
 from holdfast.core.spool import Adoption, Envelope, Header, Recipient, pack, unpack
 from holdfast.core.transfer import Limits
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from spools import EPOCH, IM1, IM2, MX, RECORDS, ROOT, Crash, Site, letter
 
@@ -89,15 +89,7 @@ def test_a_crash_before_any_call(at: int, cut: bool) -> None:
     """Of the transfer host alone, or of the file server with it; the host that goes on finds what is there."""
     site = Site()
     one = site.spool("a@one.example", "b@two.example")
-    left = at
-
-    def before(call: str, path: Path) -> None:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise Crash
-
-    site.disk.before = before
+    site.disk.crash_at(at)
     with pytest.raises(Crash):
         site.carry()
     site.disk.before = lambda call, path: None
@@ -223,17 +215,20 @@ class Play:
         self.site.disk.before = lambda call, path: None
         for identity in (IM1, IM2):
             self.site.postfixes[identity].after = lambda: None
-        for _ in range(3):
-            self.site.clock.sleep(1000)
-            self.site.carry(host="t2")
-            for identity in (IM1, IM2):
-                self.site.take_in(identity)
-        # All of that is on the disk.
-        self.site.disk.power_cut(lambda: False)
+        # A rename that a dead process has not synced is taken back by the first cut, and then done once more.
+        for _ in range(2):
+            for _ in range(3):
+                self.site.clock.sleep(1000)
+                self.site.carry(host="t2")
+                for identity in (IM1, IM2):
+                    self.site.take_in(identity)
+            # All of that is on the disk.
+            self.site.disk.power_cut(lambda: False)
 
 
 @settings(max_examples=300, deadline=None)
 @given(PLAYS)
+@example([("run", "t1", 150), ("run", IM1, 25)])  # an intake that dies between its last rename and the sync of it
 def test_no_crash_and_no_sleep_loses_or_doubles_a_message(play: list[tuple[str, str, int]]) -> None:
     world = Play()
     for what, actor, number in play:
