@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from clocks import Clock
 from holdfast.adapters import command
 from holdfast.adapters.nft import Firewall, parse_table, parse_tcp, script
 from holdfast.core.ports import Unavailable
@@ -35,20 +36,6 @@ TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retr
 TCP6 = """  sl  local_address                         remote_address                        st tx_queue rx_queue
    0: 0000000000000000FFFF00001503010A:0801 0000000000000000FFFF00000E03010A:02F1 01 00000000:00000000
 """
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = 0.0
-
-    def now(self) -> float:
-        return self.time
-
-    def boottime(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
 
 
 class Host:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from clocks import Clock
 from holdfast.adapters import postfix
 from holdfast.adapters.command import CommandError
 from holdfast.adapters.postfix import (
@@ -213,24 +214,6 @@ def test_table() -> None:
     ]
 
 
-class Clock:
-    """Stands still but for sleeping."""
-
-    def __init__(self) -> None:
-        self.time = 1000.0
-        self.slept: list[float] = []
-
-    def now(self) -> float:
-        return self.time
-
-    def boottime(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.time += seconds
-
-
 class Relay:
     """Programs of a relay: a queue listing, postmap, and a journal that a test writes."""
 
@@ -240,7 +223,7 @@ class Relay:
         self.ran: list[list[str]] = []
         self.followed: list[str] = []
         self.events: list[tuple[str, dict[str, object]]] = []
-        self.clock = Clock()
+        self.clock = Clock(1000.0)
         self.table = folder / "transport"
         self.fail: str | None = None
         self.queues: dict[str, str] = {}  # of one instance, where it is not that of all

@@ -7,25 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+from clocks import Clock
 from holdfast.adapters.spool_files import SpoolFiles
 from holdfast.adapters.transfer_records import DAY_SECONDS, Records, day
 from holdfast.core.spool import Damaged, Envelope, Header, Recipient, pack
 
 MX, NOW = "mx.alpha.example", 1_796_000_000.0  # 2026-11-30 00:53:20
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = NOW
-
-    def now(self) -> float:
-        return self.time
-
-    def boottime(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
 
 
 class Files(SpoolFiles):
@@ -43,7 +30,7 @@ class Files(SpoolFiles):
 
 class Place:
     def __init__(self, root: Path) -> None:
-        self.root, self.clock = root, Clock()
+        self.root, self.clock = root, Clock(NOW)
         self.files = Files(self.clock)
         self.records = self.of("t1")
         self.records.prepare()
