@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import http.server
+import random
 import shutil
 import socket
 import ssl
@@ -22,9 +23,12 @@ ETCD = shutil.which("etcd")
 
 
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """Below 32768: from there on Linux takes ports for outgoing connections, one of which had it before its use."""
+    while True:
+        port = random.randrange(20000, 32768)
+        with contextlib.suppress(OSError), socket.socket() as s:
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 class Cluster:
@@ -97,7 +101,11 @@ class Cluster:
     def __enter__(self) -> Self:
         for n in range(len(self.ports)):
             self.start(n)
-        self.wait_healthy()
+        try:
+            self.wait_healthy()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
