@@ -279,9 +279,9 @@ class Client:
 
         return self._ask(request, changes=False)[0]
 
-    def list(self, prefix: str) -> dict[str, Entry]:
+    def list(self, *prefixes: str) -> dict[str, Entry]:
         records = self._state.records
-        return self._ask(lambda: {k: r.entry() for k, r in records.items() if k.startswith(prefix)}, changes=False)[0]
+        return self._ask(lambda: {k: r.entry() for k, r in records.items() if k.startswith(prefixes)}, changes=False)[0]
 
     # --- single keys -------------------------------------------------------------------------------------------
 

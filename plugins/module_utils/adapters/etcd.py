@@ -21,7 +21,7 @@ import itertools
 import json
 import random
 import urllib.parse
-from collections.abc import Iterable, Mapping, MutableSequence, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,17 +105,21 @@ def parse_record(data: Mapping[str, Any]) -> Record:
     )
 
 
-def parse_range(data: Mapping[str, Any]) -> dict[str, Record]:
-    records = [parse_record(kv) for kv in data.get("kvs", ())]
-    return {r.key: r for r in records}
+def found_by(data: Mapping[str, Any]) -> Iterator[Json]:
+    """What the gets of a transaction have found, not parsed."""
+    for response in data.get("responses", ()):
+        yield from response.get("response_range", {}).get("kvs", ())
 
 
 def parse_txn(data: Mapping[str, Any]) -> tuple[bool, dict[str, Record]]:
     """Whether the comparisons held, and what the gets of the branch that ran have found."""
-    found: dict[str, Record] = {}
-    for response in data.get("responses", ()):
-        found.update(parse_range(response.get("response_range", {})))
-    return bool(data.get("succeeded", False)), found
+    records = [parse_record(kv) for kv in found_by(data)]
+    return bool(data.get("succeeded", False)), {r.key: r for r in records}
+
+
+def parsed(kvs: Iterable[Json]) -> dict[str, Entry]:
+    """Raises Unavailable as `parse_record` does."""
+    return {r.key: _entry(r) for r in map(parse_record, kvs)}
 
 
 def _get(key: str) -> Json:
@@ -149,6 +153,11 @@ def keys_of(body: object) -> list[str]:
 def txn_read(keys: Iterable[str]) -> Json:
     """Several keys at one revision."""
     return {"compare": [], "success": [_get(k) for k in keys], "failure": []}
+
+
+def txn_list(prefixes: Iterable[str]) -> Json:
+    """Several prefixes at one revision."""
+    return {"compare": [], "success": [{"request_range": range_read(p)} for p in prefixes], "failure": []}
 
 
 def txn_create(key: str, value: Mapping[str, Any], lease: int = 0) -> Json:
@@ -348,9 +357,14 @@ class EtcdCoordinator:
         self.read([ROOT])
         return any("Authorization" in client.session.headers for _, client in self._members)
 
-    def list(self, prefix: str) -> dict[str, Entry]:
-        data = self._post("/kv/range", range_read(prefix))
-        return {key: _entry(record) for key, record in parse_range(data).items()}
+    def list(self, *prefixes: str) -> dict[str, Entry]:
+        """All keys that begin with one of `prefixes`, in one call, at one revision."""
+        return parsed(self.fetch(*prefixes).values())
+
+    def fetch(self, *prefixes: str) -> dict[str, Json]:
+        """The same by key, not parsed: what somebody else has spoilt is a fault only for whoever wants it."""
+        found = found_by(self._post("/kv/txn", txn_list(prefixes)))
+        return {base64.b64decode(kv["key"]).decode(): kv for kv in found}
 
     # --- single keys -----------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 ROOT = "/holdfast/"
 IDENTITIES = f"{ROOT}identity/"
 STORES = f"{ROOT}store/"
+EVIDENCE = "/evidence/"  # in keys of identities
 
 
 def lease(host: str) -> str:
@@ -50,7 +51,7 @@ def run(identity: str, run_id: str) -> str:
 
 
 def evidence(identity: str, relay: str) -> str:
-    return f"{ROOT}identity/{identity}/evidence/{relay}"
+    return f"{ROOT}identity/{identity}{EVIDENCE}{relay}"
 
 
 def store(store: str) -> str:

@@ -5,8 +5,6 @@ What a host says about itself is no evidence, and nobody fences himself. As the 
 
 from __future__ import annotations
 
-from . import keys
-from .model import Owner
 from .ports import LockLost, Unavailable
 from .takeover import Refused, read_state, unfinished
 from .watching import CALM, Watch
@@ -37,12 +35,11 @@ class Pairing:
             self._watch.tick()
 
     def _look(self) -> None:
-        value = self._watch.coordinator.get(keys.owner(self._name)).value
-        self._owner = None if value is None else Owner.from_json(value).host
+        state = read_state(self._watch.coordinator, self._name)
+        self._owner = None if state.owner is None else state.owner.host
         if self._owner != self._host:
             return
         # A run that made this host the owner may have lost its invoker, which was this host too.
-        state = read_state(self._watch.coordinator, self._name)
         takeover = self._watch.takeover
         if takeover is not None and state.locked_by is None and unfinished(state):
             run = takeover.finish()

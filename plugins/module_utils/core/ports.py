@@ -44,8 +44,8 @@ class Coordinator(Protocol):
 
     def get(self, key: str) -> Entry: ...
 
-    def list(self, prefix: str) -> dict[str, Entry]:
-        """All keys that begin with `prefix`, read at one revision."""
+    def list(self, *prefixes: str) -> dict[str, Entry]:
+        """All keys that begin with one of `prefixes`, read at one revision."""
         ...
 
     def create(self, key: str, value: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import fencing, keys, stores
@@ -32,6 +32,9 @@ class Limited(Refused):
     """One more automatic takeover would be more than are allowed within an hour: an operator is needed."""
 
 
+NONE = Entry(None, 0)  # no such key
+
+
 @dataclass(frozen=True)
 class State:
     """What the coordinator holds of one identity, read at one revision."""
@@ -43,17 +46,19 @@ class State:
     inoperable: bool
     history: tuple[Run, ...] = ()
     evidence: Mapping[str, Entry] = field(default_factory=dict)  # by relay
+    request: Entry = NONE  # of a relay without fence rights
+    alive: frozenset[str] = frozenset()  # hosts that keep their lease, of those that were asked for
 
 
-def read_state(coordinator: Coordinator, identity: str) -> State:
-    """Raises Unavailable."""
-    entries = coordinator.list(f"{keys.ROOT}identity/{identity}/")
-    none = Entry(None, 0)
-    owner_entry = entries.get(keys.owner(identity), none)
+def read_state(coordinator: Coordinator, identity: str, hosts: Iterable[str] = ()) -> State:
+    """One read, since each costs every member. `hosts`: whose leases to look at. Raises Unavailable."""
+    leases = {h: keys.lease(h) for h in hosts}
+    entries = coordinator.list(f"{keys.IDENTITIES}{identity}/", *leases.values())
+    owner_entry = entries.get(keys.owner(identity), NONE)
     owner = None if owner_entry.value is None else Owner.from_json(owner_entry.value)
-    run = entries.get(keys.takeover(identity), none).value
-    lock = entries.get(keys.lock(identity), none).value
-    flag = entries.get(keys.inoperable(identity), none).value
+    run = entries.get(keys.takeover(identity), NONE).value
+    lock = entries.get(keys.lock(identity), NONE).value
+    flag = entries.get(keys.inoperable(identity), NONE).value
     prefix = keys.runs(identity)
     return State(
         owner=owner,
@@ -64,6 +69,8 @@ def read_state(coordinator: Coordinator, identity: str) -> State:
         inoperable=flag is not None and owner is not None and int(flag.get("epoch", 0)) == owner.epoch,
         history=tuple(Run.from_json(e.value) for k, e in entries.items() if k.startswith(prefix) and e.value),
         evidence={k.rpartition("/")[2]: e for k, e in entries.items() if k.startswith(keys.evidence(identity, ""))},
+        request=entries.get(keys.request(identity), NONE),
+        alive=frozenset(h for h, key in leases.items() if key in entries),
     )
 
 

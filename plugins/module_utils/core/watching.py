@@ -245,14 +245,14 @@ class Watch:
 
     def _judge(self) -> tuple[str, str]:
         """Act on what is known. Returns a condition worth telling, as event and detail; no detail: all is well."""
-        state = read_state(self.coordinator, self.identity.name)
+        state = read_state(self.coordinator, self.identity.name, self.identity.candidates)
         nothing = ("judging", "")
         if state.owner is None:
             return nothing
         evidence = self._known(state)
         self._hear(state)
         self._follow(state)
-        lease = self.coordinator.get(keys.lease(state.owner.host)).value is not None
+        lease = self._alive(state, state.owner)
         if lease and self._lease_seen is False:
             self.log("server_came_back", identity=self.identity.name, host=state.owner.host)
             self.try_now()
@@ -286,6 +286,11 @@ class Watch:
         elif left_behind(state) and state.run is not None and state.run.state is RunState.RUNNING:
             self._give_up()
         return nothing
+
+    def _alive(self, state: State, owner: Owner) -> bool:
+        if owner.host in self.identity.candidates:
+            return owner.host in state.alive
+        return self.coordinator.get(keys.lease(owner.host)).value is not None  # it is no candidate any more
 
     def _hear(self, state: State) -> None:
         """When did the other relays write? By this relay's own CLOCK_BOOTTIME: their wall clocks may be wrong."""
@@ -401,7 +406,7 @@ class Watch:
         """
         if self.takeover is None or state.owner is None:
             return None
-        entry, now, fresh = self.coordinator.get(keys.request(self.identity.name)), self.clock.boottime(), self._fresh
+        entry, now, fresh = state.request, self.clock.boottime(), self._fresh
         self._asking = _heard(self._asking, entry.revision, now)
         if entry.value is None or now - self._asking[1] > fresh:
             return None

@@ -16,10 +16,14 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import cast
 
+from ..adapters.etcd_shared import SharedCoordinator, SharedReads
 from ..adapters.log import LineLog
+from ..core import keys
 from ..core.model import RELAY_KIND
 from ..core.pairing import Pairing
+from ..core.ports import Coordinator
 from ..core.watching import Watch
 from . import service
 from .config import main as config_main
@@ -47,9 +51,10 @@ class Watcher(threading.Thread):
     def run(self) -> None:
         try:
             while True:
-                self._turn = start = time.monotonic()
+                self._turn = time.monotonic()
                 self._act()
-                time.sleep(max(0.0, start + TICK - time.monotonic()))
+                # All at the same moments, so that those whose look is due are served by one read.
+                time.sleep(TICK - time.monotonic() % TICK)
         except BaseException as error:
             self._error = error
             raise
@@ -69,13 +74,16 @@ def start(file: str) -> Callable[[], None]:
     def serve() -> None:
         log = LineLog()
         watches, watchers = [], []
+        hosts = sorted({host for one in config.identities.values() for host in one.candidates})
+        reads = SharedReads(config.coordinator.another(), (keys.IDENTITIES, *map(keys.lease, hosts)))
         for name in config.identities:
             p = build(config, name, log)
             if p.identity.has_mailboxes:
                 p.queue.use_route([p.identity], p.settings.routes[0])
             # Without the right to fence it asks another host's monitor (R1.11).
             takeover = p.takeover if config.invoker is Invoker.SELF else None
-            watch = Watch(p.identity, p.settings, p.coordinator, p.prober, p.queue, takeover, p.clock, log, p.returns)
+            shared = cast(Coordinator, SharedCoordinator(p.coordinator, reads))
+            watch = Watch(p.identity, p.settings, shared, p.prober, p.queue, takeover, p.clock, log, p.returns)
             watches.append(watch)
             # This host may be the owner of a relay itself.
             act = Pairing(watch).tick if p.identity.kind == RELAY_KIND else watch.tick

@@ -10,14 +10,15 @@ from cluster import ETCD, Cluster
 from holdfast.adapters import etcd_watch
 from holdfast.adapters.etcd import EtcdCoordinator, Tls
 from holdfast.adapters.etcd_watch import ChangeWatch
+from holdfast.core import keys
 
 real = pytest.mark.skipif(ETCD is None, reason="no etcd on PATH")
 SOON = 10.0  # seconds; a look without a watch comes only after the thread's own silence of 60
 
 
 def test_a_line_without_events_is_no_change() -> None:
-    assert not etcd_watch.tells_change(b'{"result":{"header":{"revision":"4"},"created":true}}')
-    assert etcd_watch.tells_change(b'{"result":{"header":{},"events":[{"kv":{"key":"L2E="}}]}}')
+    assert not etcd_watch.changed(b'{"result":{"header":{"revision":"4"},"created":true}}')
+    assert etcd_watch.changed(b'{"result":{"header":{},"events":[{"kv":{"key":"L2E="}}]}}') == ["/a"]
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ def test_a_line_without_events_is_no_change() -> None:
 )
 def test_an_error_in_the_stream_ends_it(line: bytes) -> None:
     with pytest.raises(ValueError, match=r"grpc_code|compacted"):
-        etcd_watch.tells_change(line)
+        etcd_watch.changed(line)
 
 
 @real
@@ -52,3 +53,17 @@ def test_wakes_for_its_prefixes_and_no_others_and_outlives_a_member(tmp_path: Pa
             assert wake.wait(SOON)
         finally:
             watch.stop()
+
+
+@real
+def test_evidence_wakes_nobody(tmp_path: Path) -> None:
+    """Relays write it all the time, and every daemon that woke up would ask all members."""
+    with Cluster(tmp_path, 1) as cluster:
+        etcd = EtcdCoordinator(cluster.urls)
+        wake = etcd_watch.woken_by(etcd, keys.IDENTITIES)
+        assert wake.wait(SOON), "once when the watch begins"
+        wake.clear()
+        etcd.put(keys.evidence("i", "r"), {"x": 1})
+        assert not wake.wait(1.0)
+        etcd.put(keys.owner("i"), {"x": 1})
+        assert wake.wait(SOON)

@@ -15,7 +15,7 @@ from holdfast.core.model import Attempt, Identity, Method, Owner, Phase, Report,
 from holdfast.core.ports import Unavailable
 from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
-from holdfast.core.watching import Watch, make_round
+from holdfast.core.watching import CALM, Watch, make_round
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import MX, ROUTES, World
@@ -544,3 +544,16 @@ def test_a_round_whose_evidence_could_not_be_shared_counts_once() -> None:
     watch.tick()
     world.coordinator.put = put  # type: ignore[method-assign]
     assert watch.evidence is not None and watch.evidence.downs == 1
+
+
+def test_a_look_while_all_is_well_is_one_read() -> None:
+    """Each costs every member of the coordinator, and a relay host watches a dozen identities."""
+    world = World()
+    watch = world.watch(DEFAULT)
+    world.let_run(watch, 45)
+    seen: list[tuple[int, str]] = []
+    for _ in range(int(CALM) + 1):
+        before, rounds = world.coordinator.calls, len(world.attempts)
+        world.let_run(watch, 1)
+        seen.append((world.coordinator.calls - before, "a round" if len(world.attempts) > rounds else ""))
+    assert (1, "") in seen and not [calls for calls, what in seen if calls > 1 and not what], seen

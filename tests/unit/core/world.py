@@ -100,9 +100,9 @@ class FakeCoordinator:
         found = self.data.get(key)
         return Entry(None, 0) if found is None else Entry(dict(found[0]), found[2])
 
-    def list(self, prefix: str) -> dict[str, Entry]:
+    def list(self, *prefixes: str) -> dict[str, Entry]:
         self._enter()
-        return {k: Entry(dict(v[0]), v[2]) for k, v in self.data.items() if k.startswith(prefix)}
+        return {k: Entry(dict(v[0]), v[2]) for k, v in self.data.items() if k.startswith(prefixes)}
 
     def create(self, key: str, value: Mapping[str, Any]) -> bool:
         self._enter()

@@ -64,9 +64,9 @@ class Coordinator:
         if lease is not None:
             self.bound[key] = lease
 
-    def list(self, prefix: str) -> dict[str, Entry]:
+    def list(self, *prefixes: str) -> dict[str, Entry]:
         self._enter()
-        return {k: Entry(v, 1) for k, v in self.data.items() if k.startswith(prefix)}
+        return {k: Entry(v, 1) for k, v in self.data.items() if k.startswith(prefixes)}
 
     def create(self, key: str, value: Mapping[str, object]) -> bool:
         self._enter()
