@@ -3,7 +3,8 @@
 A task costs a host about a CPU-second, whatever it does (docs/performance.md); one task for a role's whole
 configuration is what makes a deploy short, and what lets all files be checked before the first one is replaced.
 
-The same task tells what a role puts on a host: it is noted for the stored configuration, or taken from there (decisions/0039).
+The same task tells what a role puts on a host: it is noted for the stored configuration, or taken from there
+(decisions/0039).
 """
 
 from __future__ import annotations
@@ -20,7 +21,21 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 from ansible_collections.holdfast.mail.plugins.plugin_utils import records, stored, versions
 
-KEYS = {"src", "content", "copy", "vars", "dest", "owner", "group", "mode", "validate", "state", "target", "secret", "hidden"}
+KEYS = {
+    "src",
+    "content",
+    "copy",
+    "vars",
+    "dest",
+    "owner",
+    "group",
+    "mode",
+    "validate",
+    "state",
+    "target",
+    "secret",
+    "hidden",
+}
 STATES = ("file", "directory", "link", "absent")
 SOURCES = ("src", "content", "copy")
 PATTERN = "*.py"  # of a tree
@@ -79,8 +94,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return {item["dest"]: {k: str(v) for k, v in item["hidden"].items()} for item in given if item.get("hidden")}
 
     def _note(self, items: list[dict[str, Any]], prune: dict[str, str] | None, variables: dict[str, Any]) -> None:
-        """What the role puts on this host, for the end of the deploy."""
-        if not (name := self._role()):
+        """What the role puts on this host, for the end of the deploy; of a mere rendering for whoever asks."""
+        name, given = self._role(), self._value("stored_configuration_records", variables)
+        if not name or ("render_to" in variables and not given):
             return
         hidden = self._hidden()
         copied = {item["dest"] for item in self._task.args.get("files") or [] if "copy" in item}
@@ -90,9 +106,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         entries = (
             stored.entry(item, copied=item["dest"] in copied, hidden=hidden.get(item["dest"], {})) for item in items
         )
-        role = stored.Role(tuple(entries), **{key: tuple(map(str, value)) for key, value in beside.items()}, prune=prune)
-        root = records.folder(self._value("stored_configuration_records", variables))
-        records.note(root, variables["inventory_hostname"], name, role)
+        role = stored.Role(
+            tuple(entries), **{key: tuple(map(str, value)) for key, value in beside.items()}, prune=prune
+        )
+        records.note(records.folder(given), variables["inventory_hostname"], name, role)
 
     def _as_stored(
         self, archive: Path, items: list[dict[str, Any]]

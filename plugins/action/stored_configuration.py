@@ -41,7 +41,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 return {**result, **before, "stored": []}
             try:
                 for host, data in before["read"].items():
-                    found[host] = stored.merged(stored.unpack(base64.b64decode(data), known[host][-1].digest), found[host])
+                    found[host] = stored.merged(
+                        stored.unpack(base64.b64decode(data), known[host][-1].digest), found[host]
+                    )
             except stored.Unfit as why:
                 raise AnsibleActionFail(f"stored_configuration: {host}: {why}") from why
         new = {}
@@ -60,4 +62,3 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         name = "holdfast.mail.stored_configuration_info"
         answer: dict[str, Any] = self._execute_module(name, module_args=question, task_vars=self._variables)
         return answer
-

@@ -12,16 +12,16 @@ description:
   - Each file is replaced atomically (written beside the old one, fsynced, renamed).
   - With the variable C(render_to) nothing is asked of the host; its files are written below that folder of the
     controller, under the host's name.
-  - With the variable C(rebuild_from), an archive of the host's stored configuration on the controller, the files are those
-    that the role put there then.
+  - With the variable C(rebuild_from), an archive of the host's stored configuration on the controller, the files are
+    those that the role put there then.
 options:
   files:
     description:
       - What should be there, in this order. Each entry has C(dest), C(mode) (text) and one of C(src) (a template of the
         role), C(content) (text) or C(copy) (a local file); optionally C(vars), C(owner), C(group), C(secret) (no diff
         is shown) and C(state) (C(file), C(directory), C(link) with C(target), C(absent)).
-      - In a stored configuration C(copy) and C(secret) have no content, but for a secret with C(hidden), {name of a secret in
-        it: its value}; there the file is stored without these values.
+      - In a stored configuration C(copy) and C(secret) have no content, but for a secret with C(hidden), {name of a
+        secret in it; its value}; there the file is stored without these values.
       - C(validate) is a command for the shell in which C(%s) stands for a file with the new content, alone in a folder
         and called like C(dest). In check mode a program that is not installed yet is no mistake.
     type: list
@@ -45,8 +45,8 @@ options:
     default: {}
   beside:
     description:
-      - What the role puts on the host besides, lists of C(packages), C(units) (enabled), C(accounts) and C(masked) units. It is
-        stored with the files and changes nothing here.
+      - What the role puts on the host besides, lists of C(packages), C(units) (enabled), C(accounts) and C(masked)
+        units. It is stored with the files and changes nothing here.
     type: dict
   items:
     description: What the action plugin hands over, as JSON. Not for playbooks.

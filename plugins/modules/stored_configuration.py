@@ -7,9 +7,9 @@ DOCUMENTATION = r"""
 module: stored_configuration
 short_description: Keep what a deploy has put on hosts, on a store
 description:
-  - The action plugin of the same name packs on the controller what this run put on each host, and hands over what is not there
-    yet. This module keeps it, on a store host, or on the manager of a store from elsewhere. Where the store is not served
-    nothing is done.
+  - The action plugin of the same name packs on the controller what this run put on each host, and hands over what is
+    not there yet. This module keeps it, on a store host, or on the manager of a store from elsewhere. Where the store
+    is not served nothing is done.
   - Each archive is written beside its place, fsynced and renamed; only then are the oldest ones removed.
 options:
   root:

@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: stored_configuration_info
 short_description: What a store keeps of hosts' configurations
 description:
-  - Runs on a store host, or on the manager of a store from elsewhere. Where the store is not served it says so and finds nothing.
+  - Runs on a store host, or on the manager of a store from elsewhere. Where the store is not served it says so and
+    finds nothing.
   - The action plugin of the same name unpacks on the controller what the store has.
 options:
   root:

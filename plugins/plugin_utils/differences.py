@@ -60,7 +60,11 @@ def _text(one: Entry | None) -> list[str]:
 
 def plan(stored: Stored, version: Version, newest: Version) -> list[str]:
     """What a rebuild of the host would do, a line a step."""
-    age = "the newest" if version == newest else f"NOT the newest, which is {newest.time}: it will not be ready to take over"
+    age = (
+        "the newest"
+        if version == newest
+        else f"NOT the newest, which is {newest.time}: it will not be ready to take over"
+    )
     lines = [f"{stored.host} as it was deployed at {version.time} ({age})"]
     accounts, masked, packages = (stored.beside(what) for what in ("accounts", "masked", "packages"))
     lines += [f"accounts: {', '.join(accounts)}"] if accounts else []

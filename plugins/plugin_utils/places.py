@@ -28,10 +28,10 @@ def places(
 ) -> Places:
     """{store: {site, hosts, reached, root, mounted}}, those alone that keep something of a host.
 
-    `sites`: {host: its site}. A host's configuration lies on the first store of its site; that of a site without one on the store of
-    the site that `at` names, or else on the first store of all. A pair is `reached` by its members: who owns it has `root`
-    `mounted`. A store from elsewhere keeps something only where it says `configuration`, a folder of its manager. Empty
-    where no store does. Raises Misplaced.
+    `sites`: {host: its site}. A host's configuration lies on the first store of its site; that of a site without one on
+    the store of the site that `at` names, or else on the first store of all. A pair is `reached` by its members: who owns
+    it has `root` `mounted`. A store from elsewhere keeps something only where it says `configuration`, a folder of its
+    manager. Empty where no store does. Raises Misplaced.
     """
     known: Places = {}
     for name, store in stores.items():
@@ -44,7 +44,9 @@ def places(
         by_site.setdefault(place["site"], name)
     for site, other in at.items():
         if other not in by_site:
-            raise Misplaced(site, other, f"name a site with a store that keeps it; there are {', '.join(by_site) or 'none'}")
+            raise Misplaced(
+                site, other, f"name a site with a store that keeps it; there are {', '.join(by_site) or 'none'}"
+            )
         if site not in sites.values():
             raise Misplaced(site, other, f"no host is in {site}; leave it out")
     for host, site in sites.items():

@@ -1,7 +1,8 @@
 """What is stored of a host's configuration, and how it becomes an archive and files again (R2.8, decisions/0039).
 
-Pure. An archive is a tar file: `manifest.json`, then each role's files as ROLE/path with mode and owner, so that tar(1) alone can put
-them back (`--strip-components=1 -C /`). The same configuration makes the same octets, whenever and wherever it is packed.
+Pure. An archive is a tar file: `manifest.json`, then each role's files as ROLE/path with mode and owner, so that tar(1)
+alone can put them back (`--strip-components=1 -C /`). The same configuration makes the same octets, whenever and wherever
+it is packed.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class Unfit(ValueError):
 class Entry:
     """One path that a role puts on a host, or takes away.
 
-    `data`: a file's content, with the values of secrets cut out; None where it is not stored and made anew from the controller's
-    vault and authority. `hidden`: names of the secrets that were cut out.
+    `data`: a file's content, with the values of secrets cut out; None where it is not stored and made anew from the
+    controller's vault and authority. `hidden`: names of the secrets that were cut out.
     """
 
     dest: str
@@ -81,7 +82,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Role:
-    """What one role puts on a host. `accounts`: NAME:UID:GID, `masked`: units; `prune`: a folder that holds nothing else."""
+    """What one role puts on a host.
+
+    `accounts`: NAME:UID:GID; `masked`: units; `prune`: a folder that holds nothing else.
+    """
 
     entries: tuple[Entry, ...]
     packages: tuple[str, ...] = ()
@@ -92,9 +96,11 @@ class Role:
 
     def described(self) -> dict[str, Any]:
         said: dict[str, Any] = {key: list(getattr(self, key)) for key in BESIDE if getattr(self, key)}
-        return said | ({"prune": dict(self.prune)} if self.prune else {}) | {
-            "files": [entry.described() for entry in self.entries]
-        }
+        return (
+            said
+            | ({"prune": dict(self.prune)} if self.prune else {})
+            | {"files": [entry.described() for entry in self.entries]}
+        )
 
 
 BESIDE = ("packages", "units", "accounts", "masked")
@@ -129,7 +135,7 @@ def _mark(name: str) -> bytes:
 
 
 def hide(data: bytes, secrets: Mapping[str, str]) -> bytes:
-    """`data` with each secret's name in place of its value; the longest value first, since one may be part of another."""
+    """`data` with each secret's name in place of its value; the longest first, since one may be part of another."""
     names = {value.encode(): _mark(name) for name, value in secrets.items() if value}
     return _replaced(data, {value: names[value] for value in sorted(names, key=len, reverse=True)})
 
@@ -149,7 +155,10 @@ def _replaced(data: bytes, pairs: Mapping[bytes, bytes]) -> bytes:
 
 
 def entry(item: Mapping[str, Any], *, copied: bool, hidden: Mapping[str, str]) -> Entry:
-    """Of an item as module `files` gets it. Content that was copied from the controller, or is a secret as a whole, is not kept."""
+    """Of an item as module `files` gets it.
+
+    Content that was copied from the controller, or is a secret as a whole, is not kept.
+    """
     data = base64.b64decode(item["data"]) if "data" in item else None
     secret = bool(item.get("secret"))
     if copied or (secret and not hidden):
@@ -170,7 +179,11 @@ def entry(item: Mapping[str, Any], *, copied: bool, hidden: Mapping[str, str]) -
 def pack(stored: Stored) -> bytes:
     """The archive, not compressed."""
     out = io.BytesIO()
-    manifest = {"format": FORMAT, "host": stored.host, "roles": {r: stored.roles[r].described() for r in stored.order()}}
+    manifest = {
+        "format": FORMAT,
+        "host": stored.host,
+        "roles": {r: stored.roles[r].described() for r in stored.order()},
+    }
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         _add(tar, Entry(MANIFEST, mode="0600"), MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
         for role in stored.order():
@@ -207,13 +220,17 @@ def unpack(data: bytes, wanted: str) -> Stored:
     except (OSError, EOFError, zlib.error) as why:
         raise Unfit(f"the archive {wanted} is damaged ({why}); take another version") from why
     if digest(archive) != wanted:
-        raise Unfit(f"the archive has the digest {digest(archive)} and not {wanted}: it is damaged; take another version")
+        raise Unfit(
+            f"the archive has the digest {digest(archive)} and not {wanted}: it is damaged; take another version"
+        )
     try:
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             data = {m.name: f.read() for m in tar.getmembers() if m.isreg() and (f := tar.extractfile(m)) is not None}
         said = json.loads(data[MANIFEST])
         if said["format"] != FORMAT:
-            raise Unfit(f"the archive's form is {said['format']}, this release reads {FORMAT}; use the release that stored it")
+            raise Unfit(
+                f"the archive's form is {said['format']}, this release reads {FORMAT}; use the release that stored it"
+            )
         return Stored(said["host"], {role: _role(role, value, data) for role, value in said["roles"].items()})
     except (tarfile.TarError, KeyError, TypeError, json.JSONDecodeError) as why:
         raise Unfit(f"the archive is not one of ours ({type(why).__name__}: {why}); take another version") from why
@@ -237,15 +254,20 @@ def merged(before: Stored, now: Stored) -> Stored:
 # --- from an archive to files -----------------------------------------------------------------------------------------
 
 
-def items(role: str, stored: Stored, present: Sequence[Item], hidden: Mapping[str, Mapping[str, str]], since: int) -> list[Item]:
+def items(
+    role: str, stored: Stored, present: Sequence[Item], hidden: Mapping[str, Mapping[str, str]], since: int
+) -> list[Item]:
     """What module `files` gets in a rebuild: the stored paths in the stored order, and no others.
 
-    `present`: what the role would put there today, from which come contents that are not stored and the programs that check a file.
-    `hidden`: {dest: {name: value}} of now. `since`: Unix time of the version; a digest gets it, so that a host rebuilt from an
-    old version does not pass for one that was deployed later. Raises Unfit where this release cannot make a secret file.
+    `present`: what the role would put there today, from which come contents that are not stored and the programs that
+    check a file. `hidden`: {dest: {name: value}} of now. `since`: Unix time of the version; a digest gets it, so that a
+    host rebuilt from an old version does not pass for one that was deployed later. Raises Unfit where this release cannot
+    make a secret file.
     """
     today = {item["dest"]: item for item in present}
-    return [_item(role, one, today.get(one.dest), hidden.get(one.dest, {}), since) for one in stored.roles[role].entries]
+    return [
+        _item(role, one, today.get(one.dest), hidden.get(one.dest, {}), since) for one in stored.roles[role].entries
+    ]
 
 
 def _item(role: str, one: Entry, today: Item | None, hidden: Mapping[str, str], since: int) -> Item:

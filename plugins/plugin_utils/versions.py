@@ -1,6 +1,7 @@
 """Versions of a host's stored configuration: what their files are called, which one is meant, which ones go (R2.8).
 
-A file is called TIME.DIGEST.tar.gz; TIME is that of the deploy (UTC, 20261129T102500Z), DIGEST the SHA-256 of what is inside.
+A file is called TIME.DIGEST.tar.gz; TIME is that of the deploy (UTC, 20261129T102500Z), DIGEST the SHA-256 of what is
+inside.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ def following(now: str, known: Sequence[Version]) -> str:
 
 
 def chosen(known: Sequence[Version], wanted: str | None) -> Version:
-    """The newest version, or what was in force at the TIME `wanted`: a deploy that changed nothing of a host stored nothing.
+    """The newest version, or what was in force at the TIME `wanted`.
 
-    Raises NoSuchVersion.
+    A deploy that changed nothing of a host stored nothing of it. Raises NoSuchVersion.
     """
     if not known:
         raise NoSuchVersion("nothing is stored of it; deploy it once by playbooks/site.yml")

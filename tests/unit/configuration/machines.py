@@ -20,7 +20,7 @@ PROGRAM = Path(sys.executable).absolute().with_name("ansible-playbook")
 
 
 class Site:
-    """An inventory with the hosts `mail1`, `mail2` and `door`, which keeps what is stored; roles `base` and `mail` write files."""
+    """Hosts `mail1`, `mail2` and `door`, which keeps what is stored; roles `base` and `mail` write files."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -32,6 +32,7 @@ class Site:
             "external_stores": {"nas": {"site": "dc1", "manager": "door", "configuration": str(self.store)}},
             "me": {"owner": str(os.getuid()), "group": str(os.getgid())},
             "out": f"{place}/hosts/{{{{ inventory_hostname }}}}",
+            "stored_configuration": True,  # as role topology has it
             "setting": "a = 1",
             "tsig": "secret-of-then",
         }
@@ -44,7 +45,9 @@ class Site:
                 "secret": True, "hidden": {"tsig": "{{ tsig }}"}, "<<": "me",
             },
         ]  # fmt: skip
-        self.role("base", [{"dest": "{{ out }}", "state": "directory", "mode": "0755", "<<": "me"}], {"packages": ["openssl"]})
+        self.role(
+            "base", [{"dest": "{{ out }}", "state": "directory", "mode": "0755", "<<": "me"}], {"packages": ["openssl"]}
+        )
         self.role("mail", files, {"packages": ["postfix"], "units": ["knot.service"]})
 
     def role(self, name: str, files: list[dict[str, Any]], beside: Mapping[str, Any]) -> None:

@@ -39,8 +39,13 @@ def test_a_store_from_elsewhere_keeps_what_it_has_a_folder_for() -> None:
 
 
 def test_a_setting_that_leads_nowhere() -> None:
-    for at, words in (({"third": "hub"}, "stored_configuration_at.third is 'hub': name a site with a store that keeps it; "
-                       "there are dc1, dc2"), ({"moon": "dc1"}, "no host is in moon; leave it out")):
+    for at, words in (
+        (
+            {"third": "hub"},
+            "stored_configuration_at.third is 'hub': name a site with a store that keeps it; there are dc1, dc2",
+        ),
+        ({"moon": "dc1"}, "no host is in moon; leave it out"),
+    ):
         with pytest.raises(Misplaced, match=words):
             places.places(STORES, {}, SITES, at)
         inventory = Inventory(

@@ -139,8 +139,20 @@ def test_no_value_is_left_and_all_come_back(text: list[str], secrets: dict[str, 
 # --- rebuild ---------------------------------------------------------------------------------------------------------
 
 TODAY: list[dict[str, Any]] = [
-    {"dest": "/etc/holdfast/main.cf", "state": "file", "mode": "0600", "data": base64_of("new\n"), "validate": "check %s"},
-    {"dest": "/etc/holdfast/host.key", "state": "file", "mode": "0600", "data": base64_of("key of now\n"), "secret": True},
+    {
+        "dest": "/etc/holdfast/main.cf",
+        "state": "file",
+        "mode": "0600",
+        "data": base64_of("new\n"),
+        "validate": "check %s",
+    },
+    {
+        "dest": "/etc/holdfast/host.key",
+        "state": "file",
+        "mode": "0600",
+        "data": base64_of("key of now\n"),
+        "secret": True,
+    },
     {"dest": "/etc/holdfast/new.cf", "state": "file", "mode": "0644", "data": base64_of("not known then\n")},
 ]
 
@@ -162,7 +174,7 @@ def test_a_rebuild_puts_back_what_was_stored_and_nothing_else() -> None:
 
 
 def test_a_digest_has_the_time_of_its_version() -> None:
-    """Of two hosts whose digests differ the later one takes over (core/placement.py): an old version must stay the older."""
+    """Of two hosts whose digests differ the later one takes over (core/placement.py): an old version stays the older."""
     (found,) = stored.items("agent", mail1(), [], {}, SINCE)
     assert (found["dest"], found["mtime"]) == (DIGEST, SINCE)
 
@@ -172,12 +184,12 @@ def test_a_secret_of_now_goes_into_a_file_of_then() -> None:
     one = Stored("ns", {"dns": role})
     (found,) = stored.items("dns", one, [], {"/etc/knot.conf": {"tsig": "of-now"}}, SINCE)
     assert (found["data"], found["secret"]) == (base64_of("key of-now;\n"), True)
-    with pytest.raises(Unfit, match="/etc/knot.conf: the secret tsig is not stored, and role dns of this release"):
+    with pytest.raises(Unfit, match=r"/etc/knot\.conf: the secret tsig is not stored, and role dns of this release"):
         stored.items("dns", one, [], {}, SINCE)
 
 
 def test_a_key_that_this_release_does_not_make() -> None:
-    with pytest.raises(Unfit, match="/etc/holdfast/host.key: its content is not stored, and role base"):
+    with pytest.raises(Unfit, match=r"/etc/holdfast/host\.key: its content is not stored, and role base"):
         stored.items("base", mail1(), [], {}, SINCE)
 
 
