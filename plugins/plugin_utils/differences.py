@@ -33,12 +33,9 @@ def _of_entry(dest: str, old: Entry | None, new: Entry | None, names: tuple[str,
     before, after = _attributes(old), _attributes(new)
     if before != after:
         yield f"{dest}: {before} -> {after}"
-    texts = [_text(old), _text(new)]
-    yield from (
-        line.rstrip("\n")
-        for line in difflib.unified_diff(*texts, *(f"{dest} ({name})" for name in names))
-        if texts[0] != texts[1]
-    )
+    was, becomes = _text(old), _text(new)
+    of_file = difflib.unified_diff(was, becomes, f"{dest} ({names[0]})", f"{dest} ({names[1]})")
+    yield from (line.rstrip("\n") for line in of_file)
 
 
 def _attributes(one: Entry | None) -> str:

@@ -29,9 +29,9 @@ def places(
     """{store: {site, hosts, reached, root, mounted}}, those alone that keep something of a host.
 
     `sites`: {host: its site}. A host's configuration lies on the first store of its site; that of a site without one on
-    the store of the site that `at` names, or else on the first store of all. A pair is `reached` by its members: who owns
-    it has `root` `mounted`. A store from elsewhere keeps something only where it says `configuration`, a folder of its
-    manager. Empty where no store does. Raises Misplaced.
+    the store of the site that `at` names, or else on the first store of all. A pair is `reached` by its members: who
+    owns it has `root` `mounted`. A store from elsewhere keeps something only where it says `configuration`, a folder of
+    its manager. Empty where no store does. Raises Misplaced.
     """
     known: Places = {}
     for name, store in stores.items():

@@ -1,8 +1,8 @@
 """What is stored of a host's configuration, and how it becomes an archive and files again (R2.8, decisions/0039).
 
 Pure. An archive is a tar file: `manifest.json`, then each role's files as ROLE/path with mode and owner, so that tar(1)
-alone can put them back (`--strip-components=1 -C /`). The same configuration makes the same octets, whenever and wherever
-it is packed.
+alone can put them back (`--strip-components=1 -C /`). The same configuration makes the same octets, whenever and
+wherever it is packed.
 """
 
 from __future__ import annotations
@@ -225,13 +225,13 @@ def unpack(data: bytes, wanted: str) -> Stored:
         )
     try:
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            data = {m.name: f.read() for m in tar.getmembers() if m.isreg() and (f := tar.extractfile(m)) is not None}
-        said = json.loads(data[MANIFEST])
+            files = {m.name: f.read() for m in tar.getmembers() if m.isreg() and (f := tar.extractfile(m)) is not None}
+        said = json.loads(files[MANIFEST])
         if said["format"] != FORMAT:
             raise Unfit(
                 f"the archive's form is {said['format']}, this release reads {FORMAT}; use the release that stored it"
             )
-        return Stored(said["host"], {role: _role(role, value, data) for role, value in said["roles"].items()})
+        return Stored(said["host"], {role: _role(role, value, files) for role, value in said["roles"].items()})
     except (tarfile.TarError, KeyError, TypeError, json.JSONDecodeError) as why:
         raise Unfit(f"the archive is not one of ours ({type(why).__name__}: {why}); take another version") from why
 
@@ -260,9 +260,9 @@ def items(
     """What module `files` gets in a rebuild: the stored paths in the stored order, and no others.
 
     `present`: what the role would put there today, from which come contents that are not stored and the programs that
-    check a file. `hidden`: {dest: {name: value}} of now. `since`: Unix time of the version; a digest gets it, so that a
-    host rebuilt from an old version does not pass for one that was deployed later. Raises Unfit where this release cannot
-    make a secret file.
+    check a file. `hidden`: {dest: {name: value}} of now. `since`: Unix time of the version; a digest gets it, so that
+    a host rebuilt from an old version does not pass for one that was deployed later. Raises Unfit where this release
+    cannot make a secret file.
     """
     today = {item["dest"]: item for item in present}
     return [

@@ -174,7 +174,7 @@ def test_a_rebuild_puts_back_what_was_stored_and_nothing_else() -> None:
 
 
 def test_a_digest_has_the_time_of_its_version() -> None:
-    """Of two hosts whose digests differ the later one takes over (core/placement.py): an old version stays the older."""
+    """Of two hosts whose digests differ the later one takes over (core/placement.py): an old version stays older."""
     (found,) = stored.items("agent", mail1(), [], {}, SINCE)
     assert (found["dest"], found["mtime"]) == (DIGEST, SINCE)
 
