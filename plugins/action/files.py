@@ -2,6 +2,9 @@
 
 A task costs a host about a CPU-second, whatever it does (docs/performance.md); one task for a role's whole
 configuration is what makes a deploy short, and what lets all files be checked before the first one is replaced.
+
+The same task tells what a role puts on a host: it is noted for the stored configuration, or taken from there
+(decisions/0039).
 """
 
 from __future__ import annotations
@@ -13,10 +16,26 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
+from ansible_collections.holdfast.mail.plugins.plugin_utils import records, stored, versions
 
-KEYS = {"src", "content", "copy", "vars", "dest", "owner", "group", "mode", "validate", "state", "target", "secret"}
+KEYS = {
+    "src",
+    "content",
+    "copy",
+    "vars",
+    "dest",
+    "owner",
+    "group",
+    "mode",
+    "validate",
+    "state",
+    "target",
+    "secret",
+    "hidden",
+}
 STATES = ("file", "directory", "link", "absent")
 SOURCES = ("src", "content", "copy")
 PATTERN = "*.py"  # of a tree
@@ -27,7 +46,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     """See the module's documentation."""
 
     TRANSFERS_FILES = False
-    _VALID_ARGS = frozenset({"files", "tree", "pending", "pending_for"})
+    _VALID_ARGS = frozenset({"files", "tree", "pending", "pending_for", "beside"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
@@ -36,15 +55,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             items = [self._item(item, variables) for item in self._task.args.get("files") or []]
             if self._task.args.get("tree"):
                 items += self._tree(self._task.args["tree"])
-        except (AnsibleError, OSError) as why:
+            twice = [dest for dest, count in Counter(item["dest"] for item in items).items() if count > 1]
+            if twice:
+                raise AnsibleActionFail(f"files: {twice[0]}: stands twice in one task; keep one of them")
+            tree = self._task.args.get("tree")
+            prune = {"dest": str(tree["dest"]), "pattern": tree.get("pattern", PATTERN)} if tree else None
+            if source := self._value("rebuild_from", variables):
+                items, prune = self._as_stored(Path(str(source)), items)
+            elif boolean(self._value("stored_configuration", variables) or False):
+                self._note(items, prune, variables)
+        except (AnsibleError, OSError, stored.Unfit) as why:
             raise AnsibleActionFail(str(why)) from why
-        twice = [dest for dest, count in Counter(item["dest"] for item in items).items() if count > 1]
-        if twice:
-            raise AnsibleActionFail(f"files: {twice[0]}: stands twice in one task; keep one of them")
         if folder := variables.get("render_to"):
             return {**result, **self._write(items, Path(folder) / variables["inventory_hostname"])}
-        tree = self._task.args.get("tree")
-        prune = {"dest": str(tree["dest"]), "pattern": tree.get("pattern", PATTERN)} if tree else None
         done = self._execute_module(
             module_name="holdfast.mail.files",
             module_args={
@@ -57,6 +80,47 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         )
         result.update(done)
         return result
+
+    def _value(self, name: str, variables: dict[str, Any]) -> Any:
+        return self._templar.template(variables.get(name))
+
+    def _role(self) -> str:
+        """What the role is called without its collection; empty outside of one."""
+        return self._task._role.get_name(include_role_fqcn=False) if self._task._role else ""
+
+    def _hidden(self) -> dict[str, dict[str, str]]:
+        """{path: {name: value}}: secrets that stand in a file of which the rest is stored."""
+        given = self._task.args.get("files") or []
+        return {item["dest"]: {k: str(v) for k, v in item["hidden"].items()} for item in given if item.get("hidden")}
+
+    def _note(self, items: list[dict[str, Any]], prune: dict[str, str] | None, variables: dict[str, Any]) -> None:
+        """What the role puts on this host, for the end of the deploy; of a mere rendering for whoever asks."""
+        name, given = self._role(), self._value("stored_configuration_records", variables)
+        if not name or ("render_to" in variables and not given):
+            return
+        hidden = self._hidden()
+        copied = {item["dest"] for item in self._task.args.get("files") or [] if "copy" in item}
+        beside = self._task.args.get("beside") or {}
+        if unknown := set(beside) - set(stored.BESIDE):
+            raise AnsibleActionFail(f"files: beside: {min(unknown)} is unknown; known: {', '.join(stored.BESIDE)}")
+        entries = (
+            stored.entry(item, copied=item["dest"] in copied, hidden=hidden.get(item["dest"], {})) for item in items
+        )
+        role = stored.Role(
+            tuple(entries), **{key: tuple(map(str, value)) for key, value in beside.items()}, prune=prune
+        )
+        records.note(records.folder(given), variables["inventory_hostname"], name, role)
+
+    def _as_stored(
+        self, archive: Path, items: list[dict[str, Any]]
+    ) -> tuple[list[dict[str, Any]], dict[str, str] | None]:
+        """What this role put on the host at that version, in place of what it would put there today."""
+        version, name = versions.read([archive.name])[0], self._role()
+        known = stored.unpack(archive.read_bytes(), version.digest)
+        if name not in known.roles:
+            raise stored.Unfit(f"{archive.name}: nothing of role {name} is stored of {known.host}; leave the role out")
+        role = known.roles[name]
+        return stored.items(name, known, items, self._hidden(), version.seconds), role.prune
 
     @staticmethod
     def _write(items: list[dict[str, Any]], root: Path) -> dict[str, Any]:
@@ -80,7 +144,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             what = f"{min(unknown)} is unknown" if unknown else "dest is missing"
             raise AnsibleActionFail(f"files: {item.get('dest', item)}: {what}; known: {', '.join(sorted(KEYS))}")
         state = item.get("state", "file")
-        made = {k: v for k, v in item.items() if k not in (*SOURCES, "vars")}
+        made = {k: v for k, v in item.items() if k not in (*SOURCES, "vars", "hidden")}
         made["state"] = state
         if state == "file":
             if sum(s in item for s in SOURCES) != 1:

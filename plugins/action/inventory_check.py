@@ -11,6 +11,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.holdfast.mail.plugins.module_utils.core import takeover_checks
 from ansible_collections.holdfast.mail.plugins.module_utils.core.checks import Inventory, Mistake, check
+from ansible_collections.holdfast.mail.plugins.plugin_utils import places
 
 SETTINGS = (
     "sites",
@@ -19,6 +20,8 @@ SETTINGS = (
     "store_prefix",
     "stores",
     "external_stores",
+    "stored_configuration",
+    "stored_configuration_at",
     "redirectors",
     "store_lease_ttl",
     "drbd_secret",
@@ -95,7 +98,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             hosts[host] = {key: known.get(key) for key in HOST_VALUES}
             hosts[host]["groups"] = [g for g, members in groups.items() if host in members]
         inventory = Inventory(hosts, settings, files, lab="HOLDFAST_LAB" in os.environ)
-        mistakes += check(inventory) + takeover_checks.check(inventory)
+        mistakes += check(inventory) + takeover_checks.check(inventory) + places.check(inventory)
         texts = [str(m) for m in mistakes]
         result.update(changed=False, mistakes=texts, hosts=len(hosts))
         if mistakes:

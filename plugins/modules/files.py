@@ -12,12 +12,16 @@ description:
   - Each file is replaced atomically (written beside the old one, fsynced, renamed).
   - With the variable C(render_to) nothing is asked of the host; its files are written below that folder of the
     controller, under the host's name.
+  - With the variable C(rebuild_from), an archive of the host's stored configuration on the controller, the files are
+    those that the role put there then.
 options:
   files:
     description:
       - What should be there, in this order. Each entry has C(dest), C(mode) (text) and one of C(src) (a template of the
         role), C(content) (text) or C(copy) (a local file); optionally C(vars), C(owner), C(group), C(secret) (no diff
         is shown) and C(state) (C(file), C(directory), C(link) with C(target), C(absent)).
+      - In a stored configuration C(copy) and C(secret) have no content, but for a secret with C(hidden), {name of a
+        secret in it; its value}; there the file is stored without these values.
       - C(validate) is a command for the shell in which C(%s) stands for a file with the new content, alone in a folder
         and called like C(dest). In check mode a program that is not installed yet is no mistake.
     type: list
@@ -39,6 +43,11 @@ options:
         noted there, and are what that role finds as I(pending).
     type: dict
     default: {}
+  beside:
+    description:
+      - What the role puts on the host besides, lists of C(packages), C(units) (enabled), C(accounts) and C(masked)
+        units. It is stored with the files and changes nothing here.
+    type: dict
   items:
     description: What the action plugin hands over, as JSON. Not for playbooks.
     type: str
@@ -211,16 +220,18 @@ class Change:
             self.dest.chmod(self.mode)
 
     def replace(self):
-        replace(self.dest, self.data, self.mode, self.uid, self.gid)
+        replace(self.dest, self.data, self.mode, self.uid, self.gid, self.item.get("mtime"))
 
 
-def replace(dest, data, mode, uid, gid):
-    """Raises OSError with the name of the file."""
+def replace(dest, data, mode, uid, gid, mtime=None):
+    """`mtime`: Unix time that the file is to have, now if not given. Raises OSError with the name of the file."""
     descriptor, name = tempfile.mkstemp(prefix=f".{dest.name}.", dir=dest.parent)
     try:
         with os.fdopen(descriptor, "wb") as out:
             out.write(data)
             out.flush()
+            if mtime is not None:
+                os.utime(out.fileno(), (mtime, mtime))
             os.fchown(out.fileno(), uid, gid)
             os.fchmod(out.fileno(), mode)
             os.fsync(out.fileno())
@@ -271,6 +282,7 @@ def main():
         argument_spec={
             "files": {"type": "list", "elements": "dict"},
             "tree": {"type": "dict"},
+            "beside": {"type": "dict"},
             # A secret as a whole, for AnsibleModule tells the host's journal all other arguments, and there are keys
             # among these. As a list each of its words, paths too, would be struck out of the result.
             "items": {"type": "str", "default": "", "no_log": True},

@@ -1,0 +1,112 @@
+"""Deploys of a small role to hosts that are folders of this machine, with the playbooks and modules as they are.
+
+What differs from machines: connections are local, and the store is one "from elsewhere" whose folder is here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAM = Path(sys.executable).absolute().with_name("ansible-playbook")
+
+
+class Site:
+    """Hosts `mail1`, `mail2` and `door`, which keeps what is stored; roles `base` and `mail` write files."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.store = place / "store"
+        self.store.mkdir()
+        self.values: dict[str, Any] = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "external_stores": {"nas": {"site": "dc1", "manager": "door", "configuration": str(self.store)}},
+            "me": {"owner": str(os.getuid()), "group": str(os.getgid())},
+            "out": f"{place}/hosts/{{{{ inventory_hostname }}}}",
+            "stored_configuration": True,  # as role topology has it
+            "setting": "a = 1",
+            "tsig": "secret-of-then",
+        }
+        files = [
+            {"dest": "{{ out }}/etc", "state": "directory", "mode": "0755", "<<": "me"},
+            {"dest": "{{ out }}/etc/main.cf", "content": "{{ setting }}\n", "mode": "0644", "<<": "me"},
+            {"dest": "{{ out }}/etc/key", "content": "{{ tsig }}\n", "mode": "0600", "secret": True, "<<": "me"},
+            {
+                "dest": "{{ out }}/etc/knot.conf", "content": "zone {{ setting }}; key {{ tsig }};\n", "mode": "0600",
+                "secret": True, "hidden": {"tsig": "{{ tsig }}"}, "<<": "me",
+            },
+        ]  # fmt: skip
+        self.role(
+            "base", [{"dest": "{{ out }}", "state": "directory", "mode": "0755", "<<": "me"}], {"packages": ["openssl"]}
+        )
+        self.role("mail", files, {"packages": ["postfix"], "units": ["knot.service"]})
+
+    def role(self, name: str, files: list[dict[str, Any]], beside: Mapping[str, Any]) -> None:
+        tasks = self.place / "roles" / name / "tasks"
+        tasks.mkdir(parents=True, exist_ok=True)
+        whole = [{k: v for k, v in f.items() if k != "<<"} | self.values["me"] for f in files]
+        task = {"holdfast.mail.files": {"files": whole, "beside": beside}, "name": "Put"}
+        (tasks / "main.yml").write_text(json.dumps([task]))
+
+    def deploy(self, *words: str, roles: tuple[str, ...] = ("base", "mail"), whole: bool = True, **values: Any) -> str:
+        """As site.yml does: roles first, then what they put there is stored."""
+        hosts = {"hosts": "mail1:mail2", "gather_facts": False}
+        stored = {
+            "import_playbook": str(ROOT / "playbooks/store_configuration.yml"),
+            "vars": {"stored_configuration_whole": whole},
+        }
+        return self._play([{**hosts, "roles": list(roles)}, stored], words, values)
+
+    def rebuild(self, host: str, version: str = "", **values: Any) -> str:
+        """The part of rebuild.yml that needs neither packages nor relays."""
+        read = {
+            "ansible.builtin.include_role": {"name": "holdfast.mail.stored_configuration", "tasks_from": "read"},
+            "vars": {"stored_configuration_host": host, "stored_configuration_version": version},
+        }
+        put = {
+            "ansible.builtin.include_role": {"name": "{{ item }}"},
+            "loop": "{{ stored_configuration_found.roles }}",
+            "vars": {"rebuild_from": "{{ stored_configuration_found.archive }}"},
+        }
+        plan = {"ansible.builtin.debug": {"msg": "{{ stored_configuration_found.plan }}"}}
+        return self._play([{"hosts": host, "gather_facts": False, "tasks": [read, plan, put]}], (), values)
+
+    def show(self, *words: str, fails: bool = False) -> str:
+        return self._run(ROOT / "playbooks/configuration.yml", words, {}, fails)
+
+    def versions(self, host: str) -> list[str]:
+        return sorted(path.name for path in (self.store / ".configuration" / host).glob("*"))
+
+    def read(self, host: str, name: str) -> str:
+        return (self.place / "hosts" / host / "etc" / name).read_text()
+
+    def _play(self, plays: list[dict[str, Any]], words: tuple[str, ...], values: Mapping[str, Any]) -> str:
+        (self.place / "play.yml").write_text(json.dumps(plays))
+        return self._run(self.place / "play.yml", words, values)
+
+    def _run(self, playbook: Path, words: tuple[str, ...], values: Mapping[str, Any], fails: bool = False) -> str:
+        hosts = {name: {"site": "dc1"} for name in ("mail1", "mail2", "door")}
+        inventory = {"all": {"hosts": hosts, "vars": {**self.values, **values}}}
+        (self.place / "hosts.yml").write_text(yaml.safe_dump(inventory))
+        (self.place / "hosts").mkdir(exist_ok=True)
+        own = {
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build/collections"),
+            "ANSIBLE_LOCAL_TEMP": str(self.place / "local"),
+            "ANSIBLE_REMOTE_TEMP": str(self.place / "remote"),
+        }
+        argv = [PROGRAM, "-i", "hosts.yml", playbook, *words]
+        done = subprocess.run(
+            argv, cwd=self.place, env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
