@@ -55,7 +55,7 @@ PLAN_MUTANTS = (
         AGENT,
         "Agent._guard",
         (("self.arm is not None and self.safe()", "self.arm is not None"),),
-        hint=247,
+        test="tests/unit/daemons/test_agent_alone.py",
     ),
     Mutant(
         "routes_not_asked",
