@@ -7,7 +7,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 export SEEDS TIMES
 
-.PHONY: help setup demo test test-full lint unit simulate mutants scenario story-runs lock clean
+.PHONY: help setup demo test test-full lint unit simulate mutants scenario story-runs picture lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,10 @@ test-full: test ## what does not fit into CI, too; TIMES=3 plays each outage thr
 
 story-runs: setup ## the story again and again, power cut at a random moment; RUNS=20 SEED=1 LAB=name ADD=1
 	@python -m tests.full.story_runs --runs $(or $(RUNS),20) $(if $(SEED),--seed $(SEED)) $(if $(LAB),--lab $(LAB)) $(if $(ADD),--add)
+
+picture: setup ## docs/network-*.svg, drawn from the inventories
+	@for name in compact full; do \
+		ansible-playbook -i inventories/$$name playbooks/picture.yml -e picture=$(CURDIR)/docs/network-$$name.svg || exit 1; done
 
 lock: setup ## write requirements.txt from requirements.in
 	@rm -rf build/lock && python -m venv build/lock && build/lock/bin/pip install -q -r requirements.in

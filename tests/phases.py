@@ -55,6 +55,7 @@ PHASES: dict[str, list[list[str]]] = {
             "tests.simulation",
         ],
         ["mypy", "tests/full", "tests/outages"],
+        ["mypy", "plugins/plugin_utils/network_picture"],
         ["yamllint", "--strict", "."],
         ["ansible-lint", "--offline", "-q"],
     ],

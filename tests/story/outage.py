@@ -187,7 +187,8 @@ class Result:
 class Outage:
     """Sends `count` letters at `rate` a second and cuts the owner's power meanwhile.
 
-    `cut_at`: seconds after the first letter; without it in the middle of them.
+    `cut_at`: seconds after the first letter; without it in the middle of them. `records`: where the coordinator is
+    asked, if not on the witness of `compact`.
     """
 
     def __init__(
@@ -198,9 +199,10 @@ class Outage:
         rate: float = 2.0,
         say: Callable[[str], None] = print,
         cut_at: float | None = None,
+        records: Records | None = None,
     ):
         self.lab = lab
-        self.records = Records(lab)
+        self.records = records or Records(lab)
         self.post = Post(lab, users(inventory))
         self.count, self.rate, self.say = count, rate, say
         self.cut_at = count / rate / 2 if cut_at is None else cut_at
