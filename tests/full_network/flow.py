@@ -22,8 +22,10 @@ from .stage import ON_CLIENT, NetworkStage
 
 # Seconds between two letters of a way. Two cores carry all guests.
 PERIOD = float(os.environ.get("HOLDFAST_FLOW_PERIOD") or 2)
+PAUSE = 3.0  # seconds until a sender tries again
 DRAIN = 300  # seconds for what its senders still have when the flow ends
 ARRIVE = 720  # seconds: a stock sender's own next try may be five minutes away, and crossing takes up to 30 s each way
+PORTS = {"submission": 587, "exchanger": 25}
 SENDERS = ("-t", "postfix/smtp", "-t", "postfix/cleanup", "-t", "postfix/bounce", "-t", "postfix/qmgr")
 
 
@@ -61,6 +63,7 @@ class Flow:
                 "until": self._until,
                 "log": self._log,
                 "drain": DRAIN,
+                "pause": PAUSE,
                 "ca": CA_ON_CLIENT,
                 "name": f"{host}.outside.example",
                 "text": letters.TEXT,
@@ -76,6 +79,7 @@ class Flow:
             "sender": way.sender,
             "recipient": way.recipient,
             "server": way.server,
+            "port": PORTS.get(way.how, 0),
             "skip": way.skip,
             "user": way.sender,
             "password": self.stage.network.users.get(way.sender, ""),

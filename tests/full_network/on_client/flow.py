@@ -2,13 +2,13 @@
 
 python3 - JSON
     {"run": …, "period": seconds, "count": how many on each way or null, "until": FILE, "log": FILE, "drain": seconds,
-     "ca": FILE, "name": this host's, "text": a letter with @ID@ @FROM@ @TO@,
-     "ways": [{"name", "key", "how", "sender", "recipient", "server", "skip", "user", "password"}, …]}
+     "pause": seconds between two tries, "ca": FILE, "name": this host's, "text": a letter with @ID@ @FROM@ @TO@,
+     "ways": [{"name", "key", "how", "sender", "recipient", "server", "port", "skip", "user", "password"}, …]}
 
 Letters that nobody takes wait in order, as in a user's outbox, and are tried again until `drain` seconds after the end.
 `log` gets a line of JSON when a letter has been taken: {id, way, begun, accepted, tries, cut, faults}, times in Unix
-seconds; `cut`: whether an answer to the end of the letter was lost (RFC 1047), `faults`: what its sender would have been
-told that is no mere delay: a 5xx, or a certificate of another name. Of those that were never taken `accepted` is null.
+seconds; `cut`: an answer to the end of the letter was lost (RFC 1047); `faults`: what its sender would have been told
+that is no mere delay: a 5xx, or a certificate of another name. Of those that were never taken `accepted` is null.
 """
 
 import json
@@ -24,7 +24,6 @@ from typing import Any
 
 AT_ONCE = 4  # letters of one way under way at a time
 PATIENCE = 30.0  # seconds for each answer
-PAUSE = 3.0  # seconds between two tries
 
 job = json.loads(sys.argv[1])
 log, until = Path(job["log"]), Path(job["until"])
@@ -67,7 +66,7 @@ def answered(code: int, text: bytes) -> None:
 def submit(way: dict[str, Any], data: bytes) -> None:
     context = ssl.create_default_context(cafile=job["ca"])
     try:
-        with smtplib.SMTP(way["server"], 587, local_hostname=job["name"], timeout=PATIENCE) as smtp:
+        with smtplib.SMTP(way["server"], way["port"], local_hostname=job["name"], timeout=PATIENCE) as smtp:
             smtp.starttls(context=context)
             smtp.login(way["user"], way["password"])
             hand_over(smtp, way, data)
@@ -80,7 +79,7 @@ def exchange(way: dict[str, Any], data: bytes) -> None:
     last: Exception = OSError(f"no exchanger of {way['recipient']} is known")
     for server in exchangers(way["recipient"].split("@")[1])[way["skip"] :]:
         try:
-            with smtplib.SMTP(server, 25, local_hostname=job["name"], timeout=PATIENCE) as smtp:
+            with smtplib.SMTP(server, way["port"], local_hostname=job["name"], timeout=PATIENCE) as smtp:
                 smtp.ehlo_or_helo_if_needed()
                 hand_over(smtp, way, data)
                 return
@@ -122,7 +121,7 @@ def deliver(way: dict[str, Any], letter: dict[str, Any]) -> None:
         else:
             letter["accepted"] = time.time()
             break
-        over.wait(PAUSE)
+        over.wait(job["pause"])
     with writing, log.open("a") as to:
         to.write(json.dumps(letter) + "\n")
 
