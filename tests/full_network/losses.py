@@ -186,8 +186,8 @@ def store(stage: NetworkStage, name: str) -> Loss:
     before = pair.wait_running()
 
     def settled() -> None:
-        pair.wait_taken(before)
-        pair.wait_running()
+        pair.wait_taken(before, 240)
+        pair.wait_running(240)
 
     return of_host(stage, before.host, pair.wait_whole, settled)
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ class NetworkStage:
         self.begun = time.time() - 1
 
     def tidy(self) -> None:
-        """Undo what a test has left: hosts are on, cables plugged, nothing is drained, no capture runs."""
+        """Undo what a test has left: hosts are on, cables plugged, nothing is drained."""
         for host in self.status():
             if host["state"] == "paused":
                 self.lab.word("resume", host["name"])
@@ -97,9 +97,8 @@ class NetworkStage:
 
     def home(self, mailer: Mailer) -> None:
         if self.owner(mailer.name).host != mailer.home:
-            wait_for(
-                f"{mailer.home} being ready for {mailer.name}", lambda: self.ready(mailer.home, mailer.name), 180, 3
-            )
+            what = f"{mailer.home} being ready for {mailer.name}"
+            wait_for(what, lambda: self.ready(mailer.home, mailer.name), 180, every=3)
             self.playbook("failback.yml", "-e", f"identity={mailer.name}", "-e", "reason=test")
 
     # --- questions ----------------------------------------------------------------------------------------------------
@@ -145,7 +144,7 @@ class NetworkStage:
         return found
 
     def servers(self, host: str) -> list[dict[str, Any]]:
-        """What a redirector's HAProxy knows: {protocol, name, status, share, connected, backup, sessions}."""
+        """What a redirector's HAProxy knows: {protocol, name, status, share, connected, backup, taken}."""
         found: list[dict[str, Any]] = self.lab.python(host, ON_REDIRECTOR / "servers.py")
         return found
 
@@ -155,7 +154,11 @@ class NetworkStage:
 
     def drained(self, pair: Redirectors) -> set[str]:
         """What an operator has said so of, on one of its hosts."""
-        return {s["name"] for host in pair.hosts for s in self.servers(host) if "DRAIN" in s["status"]}
+        found: set[str] = set()
+        for host in pair.hosts:
+            with contextlib.suppress(StoryError):  # it may be starting; both of a pair are told the same
+                found |= {s["name"] for s in self.servers(host) if "DRAIN" in s["status"]}
+        return found
 
     def holds(self, host: str, address: str) -> bool:
         return f" {address}/" in self.lab.shell(host, "ip -4 -o addr show", check=False)
@@ -184,7 +187,7 @@ class NetworkStage:
         except StoryError as why:
             raise StoryError(f"{why}: {', '.join(left)}") from why
 
-    def wait_rotation(self, seconds: float = 240, hosts: Iterable[str] = ()) -> None:
+    def wait_rotation(self, seconds: float = 240, hosts: Sequence[str] = ()) -> None:
         """Until redirectors (these, or all) send all protocols to all identities of their side."""
         for pair in self.network.pairs:
             names = {m.name for m in self.network.mailers if m.kind == pair.kind}
@@ -196,7 +199,10 @@ class NetworkStage:
     def down(self, host: str, names: Iterable[str]) -> list[str]:
         """Protocols and identities of these that the redirector does not send to; a share of 0 % is a drain, too."""
         wanted = set(names)
-        found = [s for s in self.servers(host) if s["name"] in wanted]
+        try:
+            found = [s for s in self.servers(host) if s["name"] in wanted]
+        except StoryError:
+            return [f"HAProxy on {host} does not answer"]
         return [f"{s['protocol']} {s['name']}" for s in found if not s["status"].startswith("UP") or not s["share"]]
 
     def wait_taken(self, identity: str, before: Owner, seconds: float = 420) -> Run:

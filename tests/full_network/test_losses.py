@@ -32,7 +32,7 @@ def test_the_loss_of(stage: NetworkStage, ways: list[Way], component: str) -> No
         try:
             loss.cut()
             if len(loss.still) < len(ways):
-                flow.wait_flowing(fault, but=ways_but(ways, loss.still))
+                flow.wait_flowing(fault, 600, ways_but(ways, loss.still))
             loss.settled()
             time.sleep(max(0.0, fault + loss.least - time.time()))  # for so long it is away: a time here, no condition
         finally:

@@ -11,6 +11,7 @@ seconds; `cut`: an answer to the end of the letter was lost (RFC 1047); `faults`
 that is no mere delay: a 5xx, or a certificate of another name. Of those that were never taken `accepted` is null.
 """
 
+import contextlib
 import json
 import queue
 import smtplib
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +65,22 @@ def answered(code: int, text: bytes) -> None:
         raise smtplib.SMTPResponseException(code, text)
 
 
+@contextlib.contextmanager
+def connected(server: str, port: int) -> Iterator[smtplib.SMTP]:
+    """Whatever becomes of the farewell, a letter that has been taken has been taken."""
+    smtp = smtplib.SMTP(server, port, local_hostname=job["name"], timeout=PATIENCE)
+    try:
+        yield smtp
+        with contextlib.suppress(OSError):
+            smtp.quit()
+    finally:
+        smtp.close()
+
+
 def submit(way: dict[str, Any], data: bytes) -> None:
     context = ssl.create_default_context(cafile=job["ca"])
     try:
-        with smtplib.SMTP(way["server"], way["port"], local_hostname=job["name"], timeout=PATIENCE) as smtp:
+        with connected(way["server"], way["port"]) as smtp:
             smtp.starttls(context=context)
             smtp.login(way["user"], way["password"])
             hand_over(smtp, way, data)
@@ -79,7 +93,7 @@ def exchange(way: dict[str, Any], data: bytes) -> None:
     last: Exception = OSError(f"no exchanger of {way['recipient']} is known")
     for server in exchangers(way["recipient"].split("@")[1])[way["skip"] :]:
         try:
-            with smtplib.SMTP(server, way["port"], local_hostname=job["name"], timeout=PATIENCE) as smtp:
+            with connected(server, way["port"]) as smtp:
                 smtp.ehlo_or_helo_if_needed()
                 hand_over(smtp, way, data)
                 return
