@@ -35,6 +35,9 @@ WHY_LINES = 9
 WHY_WIDTH = 300
 LINTED = ["plugins", "lab", "tests", "molecule"]
 
+# Of molecule's scenarios: those of molecule.yml.
+LABS = {"scenario": "molecule", "full": "network"}
+
 PHASES: dict[str, list[list[str]]] = {
     "lint": [
         ["ruff", "check", *LINTED],
@@ -54,7 +57,7 @@ PHASES: dict[str, list[list[str]]] = {
             "-p",
             "tests.simulation",
         ],
-        ["mypy", "tests/full", "tests/outages"],
+        ["mypy", "tests/full", "tests/full_network", "tests/outages"],
         ["mypy", "plugins/plugin_utils/network_picture"],
         ["yamllint", "--strict", "."],
         ["ansible-lint", "--offline", "-q"],
@@ -63,7 +66,11 @@ PHASES: dict[str, list[list[str]]] = {
     "simulate": [[*PYTEST, "tests/simulation"], [sys.executable, "-m", "tests.simulation"]],
     "lab": [[*PYTEST, "tests/lab"]],
     "scenario": [["molecule", "test", "-s", "default"]],
-    "full": [[*PYTEST, "tests/full"], [*PYTEST, "-m", "full", "tests/outages"]],
+    "full": [
+        [*PYTEST, "tests/full"],
+        [*PYTEST, "-m", "full", "tests/outages"],
+        ["molecule", "test", "-s", "full"],
+    ],
 }
 
 
@@ -78,8 +85,9 @@ def strategy_plugins() -> str:
 def interrupted(name: str) -> int:
     """Leave no machine behind: molecule, interrupted, leaves its own. pytest's fixtures end theirs by themselves."""
     print(f"\nphases: interrupted in {name}; ending its machines", file=sys.stderr)
+    if name in LABS:
+        subprocess.run([ROOT / "bin/lab", "--name", LABS[name], "down", "--purge"], check=False)
     if name == "scenario":
-        subprocess.run([ROOT / "bin/lab", "--name", "molecule", "down", "--purge"], check=False)
         print("== the outages so far", *last(OUTAGES, OUTAGES_LAST), sep="\n", flush=True)
     return 130
 

@@ -20,11 +20,16 @@ class Line:
     text: str
 
 
-def read(lab: Lab, host: str, since: float, *match: str) -> list[Line]:
-    """The journal of `host` from `since` on, `match` as journalctl takes it."""
+def read(lab: Lab, host: str, since: float, *match: str, only: str = "") -> list[Line]:
+    """The journal of `host` from `since` on, `match` as journalctl takes it.
+
+    `only`: an extended regular expression (grep(1)); what it does not find stays on the host.
+    """
     words = " ".join(shlex.quote(m) for m in match)
     fields = "MESSAGE,SYSLOG_IDENTIFIER"
     script = f"journalctl --no-pager -q -o json --output-fields={fields} --since @{since:.0f} {words}"
+    if only:
+        script += f" | grep -E {shlex.quote(only)} || true"
     found = []
     for raw in lab.shell(host, script).splitlines():
         entry = json.loads(raw)

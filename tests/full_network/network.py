@@ -1,0 +1,207 @@
+"""What the inventory says of the whole network, as the tests need it: nothing of it is typed a second time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.story.machines import ROOT
+
+INVENTORY = ROOT / "inventories" / "full"
+INTERNET, INTRANET, RELAY = "internet", "intranet", "relay"
+
+
+@dataclass(frozen=True)
+class Mailer:
+    """An identity with mailboxes, or that sends for their users. `kind`: internet or intranet; `site` of its home."""
+
+    name: str
+    address: str
+    kind: str
+    domains: tuple[str, ...]
+    home: str
+    candidates: tuple[str, ...]
+    store: str
+    site: str
+
+
+@dataclass(frozen=True)
+class Redirectors:
+    """A pair: each of `hosts` is at home at its own of `addresses`, in their order. `side`: internet or isolated."""
+
+    name: str
+    side: str
+    site: str
+    hosts: tuple[str, ...]
+    addresses: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """Of the identities that it stands before."""
+        return INTERNET if self.side == "internet" else INTRANET
+
+
+@dataclass(frozen=True)
+class Network:
+    """`users`: address to password; `groups`: hosts by group; `sites` and `legs` ({segment: address}) by host; `cards`:
+    of the sites' switches, ports by host; `segments`: network and prefix of each."""
+
+    users: Mapping[str, str]
+    groups: Mapping[str, Sequence[str]]
+    sites: Mapping[str, str]
+    legs: Mapping[str, Mapping[str, str]]
+    mailers: Sequence[Mailer]
+    relays: Mapping[str, Mapping[str, Any]]
+    pairs: Sequence[Redirectors]
+    stores: Mapping[str, tuple[str, str]]
+    cards: Mapping[str, Mapping[str, Sequence[str]]]
+    segments: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def load(cls, inventory: Path = INVENTORY) -> Network:
+        """Raises KeyError or OSError for an inventory that lacks what is asked for."""
+        children = _yaml(inventory / "hosts.yml")["all"]["children"]
+        hosts = {name: value for group in children.values() for name, value in group["hosts"].items() if value}
+        sites = {name: str(value["site"]) for name, value in hosts.items()}
+        variables = inventory / "group_vars" / "all"
+        identities = _yaml(variables / "identities.yml")["identities"]
+        mailers = [
+            Mailer(
+                name,
+                i["address"],
+                i["kind"],
+                tuple(i["domains"]),
+                i["home"],
+                tuple(i["candidates"]),
+                i["store"],
+                sites[i["home"]],
+            )
+            for name, i in identities.items()
+            if i["kind"] != RELAY
+        ]
+        pairs = [
+            Redirectors(name, p["side"], p["site"], tuple(p["hosts"]), tuple(p["addresses"]))
+            for name, p in _yaml(variables / "redirectors.yml")["redirectors"].items()
+        ]
+        return cls(
+            users={u["address"]: u["password"] for u in _yaml(inventory / "users.yml")},
+            groups={name: tuple(group["hosts"]) for name, group in children.items()},
+            sites=sites,
+            legs={name: dict(value["legs"]) for name, value in hosts.items()},
+            mailers=mailers,
+            relays={name: i for name, i in identities.items() if i["kind"] == RELAY},
+            pairs=pairs,
+            stores={
+                n: (s["members"][0], s["members"][1]) for n, s in _yaml(variables / "stores.yml")["stores"].items()
+            },
+            cards=_yaml(variables / "switches.yml")["switch_cards"],
+            segments=_yaml(variables / "network.yml")["segments"],
+        )
+
+    @property
+    def identities(self) -> list[str]:
+        """Mail services, then relays."""
+        return [*(m.name for m in self.mailers), *self.relays]
+
+    def mailer(self, kind: str, domain: str) -> Mailer:
+        """Of that kind, the first that serves the domain. Raises LookupError."""
+        for one in self.mailers:
+            if one.kind == kind and domain in one.domains:
+                return one
+        raise LookupError(f"{domain}: no identity of kind {kind} serves it")
+
+    def server_of(self, user: str) -> Mailer:
+        """Where that user logs in."""
+        return self.mailer(INTRANET, user.split("@")[1])
+
+    def users_of(self, domain: str) -> list[str]:
+        """In the inventory's order."""
+        return [user for user in self.users if user.split("@")[1] == domain]
+
+    def domains(self) -> list[str]:
+        """Those of users, the first user's first."""
+        return list(dict.fromkeys(user.split("@")[1] for user in self.users))
+
+    def pair(self, kind: str, site: str) -> Redirectors:
+        """The redirectors before identities of that kind in that site. Raises LookupError."""
+        for one in self.pairs:
+            if one.kind == kind and one.site == site:
+                return one
+        raise LookupError(f"{site}: no redirectors before identities of kind {kind}")
+
+    def carriers(self) -> list[str]:
+        """All hosts whose programs may have a letter in hand."""
+        return [*self.groups["mail"], *self.groups["relay"]]
+
+    def isolated_relays(self) -> list[str]:
+        """Addresses of the relays of the isolated side."""
+        return [relay["address"] for relay in self.relays.values() if relay["networks"][0] == "isolated"]
+
+    def routers(self, network: str) -> list[str]:
+        """Those that have a leg in that network."""
+        found = [r for r in self.groups["router"] if any(self.segments[s]["network"] == network for s in self.legs[r])]
+        return sorted(found)
+
+
+def _yaml(file: Path) -> Any:
+    return yaml.safe_load(file.read_text())
+
+
+# --- the six ways -----------------------------------------------------------------------------------------------------
+
+OUTSIDE, CORPORATE, OTHER_PLACE = "outside1", "corp1", "corp2"
+STRANGER = "reader@outside.example"  # the one user of outside1, whose mail lies in his Maildir
+
+
+@dataclass(frozen=True)
+class Way:
+    """One of the ways that mail takes, from `host` to the mailbox of `recipient`, which is read at `reader`.
+
+    `how`: `submission` to `server` (STARTTLS, login), `exchanger` (SMTP to the recipient's domain's exchangers but for
+    the first `skip`), or `sendmail` (the sending host's own Postfix finds the exchangers).
+    """
+
+    name: str
+    host: str
+    how: str
+    sender: str
+    recipient: str
+    reader: str
+    server: str = ""
+    skip: int = 0
+
+
+def six_ways(network: Network) -> list[Way]:
+    """From the first user's domain, whose home is the near site. Raises ValueError when it has too few users."""
+    near, far = network.domains()[:2]
+    users = network.users_of(near)
+    if len(users) < 5:
+        raise ValueError(f"{near} has {len(users)} users; give it 5 in users.yml, one for each way and one who sends")
+    alice, bob, erin, grace, ivan = users[:5]
+    server = network.server_of(ivan).name
+
+    def from_user(name: str, to: str, reader: str = CORPORATE) -> Way:
+        return Way(name, CORPORATE, "submission", ivan, to, reader, server)
+
+    return [
+        Way("Internet to user", OUTSIDE, "sendmail", STRANGER, alice, CORPORATE),
+        from_user("user to Internet", STRANGER, OUTSIDE),
+        from_user("user to user, same site", bob),
+        from_user("user to user, other site", network.users_of(far)[0]),
+        from_user("user to user, other place", grace, OTHER_PLACE),
+        Way("through the relay", OUTSIDE, "exchanger", STRANGER, erin, CORPORATE, skip=1),
+    ]
+
+
+INBOUND, OUTBOUND, SAME_SITE, OTHER_SITE, ELSEWHERE, RELAYED = range(6)
+
+
+def isolated_relay(network: Network) -> Way:
+    """The same on the isolated side: a server there that cannot reach another one. Not one of the six."""
+    near, far = network.domains()[:2]
+    sender, recipient = network.users_of(near)[4], network.users_of(far)[1]
+    return Way("through the isolated relay", CORPORATE, "exchanger", sender, recipient, OTHER_PLACE, skip=1)

@@ -1,0 +1,59 @@
+"""Each component is lost while mail flows on all six ways: nothing lost, nothing bounced, and it comes back by itself.
+
+What is printed for each, and kept in build/network-losses.{json,md}: the longest time in which nobody took a letter on
+a way, from a moment before the fault to the flow's end, and the longest delay of a letter. A stock sender with a letter
+in its queue is told to try again when the component is back (its own next try is up to five minutes away).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from tests.full_network.flow import PERIOD, flowing
+from tests.full_network.letters import Loss, keep_loss, losses_table
+from tests.full_network.losses import all_losses, ways_but
+from tests.full_network.network import Network, Way
+from tests.full_network.stage import NetworkStage
+from tests.story.machines import ROOT
+
+KEPT = ROOT / "build" / "network-losses.json"
+LOSSES = all_losses(Network.load())
+
+
+@pytest.mark.parametrize("component", LOSSES)
+def test_the_loss_of(stage: NetworkStage, ways: list[Way], component: str) -> None:
+    loss = LOSSES[component](stage)
+    with flowing(stage, ways) as flow:
+        flow.wait_flowing(flow.begun)
+        fault = time.time()
+        try:
+            loss.cut()
+            if len(loss.still) < len(ways):
+                flow.wait_flowing(fault, 600, ways_but(ways, loss.still))
+            loss.settled()
+            time.sleep(max(0.0, fault + loss.least - time.time()))  # for so long it is away: a time here, no condition
+        finally:
+            loss.mend()
+        mended = time.time()
+        loss.returned()
+        back = time.time()
+        stage.retry_of_senders()
+        flow.wait_flowing(mended)
+    report = flow.report(begin=fault - PERIOD, end=flow.ended)
+    way, gap = report.longest_gap
+    slow, delay = report.longest_delay
+    excused = len(report.verdict.twice_excused)
+    load = os.getloadavg()[0]
+    row = Loss(
+        component, ", ".join(loss.hosts), report.verdict.sent, gap, way, delay, slow, excused, back - fault, load
+    )
+    rows = keep_loss(row, KEPT)
+    KEPT.with_suffix(".md").write_text(losses_table(rows))
+    print(f"\n{losses_table([row])}")
+    for name, seconds in report.gaps.items():
+        delays = report.delays[name]
+        print(f"{name:28} {seconds:5.1f} s without a letter taken, {max(delays, default=0.0):5.1f} s the longest delay")
+    assert report.mistakes == []

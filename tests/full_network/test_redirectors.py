@@ -1,0 +1,218 @@
+"""Redirectors: they share evenly, drain without cutting anybody off, stand in for each other, say who the client is."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+
+import pytest
+
+from tests.full_network.flow import flowing
+from tests.full_network.network import CORPORATE, INBOUND, INTERNET, INTRANET, OUTSIDE, SAME_SITE, Mailer, Network, Way
+from tests.full_network.stage import ON_CLIENT, NetworkStage
+from tests.story.machines import wait_for
+from tests.story.outage import CA_ON_CLIENT
+
+DETECTED = 180.0  # seconds: three dialogues that fail, 30 s apart at first on two cores, each up to 10 s
+
+
+@pytest.fixture
+def user(ways: list[Way]) -> str:
+    return ways[SAME_SITE].recipient
+
+
+@pytest.fixture
+def server(network: Network, user: str) -> Mailer:
+    return network.server_of(user)
+
+
+def tolerance(count: int) -> int:
+    """From the half, of `count` throws of a coin: four standard deviations, so one play of 16,000 fails by chance."""
+    return math.ceil(4 * math.sqrt(count) / 2)
+
+
+def even(counts: list[int]) -> bool:
+    return len(counts) == 2 and abs(counts[0] - sum(counts) / 2) <= tolerance(sum(counts))
+
+
+def test_two_addresses_each_at_home_on_one_host(stage: NetworkStage) -> None:
+    for pair in stage.network.pairs:
+        for host, address in itertools.product(pair.hosts, pair.addresses):
+            home = pair.hosts.index(host) == pair.addresses.index(address)
+            assert stage.holds(host, address) == home, f"{address} at {host}"
+
+
+def test_connections_are_shared_evenly_by_clients_that_take_the_first_address(
+    stage: NetworkStage, server: Mailer
+) -> None:
+    pair = stage.network.pair(INTRANET, server.site)
+    before = {host: stage.taken(host)["imap"] for host in pair.hosts}
+    peers = stage.lab.python(CORPORATE, ON_CLIENT / "connect.py", server.name, "143", "100")
+    took = [stage.taken(host)["imap"] - before[host] for host in pair.hosts]
+    print(f"{peers} by address, {dict(zip(pair.hosts, took, strict=True))} by host")
+    assert set(peers) == set(pair.addresses) and sum(took) >= 100
+    assert even(took), f"{took} of 100, more than {tolerance(100)} from the half"
+
+
+def test_letters_from_outside_are_shared_evenly(stage: NetworkStage, ways: list[Way]) -> None:
+    """A stock Postfix, which takes one of the exchanger's addresses by chance."""
+    domain = ways[INBOUND].recipient.split("@")[1]
+    pair = stage.network.pair(INTERNET, stage.network.mailer(INTERNET, domain).site)
+    before = {host: stage.taken(host)["smtp"] for host in pair.hosts}
+    with flowing(stage, [ways[INBOUND]], period=0.7, count=60) as flow:
+        pass
+    assert flow.report().mistakes == []
+    took = [stage.taken(host)["smtp"] - before[host] for host in pair.hosts]
+    print(dict(zip(pair.hosts, took, strict=True)))
+    # It may send several letters through a connection that it has (connection caching), so there may be fewer.
+    assert sum(took) >= 20 and even(took)
+
+
+def test_a_drain_cuts_nobody_off_and_lets_nobody_new_in(stage: NetworkStage, user: str, server: Mailer) -> None:
+    pair = stage.network.pair(INTRANET, server.site)
+    over = f"/run/session-{time.time():.0f}"
+    words = (CA_ON_CLIENT, server.name, user, stage.network.users[user], over)
+    session = stage.begin_on(CORPORATE, ON_CLIENT / "session.py", *words)
+
+    def connected() -> int:
+        return sum(s["connected"] for h in pair.hosts for s in stage.servers(h) if _is(s, "imaps", server.name))
+
+    try:
+        wait_for("the session", lambda: connected() >= 1, 60, every=2)
+        stage.redirect(pair, "drain", server.name)
+        assert stage.drained(pair) == {server.name}
+        # New ones go to the other site's servers; nothing new comes to this one while the session goes on.
+        opened = connected()
+        others = {m.name for m in stage.network.mailers if m.kind == INTRANET and m.site != pair.site}
+        for address in pair.addresses:
+            assert stage.banner(CORPORATE, address) in others
+        # Longer than a redirector's whole round of checks: what a check finds must not end it either.
+        time.sleep(75)
+        assert connected() == opened >= 1
+    finally:
+        stage.redirect(pair, "ready", server.name)
+        stage.lab.shell(CORPORATE, f"touch {over}")
+        told = stage.end_of(session, "the session", 60)
+    print(f"one session through a drain: {told}")
+    assert told["lost"] == [] and len(told["opened"]) == 1
+    stage.wait_rotation(hosts=pair.hosts)
+    assert stage.boxes([Way("", CORPORATE, "", user, user, CORPORATE)])[user] == []
+
+
+def test_a_redirectors_power_cut_moves_its_address_and_users_log_in_again(
+    stage: NetworkStage, user: str, server: Mailer
+) -> None:
+    pair = stage.network.pair(INTRANET, server.site)
+    over = f"/run/session-{time.time():.0f}"
+    words = (CA_ON_CLIENT, server.name, user, stage.network.users[user], over)
+    # Several, since each takes either address.
+    sessions = [stage.begin_on(CORPORATE, ON_CLIENT / "session.py", *words) for _ in range(4)]
+    lost, partner = pair.hosts
+    try:
+        time.sleep(20)  # all are logged in and idle; those that are not are told below
+        with (
+            stage.greeted(CORPORATE, pair.addresses[0]) as first,
+            stage.greeted(CORPORATE, pair.addresses[1]) as second,
+        ):
+            fault = time.time()
+            stage.lab.word("kill", lost)
+            wait_for("both addresses at one host", lambda: stage.holds(partner, pair.addresses[0]), 60, every=1)
+            time.sleep(15)  # for greetings to be counted
+        wait_for("a greeting", lambda: stage.banner(CORPORATE, pair.addresses[0]) == server.name, 60, every=2)
+        time.sleep(30)  # who was connected hears of it by his own patience, 20 s
+    finally:
+        stage.lab.shell(CORPORATE, f"touch {over}")
+        told = [stage.end_of(session, "a session", 90) for session in sessions]
+        stage.start(lost)
+    moved = gap(first["answered"], fault)
+    print(f"{pair.addresses[0]} was silent for {moved:.1f} s, the other one for {gap(second['answered'], fault):.1f} s")
+    for one in told:
+        print(f"session at {one['peers']}: lost {one['lost']}")
+    assert moved < 20 and gap(second["answered"], fault) < 5
+    assert all(one["opened"] for one in told)
+    assert all(one["opened"][-1] > one["lost"][-1][0] for one in told if one["lost"]), "each logged in again"
+    assert all(one["lost"] or pair.addresses[1] in one["peers"] for one in told)
+    stage.wait_rotation(hosts=(lost,))
+    begun = time.time()
+    wait_for(f"{pair.addresses[0]} at home", lambda: stage.holds(lost, pair.addresses[0]), 240, every=2)
+    print(f"{pair.addresses[0]} is back at {lost} {time.time() - begun:.0f} s behind its start")
+
+
+def test_servers_logs_name_the_client_and_no_redirector(stage: NetworkStage, ways: list[Way], user: str) -> None:
+    """R4.1's ground: by the PROXY protocol. SMTP from the Internet, submission, IMAP."""
+    with flowing(stage, [ways[INBOUND], ways[SAME_SITE]], period=1.0, count=2) as flow:
+        pass
+    assert flow.report().mistakes == []
+    network = stage.network
+    outside, inside = network.legs[OUTSIDE]["outside"], network.legs[CORPORATE]["corp1"]
+    domain = user.split("@")[1]
+    taking, holding = (stage.owner(network.mailer(kind, domain).name).host for kind in (INTERNET, INTRANET))
+    redirectors = {address for pair in network.pairs for host in pair.hosts for address in network.legs[host].values()}
+
+    def clients(host: str, wanted: str) -> set[str]:
+        lines = stage.lines(host, stage.begun, wanted)
+        return {
+            word for line in lines for word in line.text.replace("[", " ").replace("]", " ").split() if _address(word)
+        }
+
+    smtp = clients(taking, r" client=")
+    assert outside in smtp and not smtp & redirectors, smtp
+    submitted = clients(holding, r"client=.*sasl_username=")
+    assert submitted == {inside}
+    logins = " ".join(line.text for line in stage.lines(holding, stage.begun, "rip="))
+    assert f"rip={inside}," in logins and not any(f"rip={address}," in logins for address in redirectors), logins[:2000]
+
+
+def test_a_switch_card_sends_connections_to_the_other_site_and_back(stage: NetworkStage, ways: list[Way]) -> None:
+    """The ports of all mail servers of a site: redirectors notice it, and take them back when the card is back."""
+    network = stage.network
+    domain = network.domains()[0]
+    pairs = {kind: network.pair(kind, network.mailer(kind, domain).site) for kind in (INTERNET, INTRANET)}
+    ports = [(host, segment) for host, some in network.cards["sjc-front"].items() for segment in some]
+    fault = time.time()
+    try:
+        for host, segment in ports:
+            stage.lab.word("unplug", host, segment)
+        for kind, pair in pairs.items():
+            name = network.mailer(kind, domain).name
+            for host in pair.hosts:
+                what = f"{host} telling {name} down"
+                wait_for(what, lambda host=host, name=name: "smtp " + name in stage.down(host, [name]), DETECTED, 2)  # type: ignore[misc]
+            print(f"{pair.name}: {name} is down {time.time() - fault:.0f} s behind the fault")
+            asking = OUTSIDE if kind == INTERNET else CORPORATE
+            other = stage.banner(asking, pair.addresses[0])
+            others = {m.name for m in network.mailers if m.kind == kind and m.site != pair.site}
+            assert other in others, f"{other or 'nobody'} greets at {pair.addresses[0]}"
+            # Whoever is greeted there may be told to wait, and no letter may be sent back.
+            mailbox = ways[INBOUND].recipient
+            said = stage.lab.shell(
+                asking,
+                f"swaks --server {pair.addresses[0]} --helo {asking}.outside.example --timeout 30 --quit-after RCPT"
+                f" --from reader@outside.example --to {mailbox} 2>&1; true",
+            )
+            assert "<** 5" not in said, said
+        time.sleep(max(0.0, fault + 60 - time.time()))  # a card is away for up to a minute
+    finally:
+        for host, segment in ports:
+            stage.lab.word("plug", host, segment)
+    mended = time.time()
+    stage.wait_rotation(hosts=[host for pair in pairs.values() for host in pair.hosts])
+    print(f"back in rotation {time.time() - mended:.0f} s behind the card")
+    with flowing(stage, ways, period=1.0, count=2) as flow:
+        pass
+    assert flow.report().mistakes == []
+
+
+def gap(answered: list[float], fault: float) -> float:
+    """Seconds without a greeting around and behind the fault."""
+    moments = [t for t in answered if t >= fault - 2]
+    return max((b - a for a, b in itertools.pairwise(moments)), default=float("inf"))
+
+
+def _is(server: dict[str, object], protocol: str, name: str) -> bool:
+    return server["protocol"] == protocol and server["name"] == name
+
+
+def _address(word: str) -> bool:
+    return word.count(".") == 3 and word.replace(".", "").isdigit()

@@ -1,0 +1,198 @@
+"""What became of a flow's letters is judged without machines: gaps, delays, copies, what their senders were told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.full_network import letters
+from tests.full_network.letters import Loss, Report, Sent
+from tests.full_network.losses import all_losses, gateways, not_established
+from tests.full_network.network import (
+    ELSEWHERE,
+    INBOUND,
+    INTERNET,
+    INTRANET,
+    OTHER_SITE,
+    OUTBOUND,
+    SAME_SITE,
+    STRANGER,
+    Network,
+    Way,
+    isolated_relay,
+    six_ways,
+)
+from tests.story.journal import Line
+from tests.story.messages import body_hash
+
+NETWORK = Network.load()
+WAYS = six_ways(NETWORK)
+HERE = WAYS[SAME_SITE]
+
+
+def sent(n: int, way: Way = HERE, begun: float = 100.0, accepted: float | None = 101.0, **more: Any) -> Sent:
+    return Sent(f"run-{n}", way.name, begun, accepted, 1, **more)
+
+
+def copy(one: Sent, way: Way = HERE, time: float = 105.0, **more: Any) -> dict[str, Any]:
+    found = {"id": one.id, "hash": body_hash(letters.text(one.id, way)), "queue": "Q1", "bounce": False, "time": time}
+    return {**found, **more}
+
+
+def judged(some: list[Sent], boxes: dict[str, list[dict[str, Any]]], logs: list[Line] | None = None) -> Report:
+    return letters.judged(some, WAYS, boxes, logs or [], 100.0, 110.0)
+
+
+def test_the_ways_are_six_and_differ_in_what_they_pass() -> None:
+    assert len({way.name for way in WAYS}) == 6
+    near, far = NETWORK.domains()[:2]
+    domains = [way.recipient.split("@")[1] for way in WAYS]
+    assert domains == [near, "outside.example", near, far, near, near]
+    assert WAYS[ELSEWHERE].reader != WAYS[ELSEWHERE].host == WAYS[SAME_SITE].reader
+    sites = {NETWORK.server_of(way.recipient).site for way in (WAYS[SAME_SITE], WAYS[OTHER_SITE])}
+    assert len(sites) == 2, "the other site's is another site's"
+    recipients = [way.recipient for way in (*WAYS, isolated_relay(NETWORK))]
+    assert len(set(recipients)) == len(recipients), "each way has a mailbox of its own"
+    assert not {way.sender for way in WAYS} & set(recipients) - {STRANGER}
+
+
+def test_an_inventory_with_too_few_users_is_told() -> None:
+    few = Network(
+        **{**NETWORK.__dict__, "users": dict(list(NETWORK.users.items())[:3] + list(NETWORK.users.items())[5:])}
+    )
+    with pytest.raises(ValueError, match=r"alpha\.example has 3 users; give it 5"):
+        six_ways(few)
+
+
+def test_pairs_identities_and_stores_are_those_of_the_inventory() -> None:
+    site = NETWORK.mailer(INTERNET, NETWORK.domains()[0]).site
+    for kind in (INTERNET, INTRANET):
+        pair = NETWORK.pair(kind, site)
+        assert len(pair.hosts) == len(pair.addresses) == 2
+        assert all(NETWORK.sites[host] == site for host in pair.hosts)
+    assert set(NETWORK.identities) == {m.name for m in NETWORK.mailers} | set(NETWORK.relays)
+    assert len(NETWORK.isolated_relays()) == len(NETWORK.relays) / 2
+    assert not set(NETWORK.routers("internet")) & set(NETWORK.routers("isolated"))
+    for ports in NETWORK.cards.values():
+        assert all(segment in NETWORK.legs[host] for host, segments in ports.items() for segment in segments)
+
+
+def test_gateways_of_a_pair_are_no_routers_own_address() -> None:
+    assert gateways(NETWORK, "sjc-rin1") == ["10.1.1.1"]
+    assert gateways(NETWORK, "sjc-ris1") == ["10.1.2.1", "10.1.3.1"]
+
+
+def test_each_of_the_nine_kinds_can_be_lost() -> None:
+    names = " ".join(all_losses(NETWORK))
+    for kind in (
+        "router, I",
+        "router, i",
+        "redirector",
+        "Internet mail",
+        "intranet mail",
+        "relay",
+        "transfer",
+        "store",
+        "card",
+    ):
+        assert kind in names
+
+
+def test_sessions_are_read_from_what_frr_says() -> None:
+    up, down = {"state": "Established"}, {"state": "Active"}
+    said = {
+        "default": {"ipv4Unicast": {"peers": {"10.1.1.11": up}}},
+        "isolated": {"ipv4Unicast": {"peers": {"10.1.2.3": down}}},
+    }
+    assert not_established(json.dumps(said)) == ["10.1.2.3"]
+    assert not_established(json.dumps({"ipv4Unicast": {"peers": {"10.1.1.11": up}}})) == []
+    assert not_established("vtysh: no daemon") == not_established("{}") == ["FRR is silent"]
+
+
+@pytest.mark.parametrize(
+    ("times", "gap"),
+    [((102, 104, 106, 108), 2.0), ((101, 109), 8.0), ((), 10.0), ((90, 103, 140), 7.0), ((100, 110), 10.0)],
+)
+def test_the_longest_gap_is_within_its_edges(times: tuple[int, ...], gap: float) -> None:
+    some = [sent(n, accepted=float(t)) for n, t in enumerate(times)]
+    others = [sent(n, way=WAYS[OTHER_SITE], accepted=105.0) for n in range(90, 95)]
+    assert letters.longest_gap([*some, *others, sent(99, accepted=None)], HERE.name, 100.0, 110.0) == gap
+
+
+def test_a_way_flows_when_letters_begun_since_were_taken() -> None:
+    some = [sent(n, begun=100.0 + n) for n in range(4)] + [sent(9, way=WAYS[OTHER_SITE], begun=104.0, accepted=None)]
+    names = [HERE.name, WAYS[OTHER_SITE].name]
+    assert letters.flows(some, names, 101.0) == [WAYS[OTHER_SITE].name]
+    assert letters.flows(some, names, 102.0) == names
+
+
+def test_a_stock_senders_queue_is_its_outbox() -> None:
+    one, two = sent(1, way=WAYS[INBOUND]), sent(2, way=WAYS[INBOUND])
+    log = [
+        Line(101.0, "postfix/cleanup", "4Abc: message-id=<run-1@outside.example>"),
+        Line(101.0, "postfix/cleanup", "4Abd: message-id=<run-2@outside.example>"),
+        Line(
+            103.0, "postfix/smtp", "4Abc: to=<a@b>, relay=mx[10.1.1.7]:25, delay=2, dsn=4.4.2, status=deferred (lost)"
+        ),
+        Line(107.0, "postfix/smtp", "4Abc: to=<a@b>, relay=mx[10.1.1.8]:25, delay=6, dsn=2.0.0, status=sent (250 Ok)"),
+    ]
+    found = letters.by_stock_sender([one, two, sent(3)], WAYS[INBOUND].name, log)
+    assert [s.accepted for s in found] == [107.0, None, 101.0]
+
+
+def test_one_copy_each_is_no_mistake_and_its_delay_is_from_the_outbox_on() -> None:
+    one = sent(1)
+    report = judged([one], {HERE.recipient: [copy(one)]})
+    assert report.mistakes == [] and report.delays[HERE.name] == [5.0] and report.longest_delay == (HERE.name, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("some", "boxes", "words"),
+    [
+        ([sent(1)], {}, "lost: run-1"),
+        ([sent(1, accepted=None)], {}, "never taken: run-1"),
+        (
+            [sent(1, faults=("554 5.7.1 Relay access denied",))],
+            {HERE.recipient: [copy(sent(1))]},
+            "was told: run-1: 554",
+        ),
+        ([sent(1)], {HERE.recipient: [copy(sent(1)), copy(sent(1), queue="Q2")]}, "2 copies of run-1"),
+        ([sent(1)], {HERE.recipient: [copy(sent(1), hash="other")]}, "changed: run-1"),
+        ([], {HERE.sender: [{"id": None, "hash": "x", "queue": "Q", "bounce": True, "time": 1.0}]}, "notice in"),
+    ],
+)
+def test_what_is_wrong_is_told(some: list[Sent], boxes: dict[str, list[dict[str, Any]]], words: str) -> None:
+    assert any(words in mistake for mistake in judged(some, boxes).mistakes)
+
+
+def test_a_lost_answer_excuses_a_second_copy_but_not_two_of_one_queue_entry() -> None:
+    one = sent(1, cut=True)
+    twice = [copy(one), copy(one, queue="Q2")]
+    report = judged([one], {HERE.recipient: twice})
+    assert report.mistakes == [] and report.verdict.twice_excused == [one.id]
+    assert judged([one], {HERE.recipient: [copy(one), copy(one)]}).mistakes
+
+
+def test_intakes_doubts_excuse_as_many_copies_on_the_outside_and_none_in_our_mailboxes() -> None:
+    out = WAYS[OUTBOUND]
+    some = [sent(1, way=out), sent(2, way=out)]
+    boxes = {STRANGER: [copy(s, way=out, queue=q) for s in some for q in ("Q1", "Q2")]}
+    doubt = Line(103.0, "holdfast-spool", "maybe_second_copy identity=mx.alpha.example message=f0 count=1")
+    assert len(judged(some, boxes).mistakes) == 2
+    assert judged(some, boxes, [doubt]).mistakes == ["2 copies of run-2, and no 250 was cut off"]
+    inside = sent(1)
+    ours = {HERE.recipient: [copy(inside), copy(inside, queue="Q2")]}
+    assert judged([inside], ours, [doubt]).mistakes
+
+
+def test_a_row_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:
+    file = tmp_path / "build" / "losses.json"
+    row = Loss("relay server", "sjc-relay1", 300, 4.0, HERE.name, 41.0, HERE.name, 0, 190.0, 12.0)
+    letters.keep_loss(row, file)
+    letters.keep_loss(Loss(**{**row.__dict__, "component": "witness"}), file)
+    rows = letters.keep_loss(Loss(**{**row.__dict__, "gap": 9.0}), file)
+    assert [(r.component, r.gap) for r in rows] == [("witness", 4.0), ("relay server", 9.0)]
+    assert "| relay server | sjc-relay1 | 300 | 9 s (user to user, same site) |" in letters.losses_table(rows)
