@@ -128,7 +128,7 @@ def _host(name: str, known: Mapping[str, Any], members: Mapping[str, list[str]],
     kinds = [group for group in KINDS if name in members[group]]
     if not kinds:
         raise ValueError(f"{name} is in no group that is drawn; put it in one of: {', '.join(KINDS)}")
-    legs = {str(s): str(a) for s, a in dict(known.get("legs") or {}).items() if s != management}
+    legs = {str(s): str(a) for s, a in sorted(dict(known.get("legs") or {}).items()) if s != management}
     lines = dict(known.get("lab_line") or {})
     delays = {str(s): float(line["delay_ms"]) for s, line in lines.items() if line.get("delay_ms")}
     return Host(name, str(known.get("site")), kinds[0], _words(name, kinds, known), legs, delays)

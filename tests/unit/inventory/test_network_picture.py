@@ -68,16 +68,22 @@ def test_every_host_has_a_box_and_every_leg_a_wire(name: str) -> None:
     assert sorted((wire.host, wire.segment) for wire in picture.wires) == sorted(legs)
 
 
-def test_one_more_host_is_one_more_box() -> None:
-    known = read("full")
-    before = {box.what for box in drawn(known).boxes}
-    hostvars, groups = known
-    legs = {"mgmt": "10.10.1.15", "sjc-dmz": "10.1.1.15", "sjc-storage": "10.1.3.15"}
-    hostvars["sjc-min3"] = hostvars["sjc-min2"] | {"legs": legs}
-    for group in ("all", "mail", "sjc"):
-        groups[group].append("sjc-min3")
-    picture = drawn(known)
-    assert {box.what for box in picture.boxes} - before == {"sjc-min3"}
+@pytest.mark.parametrize(
+    ("host", "group", "legs"),
+    [
+        ("sjc-min3", "mail", {"sjc-dmz": "10.1.1.15", "sjc-storage": "10.1.3.15"}),
+        # In the row through which wires of relays and routers run.
+        ("sjc-ns1", "dns", {"sjc-intra": "10.1.2.53"}),
+    ],
+)
+def test_one_more_host_is_one_more_box(host: str, group: str, legs: dict[str, str]) -> None:
+    hostvars, groups = read("full")
+    before = {box.what for box in drawn((hostvars, groups)).boxes}
+    hostvars[host] = hostvars["sjc-min2"] | {"legs": legs}
+    for name in ("all", group):
+        groups[name].append(host)
+    picture = drawn((hostvars, groups))
+    assert {box.what for box in picture.boxes} - before == {host}
     assert len(picture.boxes) == len(before) + 1
     in_the_way(picture)
 
@@ -103,10 +109,15 @@ def test_a_third_and_a_fourth_data_centre_stand_below(tmp_path: Path) -> None:
     in_the_way(picture)
 
 
-def test_the_order_in_the_inventory_decides_nothing() -> None:
+def test_the_order_of_hosts_and_legs_decides_nothing() -> None:
+    """That of sites does: the first data centre stands on the left."""
     hostvars, groups = read("full")
-    other = dict(reversed(hostvars.items())), {g: list(reversed(hosts)) for g, hosts in groups.items()}
-    assert svg.write(drawn((hostvars, groups))) == svg.write(drawn(other))
+    other = read("full")[0]
+    for known in other.values():
+        for key in ("legs", "segments"):
+            known[key] = dict(reversed(known[key].items()))
+    turned = dict(reversed(other.items())), {g: list(reversed(hosts)) for g, hosts in groups.items()}
+    assert svg.write(drawn((hostvars, groups))) == svg.write(drawn(turned))
 
 
 @pytest.mark.parametrize("name", INVENTORIES)
