@@ -12,8 +12,8 @@ DOCUMENTATION = r"""
 name: reached
 short_description: Which of some addresses a host reaches over its own legs
 description:
-  - Segments of one network reach each other by routers, and those of two networks do not. An address that lies in no segment
-    is left in, since it is reached, if at all, by a route that the inventory does not know.
+  - Segments of one network reach each other by routers, and those of two networks do not. An address that lies in no
+    segment is left in, since it is reached, if at all, by a route that the inventory does not know.
 positional: legs, segments
 options:
   _input:
@@ -46,9 +46,7 @@ _value:
 """
 
 
-def reached(
-    addresses: Iterable[str], legs: Mapping[str, str], segments: Mapping[str, Mapping[str, Any]]
-) -> list[str]:
+def reached(addresses: Iterable[str], legs: Mapping[str, str], segments: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Raises AnsibleFilterError for what is no address."""
     networks = {segments[name]["network"] for name in legs}
     found = []

@@ -175,9 +175,10 @@ def taken(done: bool, begun: int, refused: int, attempts: int) -> Taken:
 
 
 def share(spools: Collection[str], sees: Mapping[str, Collection[str]], host: str) -> list[str]:
-    """The spools that `host` is to look after, spread evenly over the hosts that live. `sees`: of each, those it can reach.
+    """The spools that `host` is to look after, spread evenly over the hosts that live.
 
-    In the order of a digest, so that spools of one site, which have names alike, are spread too.
+    `sees`: of each of these hosts the spools that it can reach. In the order of a digest, so that spools of one site,
+    which have names alike, are spread too.
     """
     found = []
     for n, spool in enumerate(sorted(spools, key=lambda s: hashlib.sha256(s.encode()).digest())):

@@ -444,7 +444,11 @@ def test_a_spool_that_cannot_be_looked_at_is_away_and_no_other(site: Site) -> No
 
 
 def test_who_can_be_reached_gets_it_and_it_waits_for_the_others(site: Site) -> None:
-    both, other, mine = site.spool("a@one.example", "b@two.example"), site.spool("b@two.example"), site.spool("c@one.example")
+    both, other, mine = (
+        site.spool("a@one.example", "b@two.example"),
+        site.spool("b@two.example"),
+        site.spool("c@one.example"),
+    )
     carrier, folder = site.carrier(), ROOT / IM2 / "in"
     site.disk.folders.discard(folder)
     carrier.away()

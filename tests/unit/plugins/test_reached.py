@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleFilterError
+
 from plugins.filter.reached import reached
 
 SEGMENTS = {

@@ -1,4 +1,4 @@
-"""A host that is out of group `transfer` or `redirector` keeps nothing of it: role base takes away what it is no longer for."""
+"""A host that is out of group `transfer` or `redirector` keeps nothing of it: role base takes it away."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_host_keeps_what_it_is_for() -> None:
 
 @pytest.mark.parametrize(("role", "groups"), [("transfer", ["redirector"]), ("redirector", ["transfer"])])
 def test_each_file_of_the_role_goes_with_it(role: str, groups: list[str]) -> None:
-    """Whoever adds one adds it there, too. The distribution's own names are for the handler, which looks whose they are."""
+    """Whoever adds one adds it there, too. Names of the distribution are for the handler, which looks into them."""
     given = yaml.safe_load((ROLES / role / "vars/main.yml").read_text())[f"__{role}_files"]
     files = {item["dest"] for item in given if item.get("state") != "directory"}
     shared = {f for f in files if "keepalived.service.d" in f or "haproxy.service.d" in f}

@@ -12,8 +12,9 @@ ENDS = {"archive_after": 86400}
 def relays(**endings: Any) -> dict[str, Any]:
     """Of a relay host of the inventory `full`, under what its identities say of `no_candidate`."""
     values = inventory("full")
-    for name, one in values["identities"].items():
-        one |= {"no_candidate": endings[one["kind"]]} if one["kind"] in endings else {}
+    for identity in values["identities"].values():
+        if identity["kind"] in endings:
+            identity["no_candidate"] = endings[identity["kind"]]
     settings = Host("monitor", "sjc-relay1", values).value("__monitor_return_settings")
     return {name: one.get("identities") for name, one in settings["relays"].items()}
 

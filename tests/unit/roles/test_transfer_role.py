@@ -240,7 +240,7 @@ def test_one_spool_that_cannot_be_mounted_keeps_no_other_back(tmp_path: Path) ->
     table = tmp_path / "mounts"
     table.write_text(f"10.255.3.1:/had {tmp_path}/had nfs4 rw 0 0\n")
     # In place of the kernel and of mount(8): a server that does not answer, and one that does.
-    fake = f"case $5 in *away) exit 32;; esac; echo \"$5 $6 nfs4 rw 0 0\" >> {table}"
+    fake = f'case $5 in *away) exit 32;; esac; echo "$5 $6 nfs4 rw 0 0" >> {table}'
     (tmp_path / "mount").write_text(f"#!/bin/sh\n{fake}\n")
     (tmp_path / "mount").chmod(0o755)
     program = script.replace("/proc/mounts", str(table))
@@ -248,7 +248,7 @@ def test_one_spool_that_cannot_be_mounted_keeps_no_other_back(tmp_path: Path) ->
     done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False, env=path)
     assert done.returncode == 1 and done.stderr == ""
     assert [line.split()[0] for line in table.read_text().splitlines()] == ["10.255.3.1:/had", "10.255.3.1:/here"]
-    (tmp_path / "mount").write_text(f"#!/bin/sh\necho \"$5 $6 nfs4 rw 0 0\" >> {table}\n")
+    (tmp_path / "mount").write_text(f'#!/bin/sh\necho "$5 $6 nfs4 rw 0 0" >> {table}\n')
     assert subprocess.run(["sh", "-c", program], check=False, env=path).returncode == 0
     assert len(table.read_text().splitlines()) == 3
 
