@@ -6,6 +6,7 @@ holdfast-transfer status --json     for playbooks/status.yml
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -29,7 +30,9 @@ UNIT = "holdfast-transfer.service"
 
 def look(settings: transfer.Config, files: SpoolFiles, clock: Clock) -> dict[str, Json]:
     """{identity: its spool}, each by itself: one that is away says why in `error`. Ages in seconds."""
-    carried = last_carried(settings.records)
+    carried: dict[str, float] = {}
+    with contextlib.suppress(OSError):  # with the records away nothing is carried, and the daemon does not run
+        carried = last_carried(settings.records)
 
     def waits(folder: Path) -> Json:
         left = Backlog.of([f.time for f in files.names(folder) if ID.fullmatch(f.name)], clock.now())
