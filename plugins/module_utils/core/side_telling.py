@@ -59,7 +59,8 @@ def unserved(servers: Iterable[Json]) -> list[str]:
 
 
 def _serves(server: Json) -> bool:
-    return server["status"] == NO_CHECK or (server["status"].startswith(UP) and server["share"] > 0)
+    status, share = str(server["status"]), int(server["share"])
+    return status == NO_CHECK or (status.startswith(UP) and share > 0)
 
 
 def _places(pair: Mapping[str, Any], words: Words) -> dict[str, list[str]]:

@@ -76,7 +76,7 @@ def aside(folder: Path, host: str, **answers: Any) -> str:
     groups = {
         "relay": {"hosts": {"relay1": LOCAL}},
         "mail": {"hosts": {"mail1": LOCAL}},
-        "redirector": {"hosts": dict.fromkeys(["red1", "red2"], {**LOCAL, "site": "dc1"})},
+        "redirector": {"hosts": {n: {**LOCAL, "site": "dc1"} for n in ("red1", "red2")}},
         "transfer": {"hosts": {n: {**LOCAL, "site": s} for n, s in (("t1", "dc1"), ("t2", "dc1"), ("t3", "dc2"))}},
     }
     own = {"redirectors": {"front1": PAIR}, "identities": {}}
