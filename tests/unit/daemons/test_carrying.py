@@ -466,7 +466,8 @@ def test_who_can_be_reached_gets_it_and_it_waits_for_the_others(site: Site) -> N
     site.disk.folders.add(folder)
     carrier.away()
     assert carried() == 0
-    whole(site, both)
+    assert site.where(both) == {MX: {"done"}, IM1: {"in"}, IM2: {"in"}}
+    assert site.where(other) == {MX: {"done"}, IM2: {"in"}}
 
 
 def test_what_is_old_goes_from_the_spools_that_are_there(site: Site) -> None:
