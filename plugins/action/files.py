@@ -125,7 +125,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     @staticmethod
     def _write(items: list[dict[str, Any]], root: Path) -> dict[str, Any]:
         """What the host would get, below a folder of the controller instead; the host is not asked anything."""
-        for item in items:
+        for item in (one for one in items if one["state"] != "absent"):
             path = root / item["dest"].lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
             if item["state"] == "directory":

@@ -15,6 +15,16 @@ options:
     description: What other relays have returned as C(held), by relay.
     type: dict
     default: {}
+  sides:
+    description:
+      - What redirectors and transfer hosts say, by host. Of each the output C(out) of its command with
+        C(status --json), or C(why) there is none. Those that were not asked are left out.
+    type: dict
+    default: {}
+  redirectors:
+    description: The inventory's pairs of redirectors.
+    type: dict
+    default: {}
   aside:
     description: Hosts in the midst of planned work; that these are away, or drained, needs no operator.
     type: list
@@ -62,7 +72,12 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.mail.plugins.module_utils.adapters import certificates
-from ansible_collections.holdfast.mail.plugins.module_utils.core import store_telling, telling
+from ansible_collections.holdfast.mail.plugins.module_utils.core import (
+    keys,
+    side_telling,
+    store_telling,
+    telling,
+)
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, build, load
 
@@ -79,10 +94,18 @@ def of_the_coordinator(coordinator, now):
     return found + [line for url, one in shown.items() if one is not None and (line := one.alarm(url, now))]
 
 
+def claimed(coordinator):
+    """{identity: transfer host that carries from its spool}. Raises Unavailable."""
+    claims = coordinator.list(keys.TRANSFER_CLAIMS).items()
+    return {k.removeprefix(keys.TRANSFER_CLAIMS): e.value["host"] for k, e in claims if e.value is not None}
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
             "held": {"type": "dict", "default": {}},
+            "sides": {"type": "dict", "default": {}},
+            "redirectors": {"type": "dict", "default": {}},
             "aside": {"type": "list", "elements": "str", "default": []},
             "config": {"type": "path", "default": "/etc/holdfast/monitor.yml"},
         },
@@ -96,6 +119,7 @@ def main():
         found = {name: telling.read_about(one.coordinator, one.identity) for name, one in parts.items()}
         pairs = {name: store_telling.read_about(config.coordinator, one) for name, one in config.stores.items()}
         needs = of_the_coordinator(config.coordinator, time.time())
+        claims = claimed(config.coordinator)
     except (Unavailable, ConfigError) as why:
         module.fail_json(msg=str(why))
     by_relay = {**p["held"], config.host: waiting}
@@ -107,10 +131,23 @@ def main():
     now = time.time()
     needs += telling.certificates([*known, *(one.known for one in stores)], now)
     needs += [line for one in stores for line in store_telling.needs(one, p["aside"])]
+    needs += [line for one in known for line in telling.needs(one, now, p["aside"])]
+    words = {host: side_telling.Word.of(answer) for host, answer in p["sides"].items()}
+    in_pairs = {host for pair in p["redirectors"].values() for host in pair["hosts"]}
+    in_front = {host: word for host, word in words.items() if host in in_pairs}
+    between = {host: word for host, word in words.items() if host not in in_pairs}
+    needs += side_telling.redirector_needs(p["redirectors"], in_front, p["aside"])
+    needs += side_telling.transfer_needs(between, claims, p["aside"])
+    tables = [
+        telling.table(known, now),
+        store_telling.table(stores),
+        side_telling.redirector_table(p["redirectors"], in_front),
+        side_telling.transfer_table(between, claims),
+    ]
     module.exit_json(
         changed=False,
-        table=[*telling.table(known, now), *([""] if stores else []), *store_telling.table(stores)],
-        needs=needs + [line for one in known for line in telling.needs(one, now, p["aside"])],
+        table=[line for lines in tables if lines for line in (*lines, "")][:-1],
+        needs=needs,
         held=waiting,
         identities=found,
         stores=pairs,

@@ -18,7 +18,11 @@ TIMEOUT = 5.0  # seconds
 
 @dataclass(frozen=True)
 class Server:
-    """A server of one protocol. `status` in HAProxy's words; `share`: percent; `connected`: clients it has now."""
+    """A server of one protocol. `status` in HAProxy's words; `share`: percent; `connected`: clients it has now.
+
+    `agent`: how the last question to it about its share ended, in HAProxy's words: `L7OK`, `L4CON`, … (its management
+    guide, 9.1, agent_status); empty where none is asked.
+    """
 
     protocol: str
     name: str
@@ -26,6 +30,7 @@ class Server:
     share: int
     connected: int
     backup: bool
+    agent: str = ""
 
 
 class Haproxy:
@@ -47,6 +52,7 @@ class Haproxy:
                     share=int(row["weight"]),
                     connected=int(row["scur"]),
                     backup=row["bck"] == "1",
+                    agent=(row.get("agent_status") or "").removeprefix("* "),  # while it is being asked anew
                 )
                 for row in rows
             ]

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+DRAIN = Path("/etc/holdfast/drain")
 PROC = Path("/proc")
 
 
@@ -43,6 +44,14 @@ def local_addresses(fib_trie: str) -> set[str]:
         elif words == ["/32", "host", "LOCAL"]:
             found.add(address)
     return found
+
+
+def set_aside(mark: Path = DRAIN) -> str:
+    """Why an operator has set this host aside; empty when nobody has."""
+    try:
+        return mark.read_text().strip() or "without a reason"
+    except FileNotFoundError:
+        return ""
 
 
 def has_address(address: str, proc: Path = PROC) -> bool:

@@ -29,6 +29,7 @@ from .spool_files import SpoolFiles
 
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
 DAY_SECONDS = 86400.0
+LOG_END = 262144  # octets of a log that are looked at for what was carried last
 LEVEL = 1  # of zlib: mail is base64 mostly, where more effort saves little
 
 
@@ -43,6 +44,30 @@ class Kept:
     id: str
     source: str
     file: Path
+
+
+def last_carried(root: Path) -> dict[str, float]:
+    """{source: when a message of it was carried last}, by the end of each host's newest log.
+
+    A source that is not there: not of late. Raises OSError.
+    """
+    newest: dict[str, Path] = {}
+    for file in sorted((root / "log").glob("*.jsonl")):
+        newest[file.stem.partition(".")[2]] = file
+    found: dict[str, float] = {}
+    for file in newest.values():
+        with file.open("rb") as opened:
+            opened.seek(max(0, opened.seek(0, os.SEEK_END) - LOG_END))
+            lines = opened.read().splitlines()
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                if entry["event"] == "transfer":
+                    source = str(entry["from"])
+                    found[source] = max(found.get(source, 0.0), float(entry["time"]))
+            except (ValueError, KeyError, TypeError):
+                continue  # half a line
+    return found
 
 
 class Records:

@@ -19,10 +19,6 @@ COORDINATOR_SECRET = 32  # characters
 # How the secrets of the lab's inventories begin, which everybody can read; the second is base64.
 PUBLISHED = ("lab-", "bGFiL")
 KINDS = ("internet", "intranet", "relay")
-# {side of a redirector: kind of the identities behind it} (roles/topology has the same).
-SIDES = {"internet": "internet", "isolated": "intranet"}
-PROTOCOLS = ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "sieve")
-BALANCES = ("roundrobin", "leastconn", "source")
 
 
 @dataclass(frozen=True)
@@ -73,8 +69,6 @@ def check(inventory: Inventory) -> list[Mistake]:
         _secrets,
         _fencing,
         _coordinator,
-        _redirectors,
-        _transfer,
     ):
         found.extend(part(inventory))
     return found
@@ -87,14 +81,16 @@ def _network(text: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network | No
         return None
 
 
-def _address(text: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def address_of(text: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """None for what is no address."""
     try:
         return ipaddress.ip_address(str(text))
     except ValueError:
         return None
 
 
-def _prefixes(inventory: Inventory) -> dict[str, ipaddress.IPv4Network | ipaddress.IPv6Network]:
+def prefixes_of(inventory: Inventory) -> dict[str, ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """{segment: its prefix}, without those that are none."""
     known = {name: _network(s.get("prefix")) for name, s in inventory.settings.get("segments", {}).items()}
     return {name: prefix for name, prefix in known.items() if prefix is not None}
 
@@ -102,14 +98,14 @@ def _prefixes(inventory: Inventory) -> dict[str, ipaddress.IPv4Network | ipaddre
 def _segments(inventory: Inventory) -> Iterator[Mistake]:
     file = inventory.file("segments")
     segments = inventory.settings.get("segments", {})
-    prefixes = _prefixes(inventory)
+    prefixes = prefixes_of(inventory)
     for name, segment in segments.items():
         if name not in prefixes:
             remedy = "give a network like 10.1.1.0/24, without host bits"
             yield Mistake(file, f"segments.{name}.prefix", segment.get("prefix"), remedy)
             continue
         gateway = segment.get("gateway")
-        if gateway is not None and _address(gateway) not in prefixes[name]:
+        if gateway is not None and address_of(gateway) not in prefixes[name]:
             yield Mistake(file, f"segments.{name}.gateway", gateway, f"give an address inside {prefixes[name]}")
     service = _network(inventory.settings.get("service_prefix"))
     if service is None:
@@ -130,7 +126,7 @@ def _segments(inventory: Inventory) -> Iterator[Mistake]:
 
 def _hosts(inventory: Inventory) -> Iterator[Mistake]:
     sites = inventory.settings.get("sites", {})
-    prefixes = _prefixes(inventory)
+    prefixes = prefixes_of(inventory)
     for host, values in inventory.hosts.items():
         site = values.get("site")
         if site not in sites:
@@ -139,7 +135,7 @@ def _hosts(inventory: Inventory) -> Iterator[Mistake]:
         if not legs:
             yield Mistake(inventory.hosts_file, f"{host}.legs", legs, "give at least one {segment: address}")
         for segment, text in legs.items():
-            address = _address(text)
+            address = address_of(text)
             key = f"{host}.legs.{segment}"
             if segment not in inventory.settings.get("segments", {}):
                 known = ", ".join(inventory.settings.get("segments", {}))
@@ -163,7 +159,7 @@ def _addresses(inventory: Inventory) -> Iterator[Mistake]:
         # It may be a host of the inventory that is its own manager.
         if store.get("address") not in (inventory.hosts.get(store.get("manager"), {}).get("legs") or {}).values():
             uses.append((inventory.file("external_stores"), f"external_stores.{name}.address", store.get("address")))
-    for name, pair in _pairs(inventory).items():
+    for name, pair in (inventory.settings.get("redirectors") or {}).items():
         for n, address in enumerate(pair.get("addresses") or []):
             uses.append((inventory.file("redirectors"), f"redirectors.{name}.addresses[{n}]", address))
     switch = inventory.settings.get("lab_switch")
@@ -171,7 +167,7 @@ def _addresses(inventory: Inventory) -> Iterator[Mistake]:
         uses.append((inventory.file("lab_switch"), "lab_switch.address", switch.get("address")))
     first: dict[object, str] = {}
     for file, key, text in uses:
-        address = _address(text)
+        address = address_of(text)
         if address is None:
             continue
         if address in first:
@@ -190,11 +186,11 @@ def _identities(inventory: Inventory) -> Iterator[Mistake]:
         key = f"identities.{name}"
         if identity.get("kind") not in KINDS:
             yield Mistake(file, f"{key}.kind", identity.get("kind"), f"name one of: {', '.join(KINDS)}")
-        address = _address(identity.get("address"))
+        address = address_of(identity.get("address"))
         if address is None:
             yield Mistake(file, f"{key}.address", identity.get("address"), "is not an IP address")
         else:
-            for segment, prefix in _prefixes(inventory).items():
+            for segment, prefix in prefixes_of(inventory).items():
                 if address in prefix:
                     remedy = f"lies inside segment {segment} ({prefix}); take one from service_prefix ({service})"
                     yield Mistake(file, f"{key}.address", identity.get("address"), remedy)
@@ -260,14 +256,14 @@ def _places(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iter
     for host in relays:
         bad = list(wrong("relays", host, "relay"))
         yield from bad
-        if not bad and sum(_has_leg(inventory, host, network) for network in routes) < 2:
+        if not bad and sum(has_leg(inventory, host, network) for network in routes) < 2:
             legs = list(inventory.hosts[host].get("legs") or {})
             remedy = f"a relay needs legs in two networks of mail_routes ({', '.join(sorted(routes))}); add one"
             yield Mistake(inventory.hosts_file, f"{host}.legs", legs, remedy)
     for host in candidates:
         # Where none are named a host without such a leg is one that a relay does not reach over that route.
         for network in identity.get("networks") or []:
-            if host in inventory.hosts and network in every and not _has_leg(inventory, host, network):
+            if host in inventory.hosts and network in every and not has_leg(inventory, host, network):
                 remedy = (
                     f"has no leg in {network}, over which the identity is reached; add one, or name another network"
                 )
@@ -308,7 +304,7 @@ def _stores(inventory: Inventory) -> Iterator[Mistake]:
         key = f"stores.{name}"
         if name in inventory.settings.get("identities", {}):
             yield Mistake(file, key, name, "is also an identity; give each a name of its own")
-        if (address := _address(store.get("address"))) is None or (prefix is not None and address not in prefix):
+        if (address := address_of(store.get("address"))) is None or (prefix is not None and address not in prefix):
             yield Mistake(file, f"{key}.address", store.get("address"), f"take one from store_prefix ({prefix})")
         members = list(store.get("members") or [])
         if len(set(members)) != 2 or len(members) != 2:
@@ -326,7 +322,7 @@ def _stores(inventory: Inventory) -> Iterator[Mistake]:
             if values is not None and not values.get("store_device"):
                 remedy = "is missing; name the block device below the replicated disk"
                 yield Mistake(inventory.hosts_file, f"{host}.store_device", values.get("store_device"), remedy)
-            if values is not None and not _has_leg(inventory, host, "storage"):
+            if values is not None and not has_leg(inventory, host, "storage"):
                 remedy = "a member of a store needs a leg in a segment of the network storage; add one"
                 yield Mistake(inventory.hosts_file, f"{host}.legs", list(values.get("legs") or {}), remedy)
             if host in member_of:
@@ -351,7 +347,7 @@ def _external_stores(inventory: Inventory) -> Iterator[Mistake]:
         for other in ("stores", "identities"):
             if name in (inventory.settings.get(other) or {}):
                 yield Mistake(file, key, name, f"stands in {other} too; give each a name of its own")
-        if _address(store.get("address")) is None:
+        if address_of(store.get("address")) is None:
             yield Mistake(file, f"{key}.address", store.get("address"), "give the IP address of the NFS service")
         for field_name in ("path", "program"):
             if not str(store.get(field_name) or "").startswith("/"):
@@ -395,7 +391,8 @@ def _of_all_stores(inventory: Inventory) -> Iterator[Mistake]:
         yield Mistake(inventory.file("drbd_secret"), "drbd_secret", settings.get("drbd_secret"), remedy)
 
 
-def _has_leg(inventory: Inventory, host: str, network: str) -> bool:
+def has_leg(inventory: Inventory, host: str, network: str) -> bool:
+    """In some segment of that network."""
     segments = inventory.settings.get("segments", {})
     return any(segments.get(s, {}).get("network") == network for s in inventory.hosts[host].get("legs") or {})
 
@@ -502,127 +499,3 @@ def _coordinator(inventory: Inventory) -> Iterator[Mistake]:
     if len(members) >= 3 and len(sites) < 3 and len(with_mail) > 1:
         remedy = "members in fewer than three places do not survive the loss of a site; spread them"
         yield Mistake(inventory.hosts_file, "coordinator", sorted(str(s) for s in sites), remedy)
-
-
-def _pairs(inventory: Inventory) -> Mapping[str, Mapping[str, Any]]:
-    found: Mapping[str, Mapping[str, Any]] = inventory.settings.get("redirectors") or {}
-    return found
-
-
-def _redirectors(inventory: Inventory) -> Iterator[Mistake]:
-    """Pairs of redirectors: one a side and site, each with two addresses that either host can hold."""
-    file, sites = inventory.file("redirectors"), inventory.settings.get("sites", {})
-    at: dict[tuple[object, object], str] = {}
-    member_of: dict[object, str] = {}
-    for name, pair in _pairs(inventory).items():
-        key, side, site = f"redirectors.{name}", pair.get("side"), pair.get("site")
-        if side not in SIDES:
-            yield Mistake(file, f"{key}.side", side, f"name one of: {', '.join(SIDES)}")
-        elif SIDES[side] not in {i.get("kind") for i in inventory.settings.get("identities", {}).values()}:
-            remedy = f"there is no identity of kind {SIDES[side]} to send to; add one, or drop this pair"
-            yield Mistake(file, f"{key}.side", side, remedy)
-        if site not in sites:
-            yield Mistake(file, f"{key}.site", site, f"name one of: {', '.join(sites)}")
-        if (side, site) in at:
-            yield Mistake(file, key, name, f"{at[side, site]} is the pair of side {side} in {site}; keep one of them")
-        at.setdefault((side, site), name)
-        hosts = list(pair.get("hosts") or [])
-        if len(set(hosts)) != 2 or len(hosts) != 2:
-            yield Mistake(file, f"{key}.hosts", hosts, "name the two hosts of the pair")
-        for host in hosts:
-            yield from _redirector(inventory, f"{key}.hosts", host, site)
-            if host in member_of:
-                yield Mistake(file, f"{key}.hosts", host, f"is also of the pair {member_of[host]}; one pair a host")
-            member_of.setdefault(host, name)
-        yield from _shared_addresses(inventory, key, pair)
-        yield from _spread(file, f"{key}.protocols", pair.get("protocols"))
-    for host in inventory.group("redirector"):
-        if host not in member_of:
-            remedy = "is of no pair; name it in redirectors, or drop it"
-            yield Mistake(inventory.hosts_file, "redirector", host, remedy)
-
-
-def _redirector(inventory: Inventory, key: str, host: object, site: object) -> Iterator[Mistake]:
-    file, known = inventory.file("redirectors"), inventory.group("redirector")
-    values = inventory.hosts.get(str(host))
-    if values is None or host not in known:
-        why = "is no host of the inventory" if values is None else "is no host of group redirector"
-        yield Mistake(file, key, host, f"{why}; hosts of redirector: {', '.join(known) or 'none'}")
-        return
-    if values.get("site") != site:
-        yield Mistake(file, key, host, f"stands in site {values.get('site')}; a pair stands in its site ({site})")
-    # Each of these configures the host's one keepalived for itself.
-    for group in ("mail", "relay", "store"):
-        if group in values.get("groups", ()):
-            yield Mistake(file, key, host, f"is in group {group}, too; name a host that holds no identity and no store")
-
-
-def _shared_addresses(inventory: Inventory, key: str, pair: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Both hosts reach each other in the segment of each address, and it is one of the pair's side."""
-    file, addresses = inventory.file("redirectors"), list(pair.get("addresses") or [])
-    if len(addresses) != 2:
-        yield Mistake(file, f"{key}.addresses", addresses, "give two, one for each host of the pair")
-    prefixes = _prefixes(inventory)
-    for n, text in enumerate(addresses):
-        address, field_name = _address(text), f"{key}.addresses[{n}]"
-        if address is None:
-            yield Mistake(file, field_name, text, "is not an IP address")
-            continue
-        segment = next((name for name, prefix in prefixes.items() if address in prefix), None)
-        if segment is None:
-            yield Mistake(file, field_name, text, "lies in no segment; take one from a segment of both hosts")
-            continue
-        network = inventory.settings["segments"][segment].get("network")
-        if pair.get("side") in SIDES and network != pair["side"]:
-            remedy = f"lies in segment {segment} of network {network}; take one of network {pair['side']}"
-            yield Mistake(file, field_name, text, remedy)
-        for host in pair.get("hosts") or []:
-            if host in inventory.hosts and segment not in (inventory.hosts[host].get("legs") or {}):
-                yield Mistake(file, field_name, text, f"{host} has no leg in segment {segment}; add one")
-
-
-def _spread(file: str, key: str, protocols: object) -> Iterator[Mistake]:
-    """Left out: what the side usually offers."""
-    if protocols is None:
-        return
-    if not isinstance(protocols, Mapping) or not protocols:
-        yield Mistake(file, key, protocols, f"give a mapping of some of: {', '.join(PROTOCOLS)}")
-        return
-    for protocol, how in protocols.items():
-        if protocol not in PROTOCOLS:
-            yield Mistake(file, f"{key}.{protocol}", how, f"no such protocol; known: {', '.join(PROTOCOLS)}")
-            continue
-        given = how or {}
-        unknown = sorted(set(given) - {"balance"}) if isinstance(given, Mapping) else [given]
-        if unknown:
-            yield Mistake(file, f"{key}.{protocol}", how, "give {} or {balance: METHOD}")
-        elif given.get("balance", BALANCES[0]) not in BALANCES:
-            remedy = f"name one of: {', '.join(BALANCES)}"
-            yield Mistake(file, f"{key}.{protocol}.balance", given.get("balance"), remedy)
-
-
-def _transfer(inventory: Inventory) -> Iterator[Mistake]:
-    """Hosts that carry mail between the sides (R3): by files alone, and only where there are two sides."""
-    stores = {**(inventory.settings.get("stores") or {}), **(inventory.settings.get("external_stores") or {})}
-    segments = inventory.settings.get("segments", {})
-    for host in inventory.group("transfer"):
-        legs = list(inventory.hosts[host].get("legs") or {})
-        if not _has_leg(inventory, host, "storage"):
-            remedy = "a transfer host needs a leg in a segment of the network storage; add one"
-            yield Mistake(inventory.hosts_file, f"{host}.legs", legs, remedy)
-        for segment in legs:
-            if segments.get(segment, {}).get("network") in SIDES:
-                remedy = (
-                    f"{segment} belongs to a side; a transfer host stands on neither, or packets could cross (R3.5)"
-                )
-                yield Mistake(inventory.hosts_file, f"{host}.legs", legs, remedy)
-        site = inventory.hosts[host].get("site")
-        there = {
-            one.get("kind")
-            for one in inventory.settings.get("identities", {}).values()
-            if stores.get(one.get("store"), {}).get("site") == site
-        }
-        if missing := sorted(set(SIDES.values()) - there):
-            kinds = " and none of kind ".join(missing)
-            remedy = f"no identity of kind {kinds} has its store in {site}, so nothing crosses; add one, or drop it"
-            yield Mistake(inventory.hosts_file, "transfer", host, remedy)

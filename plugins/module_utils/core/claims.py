@@ -7,7 +7,7 @@ before the coordinator gives it to another one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from . import keys
 from .ports import Clock, Coordinator, Lock, LockLost, Log, Unavailable
@@ -33,22 +33,24 @@ class Claims:
         self._log = log
         self._ttl = ttl
         self._held: dict[str, tuple[Lock, float]] = {}  # and when it was asked for last
-        self._presence: tuple[int, float] | None = None
+        self._seen: list[str] = []
+        self._presence: tuple[int, float, list[str]] | None = None  # lease, when asked for last, what the word says
 
     def held(self) -> list[str]:
         return sorted(self._held)
 
-    def look(self, fit: bool) -> None:
-        """Keep, give up and take claims. `fit`: can this host carry at all? If not, its share goes to the others.
+    def look(self, seen: Collection[str]) -> None:
+        """Keep, give up and take claims. `seen`: the spools that this host can reach; the others go to who sees them.
 
         Raises Unavailable: what is held then runs out by itself.
         """
-        self._be_there(fit)
-        # Those of the other site look after other spools.
-        words = self._coordinator.list(keys.TRANSFER_HOSTS)
-        with_me = [k for k, e in words.items() if e.value is not None and e.value.get("spools") == sorted(self._spools)]
-        living = {k.removeprefix(keys.TRANSFER_HOSTS) for k in with_me}
-        mine = share(self._spools, living, self._host) if fit else []
+        self._seen = sorted(s for s in self._spools if s in seen)
+        self._be_there()
+        # Those of the other site look after other spools. One of the release before says no more than that it sees all.
+        words = [e.value for e in self._coordinator.list(keys.TRANSFER_HOSTS).values() if e.value is not None]
+        with_me = [word for word in words if word.get("spools") == sorted(self._spools)]
+        sees = {word["host"]: word.get("sees", word["spools"]) for word in with_me}
+        mine = share(self._spools, {**sees, self._host: self._seen}, self._host)
         for spool in [s for s in self._held if s not in mine]:
             self._coordinator.unlock(self._held.pop(spool)[0])
             self._log("claim_given_up", identity=spool)
@@ -92,26 +94,30 @@ class Claims:
         self._held[spool] = lock, now
         # In a long round nobody calls `look`.
         with contextlib.suppress(Unavailable):
-            self._be_there(True)
+            self._be_there()
 
-    def _be_there(self, fit: bool) -> None:
+    def _be_there(self) -> None:
         now = self._clock.boottime()
-        if not fit:
+        if not self._seen:
             return  # the word runs out
-        if self._presence is not None:
-            lease, since = self._presence
+        if self._presence is not None and self._presence[2] == self._seen:
+            lease, since, _ = self._presence
             if now - since <= self._ttl / 4:
                 return
             if self._coordinator.keepalive(lease):
-                self._presence = lease, now
+                self._presence = lease, now, self._seen
                 return
         lease = self._coordinator.grant(self._ttl)
-        word = {"host": self._host, "spools": sorted(self._spools), "since": self._clock.now()}
+        word = {"host": self._host, "spools": sorted(self._spools), "sees": self._seen, "since": self._clock.now()}
         self._coordinator.put(keys.transfer_host(self._host), word, lease)
-        self._presence = lease, now
+        self._presence = lease, now, self._seen
 
     def close(self) -> None:
         """The others need not wait for leases to run out."""
         for lock, _ in self._held.values():
             self._coordinator.unlock(lock)
         self._held.clear()
+        if self._presence is not None:
+            with contextlib.suppress(Unavailable):
+                self._coordinator.delete(keys.transfer_host(self._host))
+            self._presence = None

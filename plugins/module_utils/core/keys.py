@@ -112,6 +112,9 @@ def transfer_host(host: str) -> str:
     return f"{TRANSFER_HOSTS}{host}"
 
 
+TRANSFER_CLAIMS = f"{ROOT}transfer/claim/"
+
+
 def transfer_claim(identity: str) -> str:
     """Lock on an identity's spool, of the transfer host that carries what waits in it."""
-    return f"{ROOT}transfer/claim/{identity}"
+    return f"{TRANSFER_CLAIMS}{identity}"

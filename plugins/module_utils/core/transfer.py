@@ -174,16 +174,18 @@ def taken(done: bool, begun: int, refused: int, attempts: int) -> Taken:
 # --- who --------------------------------------------------------------------------------------------------------
 
 
-def share(spools: Collection[str], living: Collection[str], host: str) -> list[str]:
-    """The spools that `host` is to look after, spread evenly over the hosts that live. Empty when it is none of them.
+def share(spools: Collection[str], sees: Mapping[str, Collection[str]], host: str) -> list[str]:
+    """The spools that `host` is to look after, spread evenly over the hosts that live.
 
-    In the order of a digest, so that spools of one site, which have names alike, are spread too.
+    `sees`: of each of these hosts the spools that it can reach. In the order of a digest, so that spools of one site,
+    which have names alike, are spread too.
     """
-    hosts = sorted(living)
-    if host not in hosts:
-        return []
-    ordered = sorted(spools, key=lambda s: hashlib.sha256(s.encode()).digest())
-    return ordered[hosts.index(host) :: len(hosts)]
+    found = []
+    for n, spool in enumerate(sorted(spools, key=lambda s: hashlib.sha256(s.encode()).digest())):
+        able = sorted(h for h, those in sees.items() if spool in those)
+        if able and able[n % len(able)] == host:
+            found.append(spool)
+    return found
 
 
 # --- how much waits -----------------------------------------------------------------------------------------------

@@ -59,17 +59,23 @@ class Carrier:
         self._clock = clock
         self._log = log
         self._told: dict[str, str] = {}  # of what stays: why, so that it is told once
+        self._away: dict[str, str] = {}
 
     def _at(self, identity: str, folder: str, name: str) -> Path:
         return self._root / identity / folder / name
 
-    def missing(self) -> str | None:
-        """What of the spools is not there, None when all is: a root that is not mounted looks empty. Raises OSError."""
+    def away(self) -> dict[str, str]:
+        """{identity: why its spool cannot be worked on}: a root that is not mounted looks empty."""
+        found = {}
         for identity in self._table.sides:
-            for folder in FOLDERS:
-                if not self._files.exists(self._root / identity / folder):
-                    return f"{self._root / identity / folder} is missing"
-        return None
+            try:
+                gone = (f for f in FOLDERS if not self._files.exists(self._root / identity / f))
+                if (folder := next(gone, None)) is not None:
+                    found[identity] = f"{self._root / identity / folder} is missing"
+            except OSError as why:
+                found[identity] = str(why)
+        self._away = found
+        return dict(found)
 
     def round(self, source: str, owner_epoch: int | None, held: Callable[[], None], until: float) -> Backlog:
         """Everything that waits in that spool, oldest first, or what is done by `until` (boottime). What then waits.
@@ -165,10 +171,16 @@ class Carrier:
         admit(header, adoption, owner_epoch)
         self._limits.check(message)
         split = self._table.split(source, header.envelope.recipients)
+        # Whoever can be reached gets it now; it is marked when all have.
+        away = sorted(to for to in split if to in self._away)
+        there = [to for to in split if to not in away]
         logged = False
         while True:
             held()
-            act, to = next_act(self._look(source, name, list(split), logged), list(split))
+            lies = self._look(source, name, there, logged)
+            if away and lies.out and lies.reached.issuperset(there):
+                raise Soon(f"the spool of {', '.join(away)} is away")
+            act, to = next_act(lies, there)
             match act:
                 case Act.ARCHIVE:
                     self._records.archive(source, name, data)
@@ -223,6 +235,8 @@ class Carrier:
     def tidy(self, done_days: int) -> None:
         """Removes this host's half-written files, and what has been in `done` for so many days. Raises OSError."""
         for identity in self._table.sides:
+            if identity in self._away:
+                continue
             tmp = self._root / identity / TMP
             for found in self._files.names(tmp):
                 if found.name.startswith(f"transfer.{self._host}."):

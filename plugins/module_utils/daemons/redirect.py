@@ -1,6 +1,7 @@
 """holdfast-redirect: what a redirector's HAProxy knows of its servers, and an operator's word about them.
 
     holdfast-redirect status            a line for each server of each protocol
+    holdfast-redirect status --json     the same with this host's addresses, for playbooks/status.yml
     holdfast-redirect drain IDENTITY    nothing new is sent to it from here; what is connected goes on
     holdfast-redirect ready IDENTITY    ends the drain
     holdfast-redirect save              for the next start of HAProxy; its unit does it before a reload
@@ -11,15 +12,21 @@ outlives reloads and restarts. The servers' own word (core/availability.py) neit
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..adapters.haproxy import Haproxy, Server
+from ..adapters.machine import local_addresses, set_aside
+from ..core.model import Json
 from ..core.ports import Unavailable
+from ..core.side_telling import unserved
 
 STATES = "/var/lib/holdfast/redirector/servers"
 EX_FAILED, EX_USAGE = 1, 64  # sysexits.h
-USAGE = "usage: holdfast-redirect status | drain IDENTITY | ready IDENTITY | save"
+USAGE = "usage: holdfast-redirect status [--json] | drain IDENTITY | ready IDENTITY | save"
 
 
 def main(arguments: Sequence[str], haproxy: Haproxy | None = None, states: str = STATES) -> int:
@@ -29,6 +36,8 @@ def main(arguments: Sequence[str], haproxy: Haproxy | None = None, states: str =
         match list(arguments):
             case ["status"]:
                 print("\n".join(map(_line, haproxy.servers())))
+            case ["status", "--json"]:
+                print(json.dumps(_known(haproxy)))
             case ["save"]:
                 haproxy.save(states)
             case ["drain" | "ready" as word, name]:
@@ -40,6 +49,17 @@ def main(arguments: Sequence[str], haproxy: Haproxy | None = None, states: str =
         print(f"holdfast-redirect: {why}", file=sys.stderr)
         return EX_FAILED
     return 0
+
+
+def _known(haproxy: Haproxy) -> Json:
+    """`unserved`: for what it is of no use now. Where HAProxy does not answer `error` says so, the rest is known."""
+    addresses = sorted(local_addresses(Path("/proc/net/fib_trie").read_text()))
+    said: Json = {"addresses": addresses, "aside": set_aside(), "error": ""}
+    try:
+        servers = [dataclasses.asdict(s) for s in haproxy.servers()]
+        return {**said, "servers": servers, "unserved": [f"no server is left for {p}" for p in unserved(servers)]}
+    except Unavailable as why:
+        return {**said, "error": str(why), "servers": [], "unserved": [str(why)]}
 
 
 def _tell(haproxy: Haproxy, word: str, name: str, states: str) -> int:

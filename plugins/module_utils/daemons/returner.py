@@ -7,7 +7,10 @@ FILE is /etc/holdfast/return.yml; (o) marks what may be left out, with its defau
     orders: /var/lib/holdfast/relay/return      # (o)
     archive: /var/lib/holdfast/archive          # (o)
     relays:                                     # those that this host may own; what does not run here is left out
-      relay.dc2.alpha.example: {config_dir: …, running: /run/holdfast/running/relay.dc2.alpha.example}
+      relay.dc2.alpha.example:
+        config_dir: …
+        running: /run/holdfast/running/relay.dc2.alpha.example
+        identities: [mx.alpha.example]          # (o) those whose mail it holds; all
     identities: {mx.alpha.example: {domains: [alpha.example], archive_after: 86400}}
 
 Runs as root, once for each order, since only root may read and expire what lies in Postfix's queue. How old a message
@@ -34,50 +37,74 @@ AT_ONCE = 100  # messages that are archived before Postfix is told
 
 
 @dataclass(frozen=True)
-class Config:
-    """Checked. `domains`: domain to identity; `archive_after`: identity to seconds.
+class Relay:
+    """The configuration of its Postfix, and a file that is there while it runs here.
 
-    `relays`: of each the configuration of its Postfix, and a file that is there while it runs here.
+    `domains`: domain to the identity whose mail waits here; a domain has one of each side, and a relay is of one side.
     """
+
+    config_dir: str
+    running: Path
+    domains: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Checked. `archive_after`: identity to seconds."""
 
     orders: Path
     archive: Path
-    relays: tuple[tuple[str, Path], ...]
-    domains: Mapping[str, str]
+    relays: tuple[Relay, ...]
     archive_after: Mapping[str, float]
 
 
 def load(file: str) -> Config:
+    """Raises ConfigError."""
     top = config.Section.load(file)
-    domains: dict[str, str] = {}
+    served: dict[str, tuple[str, ...]] = {}
     after = {}
     for name, one in top.sections("identities"):
-        domains.update(dict.fromkeys(one.texts("domains"), name))
+        served[name] = one.texts("domains")
         after[name] = one.number("archive_after", least=60)
         one.done()
     relays = []
     for _, one in top.sections("relays"):
-        relays.append((one.path("config_dir"), Path(one.path("running"))))
+        relays.append(Relay(one.path("config_dir"), Path(one.path("running")), _domains(one, served)))
         one.done()
     made = Config(
         Path(top.path("orders", "/var/lib/holdfast/relay/return")),
         Path(top.path("archive", "/var/lib/holdfast/archive")),
         tuple(relays),
-        domains,
         after,
     )
     top.done()
     return made
 
 
+def _domains(relay: config.Section, served: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Whose order mail in this relay falls under. Raises ConfigError."""
+    found: dict[str, str] = {}
+    for name in relay.texts("identities", tuple(served)):
+        if name not in served:
+            raise relay.wrong("identities", name, f"name some of identities: {', '.join(served) or 'none'}")
+        for domain in served[name]:
+            if found.setdefault(domain, name) != name:
+                remedy = f"both have {domain}: name the one whose mail this relay holds"
+                raise relay.wrong("identities", [found[domain], name], remedy)
+    return found
+
+
 class Returner:
-    """One pass over the queues. What fails is told, and ordered again by the monitor while it holds."""
+    """One pass over the queues. What fails is told, and ordered again by the monitor while it holds.
+
+    `queues`: each with the domains of its relay.
+    """
 
     def __init__(
         self,
         settings: Config,
         orders: OrderFiles,
-        queues: Sequence[HeldMail],
+        queues: Sequence[tuple[HeldMail, Mapping[str, str]]],
         archive: Archive,
         clock: Clock,
         log: Log,
@@ -101,9 +128,9 @@ class Returner:
             else:
                 orders.append(Order(identity, now - after, reason))
         count = 0
-        for mail in self._queues:
+        for mail, domains in self._queues:
             try:
-                found = due(mail.waiting(), orders, self._settings.domains)
+                found = due(mail.waiting(), orders, domains)
                 # What Postfix has been told about already it is about to return.
                 new = ((m, o) for m, o in found if not self._archive.is_returned(o.identity, m.queue_id))
                 for some in itertools.batched(new, AT_ONCE, strict=False):
@@ -145,7 +172,7 @@ class Returner:
 def prepare(file: str) -> Callable[[], None]:
     settings, clock = load(file), SystemClock()
     archive = Archive(settings.archive, clock)
-    queues = [HeldMail(config_dir) for config_dir, running in settings.relays if running.exists()]
+    queues = [(HeldMail(relay.config_dir), relay.domains) for relay in settings.relays if relay.running.exists()]
     returner = Returner(settings, OrderFiles(settings.orders, clock), queues, archive, clock, LineLog())
     return lambda: print(f"{returner.run()} messages returned")
 

@@ -169,23 +169,28 @@ class Transfer:
         self._alarmed: set[str] = set()
         self._said: dict[str, str] = {}  # by what fails: why
         self._look_at = clock.boottime()
-        self._missing: str | None = None
+        self._seen: list[str] = []  # spools that this host can work on
 
     def tick(self) -> None:
         """What fails is told once, and tried again by the next tick."""
         try:
             if self._clock.boottime() >= self._look_at:
-                # Whether it looks well or fails: what was found before says nothing about now.
-                self._missing = "the spools could not be looked at"
-                self._missing = self._carrier.missing()
+                self._look()
                 self._look_at = self._clock.boottime() + LOOK_EVERY
-            self._claims.look(fit=self._missing is None)
-            self._say("host", self._missing)
-            if self._missing is None:
+            self._claims.look(self._seen)
+            self._say("host", None)
+            if self._seen:
                 self._rounds()
                 self._tidy()
         except (Unavailable, OSError) as why:
             self._say("host", str(why))
+
+    def _look(self) -> None:
+        """One spool that is away keeps no other from crossing."""
+        away, sides = self._carrier.away(), self._settings.table.sides
+        self._seen = [identity for identity in sides if identity not in away]
+        for identity in sides:
+            self._say(f"spool of {identity}", away.get(identity))
 
     def _say(self, what: str, why: str | None) -> None:
         if why is None:

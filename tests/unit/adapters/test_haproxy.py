@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -96,11 +97,42 @@ def test_status(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_for_playbooks_it_says_its_addresses_too(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = STAT.replace("act,bck,", "act,bck,agent_status,").replace(",1,0,\n", ",1,0,L7OK,\n", 1)
+    with served(path, {"show stat -1 4 -1": asked}):
+        assert redirect.main(["status", "--json"], Haproxy(str(path))) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert "127.0.0.1" in said["addresses"] and said["error"] == "" and said["unserved"] == []
+    assert said["servers"][0] == {
+        "protocol": "smtp",
+        "name": MX,
+        "status": "UP",
+        "share": 80,
+        "connected": 7,
+        "backup": False,
+        "agent": "L7OK",
+    }
+    assert said["servers"][1]["agent"] == ""
+
+
+def test_for_playbooks_a_protocol_without_a_server_is_named(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with served(path, {"show stat -1 4 -1": STAT.replace(",UP,", ",DOWN,")}):
+        assert redirect.main(["status", "--json"], Haproxy(str(path))) == 0
+    assert json.loads(capsys.readouterr().out)["unserved"] == ["no server is left for smtp"]
+
+
+def test_for_playbooks_a_haproxy_that_is_away_is_no_silence(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert redirect.main(["status", "--json"], Haproxy(str(path))) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["addresses"] and said["servers"] == [] and said["unserved"] == [said["error"]]
+    assert "admin.sock: No such file" in said["error"]
+
+
 @pytest.mark.parametrize(
     ("words", "answers", "status", "said"),
     [
         (["drain", "mx9.alpha.example"], KNOWN, 64, f"is no server here; known: {MX}, {IM}"),
-        (["drain"], KNOWN, 64, "usage: holdfast-redirect status | drain IDENTITY"),
+        (["drain"], KNOWN, 64, "usage: holdfast-redirect status [--json] | drain IDENTITY"),
         ([], KNOWN, 64, "usage:"),
         (["drain", MX], {**KNOWN, f"set server smtp/{MX} state drain": "No such server.\n\n"}, 1, "No such server."),
         (["save"], {"show servers state": "Permission denied\n"}, 1, "show servers state: 'Permission denied"),

@@ -222,33 +222,6 @@ CASES: list[tuple[str, Callable[[Data], Any], str, str]] = [
 ]
 
 
-def carrying() -> Data:
-    """With a transfer host, and an identity of each side on its site's store."""
-    data = right()
-    other = {**identity(data), "kind": "intranet", "address": "203.0.113.50", "domains": ["beta.example"]}
-    data["settings"]["identities"]["mail.beta.example"] = other
-    data["hosts"]["transfer1"] = {"site": "dc1", "legs": {"storage1": "10.1.3.41"}, "groups": ["transfer"]}
-    return data
-
-
-CARRYING: list[tuple[Callable[[Data], Any], str, str]] = [
-    (lambda d: d["hosts"]["transfer1"].update(legs={}), "transfer1.legs", "needs a leg in a segment of the network"),
-    (lambda d: d["hosts"]["transfer1"]["legs"].update(iso1="10.1.2.41"), "transfer1.legs", "iso1 belongs to a side"),
-    (lambda d: d["hosts"]["transfer1"].update(site="dc2"), "transfer", "no identity of kind internet and none of kind"),
-    (lambda d: d["settings"]["identities"].pop("mail.beta.example"), "transfer", "kind intranet has its store in dc1"),
-]
-
-
-@pytest.mark.parametrize(("change", "key", "remedy"), CARRYING)
-def test_transfer_hosts_stand_on_neither_side_where_there_are_two(
-    change: Callable[[Data], Any], key: str, remedy: str
-) -> None:
-    data = carrying()
-    assert mistakes(data) == []
-    change(data)
-    assert any(key in m and remedy in m for m in mistakes(data)), mistakes(data)
-
-
 def test_one_site_alone_needs_no_third_place() -> None:
     data = right()
     for host in data["hosts"].values():

@@ -9,6 +9,7 @@ from holdfast.core.ports import LockLost, Unavailable
 from world import FakeClock, FakeCoordinator
 
 SPOOLS = ("mx1", "mx2", "im1", "im2")
+FAR = ("mx9", "im9")
 
 
 def told(event: str, /, **fields: object) -> None:
@@ -25,7 +26,7 @@ class Pair:
         for _ in range(seconds):
             self.clock.sleep(1)
             for host in hosts:
-                host.look(fit=True)
+                host.look((*SPOOLS, *FAR))
 
 
 @pytest.fixture
@@ -34,9 +35,9 @@ def pair() -> Pair:
 
 
 def test_one_host_has_all_and_gives_the_half_away(pair: Pair) -> None:
-    pair.t1.look(fit=True)
+    pair.t1.look(SPOOLS)
     assert pair.t1.held() == sorted(SPOOLS)
-    pair.t2.look(fit=True)
+    pair.t2.look(SPOOLS)
     assert pair.t2.held() == []
     pair.wait(2, pair.t1, pair.t2)
     assert len(pair.t1.held()) == len(pair.t2.held()) == 2
@@ -44,7 +45,7 @@ def test_one_host_has_all_and_gives_the_half_away(pair: Pair) -> None:
 
 
 def test_hosts_of_another_site_have_no_share_in_it(pair: Pair) -> None:
-    far = [Claims(h, ("mx9", "im9"), pair.coordinator, pair.clock, told) for h in ("a1", "z9")]
+    far = [Claims(h, FAR, pair.coordinator, pair.clock, told) for h in ("a1", "z9")]
     pair.wait(3, pair.t1, pair.t2, *far)
     assert sorted(pair.t1.held() + pair.t2.held()) == sorted(SPOOLS)
     assert sorted(far[0].held() + far[1].held()) == ["im9", "mx9"]
@@ -58,28 +59,65 @@ def test_what_a_dead_host_had_goes_on_elsewhere_when_its_leases_are_over(pair: P
     assert pair.t1.held() == sorted(SPOOLS)
 
 
+def test_whoever_stops_leaves_all_to_the_others_at_once(pair: Pair) -> None:
+    pair.wait(3, pair.t1, pair.t2)
+    pair.t1.close()
+    pair.wait(1, pair.t2)
+    assert pair.t1.held() == [] and pair.t2.held() == sorted(SPOOLS)
+    pair.wait(2, pair.t1, pair.t2)
+    assert len(pair.t1.held()) == 2, "it may begin again"
+
+
 def test_a_host_that_sees_no_spools_has_none(pair: Pair) -> None:
     pair.wait(3, pair.t1, pair.t2)
     for _ in range(TTL + 3):
         pair.clock.sleep(1)
-        pair.t1.look(fit=False)
-        pair.t2.look(fit=True)
+        pair.t1.look(())
+        pair.t2.look(SPOOLS)
     assert pair.t1.held() == [] and pair.t2.held() == sorted(SPOOLS)
     assert keys.transfer_host("t1") not in pair.coordinator.data
 
 
+def test_a_spool_that_one_host_does_not_see_is_the_other_ones(pair: Pair) -> None:
+    pair.wait(3, pair.t1, pair.t2)
+    gone = pair.t1.held()[0]
+    for _ in range(3):
+        pair.clock.sleep(1)
+        pair.t1.look([s for s in SPOOLS if s != gone])
+        pair.t2.look(SPOOLS)
+    assert gone in pair.t2.held() and pair.t1.held(), "and it keeps its share of the others"
+    assert sorted(pair.t1.held() + pair.t2.held()) == sorted(SPOOLS)
+    pair.wait(3, pair.t1, pair.t2)
+    assert gone in pair.t1.held()
+
+
+def test_a_spool_that_nobody_sees_keeps_none_of_the_others_waiting(pair: Pair) -> None:
+    for _ in range(3):
+        pair.clock.sleep(1)
+        pair.t1.look(("mx2", "im1", "im2"))
+        pair.t2.look(("mx2", "im1", "im2"))
+    assert sorted(pair.t1.held() + pair.t2.held()) == ["im1", "im2", "mx2"]
+
+
+def test_a_host_of_the_release_before_says_only_that_it_sees_all(pair: Pair) -> None:
+    word = {"host": "t2", "spools": sorted(SPOOLS), "since": 0.0}
+    pair.coordinator.put(keys.transfer_host("t2"), word, pair.coordinator.grant(TTL))
+    pair.t1.look(SPOOLS)
+    assert len(pair.t1.held()) == 2
+
+
 def test_a_host_that_was_paused_knows_that_its_claim_is_over(pair: Pair) -> None:
-    pair.t1.look(fit=True)
+    pair.t1.look(SPOOLS)
     pair.t1.check("mx1")
     pair.clock.sleep(TTL + 1)
     with pytest.raises(ClaimLost):
         pair.t1.check("mx1")
-    pair.t2.look(fit=True)
+    pair.t2.look(SPOOLS)
     assert "mx1" in pair.t2.held() and "mx1" not in pair.t1.held()
 
 
 def test_a_long_round_keeps_claim_and_presence(pair: Pair) -> None:
-    pair.t1.look(fit=True)
+    pair.t1.look(SPOOLS)
     for _ in range(3 * TTL):
         pair.clock.sleep(1)
         pair.t1.check("mx1")
@@ -89,7 +127,7 @@ def test_a_long_round_keeps_claim_and_presence(pair: Pair) -> None:
 
 
 def test_without_the_coordinator_a_claim_stands_for_half_its_time(pair: Pair) -> None:
-    pair.t1.look(fit=True)
+    pair.t1.look(SPOOLS)
     pair.coordinator.reachable = False
     pair.clock.sleep(TTL / 2 - 1)
     pair.t1.check("mx1")
@@ -97,12 +135,12 @@ def test_without_the_coordinator_a_claim_stands_for_half_its_time(pair: Pair) ->
     with pytest.raises(ClaimLost):
         pair.t1.check("mx1")
     with pytest.raises(Unavailable):
-        pair.t1.look(fit=True)
+        pair.t1.look(SPOOLS)
 
 
 def test_an_answer_that_took_too_long_is_none(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """The host slept between the coordinator's yes and its reading: the lease may be over."""
-    pair.t1.look(fit=True)
+    pair.t1.look(SPOOLS)
     pair.clock.sleep(TTL / 4 + 1)
     monkeypatch.setattr(pair.coordinator, "refresh", lambda lock: pair.clock.sleep(TTL))
     with pytest.raises(ClaimLost):

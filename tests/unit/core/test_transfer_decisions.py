@@ -92,15 +92,23 @@ def test_what_the_destination_does(done: bool, begun: int, refused: int, what: T
     assert taken(done, begun, refused, 3) is what
 
 
-NAMES = st.sets(st.text("abcdef.", min_size=1, max_size=6), max_size=12)
+NAMES = st.sets(st.sampled_from([f"mx{n}.example" for n in range(12)]))
 
 
 @given(NAMES, st.sets(st.sampled_from(["t1", "t2", "t3", "t4"]), min_size=1))
 def test_every_spool_has_one_host_and_no_host_has_two_more_than_another(spools: set[str], living: set[str]) -> None:
-    shares = [share(spools, living, host) for host in sorted(living)]
+    sees = dict.fromkeys(living, spools)
+    shares = [share(spools, sees, host) for host in sorted(living)]
     assert sorted(itertools.chain(*shares)) == sorted(spools)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    assert share(spools, living, "dead") == []
+    assert share(spools, sees, "dead") == []
+
+
+@given(NAMES, st.dictionaries(st.sampled_from(["t1", "t2", "t3"]), NAMES))
+def test_whoever_sees_a_spool_may_have_it_and_nobody_else(spools: set[str], sees: dict[str, set[str]]) -> None:
+    shares = {host: share(spools, sees, host) for host in sees}
+    assert all(set(mine) <= sees[host] for host, mine in shares.items())
+    assert sorted(itertools.chain(*shares.values())) == sorted(spools & set().union(*sees.values()))
 
 
 def test_a_backlog_is_over_by_count_or_by_age() -> None:

@@ -429,9 +429,56 @@ def test_a_spool_of_no_owner_and_one_that_was_set_back_wait(site: Site) -> None:
 
 
 def test_a_root_that_is_not_mounted_is_no_empty_spool(site: Site) -> None:
-    assert site.carrier().missing() is None
+    assert site.carrier().away() == {}
     site.disk.folders.discard(ROOT / IM1 / "in")
-    assert site.carrier().missing() == f"{ROOT / IM1 / 'in'} is missing"
+    assert site.carrier().away() == {IM1: f"{ROOT / IM1 / 'in'} is missing"}
+
+
+def test_a_spool_that_cannot_be_looked_at_is_away_and_no_other(site: Site) -> None:
+    def before(call: str, path: Path) -> None:
+        if ROOT / IM1 in path.parents:
+            raise OSError(116, "Stale file handle")
+
+    site.disk.before = before
+    assert site.carrier().away() == {IM1: "[Errno 116] Stale file handle"}
+
+
+def test_who_can_be_reached_gets_it_and_it_waits_for_the_others(site: Site) -> None:
+    both, other, mine = (
+        site.spool("a@one.example", "b@two.example"),
+        site.spool("b@two.example"),
+        site.spool("c@one.example"),
+    )
+    carrier, folder = site.carrier(), ROOT / IM2 / "in"
+    site.disk.folders.discard(folder)
+    carrier.away()
+
+    def carried() -> int:
+        return carrier.round(MX, EPOCH, lambda: None, float("inf")).count
+
+    assert carried() == 2
+    assert site.where(both) == {MX: {"out"}, IM1: {"in"}} and site.where(other) == {MX: {"out"}}
+    assert site.where(mine) == {MX: {"done"}, IM1: {"in"}}
+    told = len(site.logged().splitlines())
+    assert carried() == 2 and len(site.logged().splitlines()) == told, "once, and not at every round"
+    levels = {e["message"]: e["level"] for e in site.log.said("transfer_waits")}
+    assert levels == {both: "info", other: "info"}, "the alarm is for the spool, not for each letter"
+    site.disk.folders.add(folder)
+    carrier.away()
+    assert carried() == 0
+    assert site.where(both) == {MX: {"done"}, IM1: {"in"}, IM2: {"in"}}
+    assert site.where(other) == {MX: {"done"}, IM2: {"in"}}
+
+
+def test_what_is_old_goes_from_the_spools_that_are_there(site: Site) -> None:
+    one = site.spool("a@one.example")
+    site.carry()
+    site.clock.sleep(15 * 86400)
+    carrier = site.carrier()
+    site.disk.folders.discard(ROOT / IM2 / "tmp")
+    carrier.away()
+    carrier.tidy(14)
+    assert site.where(one) == {IM1: {"in"}}
 
 
 def test_a_long_queue_is_left_off_in_time_and_counted(site: Site) -> None:

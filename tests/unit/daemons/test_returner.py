@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -81,15 +82,15 @@ class Relay:
         self.settings = returner.Config(
             folder / "orders",
             folder / "archive",
-            (("/etc/relay", folder / "running"),),
-            {"alpha.example": MX.name},
+            (returner.Relay("/etc/relay", folder / "running", {"alpha.example": MX.name}),),
             {MX.name: after},
         )
         self.archive = Archive(self.settings.archive, self.clock)
 
     def run(self) -> int:
         mail = HeldMail("/etc/relay", self.postfix.run, self.postfix.copy, self.postfix.run)
-        return Returner(self.settings, self.orders, [mail], self.archive, self.clock, self.log).run()
+        queues = [(mail, self.settings.relays[0].domains)]
+        return Returner(self.settings, self.orders, queues, self.archive, self.clock, self.log).run()
 
 
 @pytest.fixture
@@ -259,8 +260,8 @@ def test_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     file.write_text(yaml.safe_dump(data))
     assert config.main(["--check", str(file)], "/x", returner.prepare) == 0
     made = returner.load(str(file))
-    assert made.domains == {"alpha.example": MX.name} and made.archive_after == {MX.name: 60.0}
-    assert made.relays == (("/etc/relay", Path("/run/relay")),)
+    assert made.archive_after == {MX.name: 60.0}
+    assert made.relays == (returner.Relay("/etc/relay", Path("/run/relay"), {"alpha.example": MX.name}),)
     folder = tmp_path / "a" / MX.name
     folder.mkdir(parents=True)
     entry = {"identity": MX.name, "queue_id": "4A1", "sender": "s@x", "recipients": ["a@y"], "archived": 1.0}
@@ -271,6 +272,51 @@ def test_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     file.write_text(yaml.safe_dump(data))
     assert config.main(["--check", str(file)], "/x", returner.prepare) == 78
     assert "archive_after is 5: give a number, 60 or more" in capsys.readouterr().err
+
+
+IM = "im.alpha.example"
+
+
+def two_of_one_domain(*relays: dict[str, object]) -> dict[str, object]:
+    """A domain has an Internet identity and an intranet one; each side has relays of its own."""
+    one = {"domains": ["alpha.example"]}
+    return {
+        "relays": {f"relay{n}": {"config_dir": f"/etc/{n}", "running": f"/run/{n}", **r} for n, r in enumerate(relays)},
+        "identities": {MX.name: {**one, "archive_after": 60}, IM: {**one, "archive_after": 86400}},
+    }
+
+
+def test_of_two_identities_of_one_domain_each_relay_returns_for_its_own(relay: Relay, tmp_path: Path) -> None:
+    file = tmp_path / "return.yml"
+    file.write_text(yaml.safe_dump(two_of_one_domain({"identities": [MX.name]}, {"identities": [IM]})))
+    relay.settings = returner.load(str(file))
+    assert [r.domains for r in relay.settings.relays] == [{"alpha.example": MX.name}, {"alpha.example": IM}]
+    relay.settings = dataclasses.replace(relay.settings, orders=relay.folder / "orders")
+    # Nobody can take the intranet identity over; what waits in the first relay is for the other one.
+    relay.orders.order(dataclasses.replace(MX, name=IM), "no candidate")
+    assert relay.run() == 0
+    relay.orders.order(MX, "no candidate")
+    assert relay.run() == 2
+
+
+def test_a_relay_that_holds_for_another_one_returns_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "return.yml"
+    file.write_text(yaml.safe_dump(two_of_one_domain({"identities": []})))
+    assert [r.domains for r in returner.load(str(file)).relays] == [{}]
+
+
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        ({}, "both have alpha.example: name the one whose mail this relay holds"),
+        ({"identities": ["mx.beta.example"]}, f"is 'mx.beta.example': name some of identities: {IM}, {MX.name}"),
+    ],
+)
+def test_a_relay_that_could_mean_either_is_refused(tmp_path: Path, one: dict[str, object], said: str) -> None:
+    file = tmp_path / "return.yml"
+    file.write_text(yaml.safe_dump(two_of_one_domain(one)))
+    with pytest.raises(config.ConfigError, match=said):
+        returner.load(str(file))
 
 
 def test_an_order_that_cannot_be_written(tmp_path: Path) -> None:

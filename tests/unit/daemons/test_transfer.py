@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +128,14 @@ class Claims:
     """Of one host that is alone. `lost`: spools whose claim is another's by now."""
 
     def __init__(self) -> None:
-        self.fit: list[bool] = []
+        self.seen: list[str] = []
         self.lost: set[str] = set()
 
-    def look(self, fit: bool) -> None:
-        self.fit.append(fit)
+    def look(self, seen: Collection[str]) -> None:
+        self.seen = sorted(seen)
 
     def held(self) -> list[str]:
-        return sorted(TABLE.sides) if self.fit and self.fit[-1] else []
+        return self.seen
 
     def check(self, spool: str) -> None:
         if spool in self.lost:
@@ -233,20 +233,36 @@ def test_a_lost_claim_stops_one_spool_and_no_other(host: Host) -> None:
     assert host.waits(MX, IM1) == {MX}
 
 
-def test_what_fails_is_told_once_and_nothing_is_carried_meanwhile(host: Host) -> None:
+def test_a_spool_that_is_away_is_told_once_and_keeps_no_other_back(host: Host) -> None:
+    """It may be new, with no owner yet, or its store may be away."""
+    host.site.spool("b@two.example")
     host.site.spool("a@one.example")
     host.site.disk.folders.discard(ROOT / IM2 / "in")
     host.wait(40)
-    assert host.waits(MX) == {MX} and host.claims.fit[-1] is False
-    assert [e["detail"] for e in host.site.log.said("transfer_fails")] == [f"{ROOT / IM2 / 'in'} is missing"]
+    assert len(host.site.lies(MX, "out")) == 1 and host.claims.seen == sorted({*TABLE.sides} - {IM2})
+    missing = {"what": f"spool of {IM2}", "detail": f"{ROOT / IM2 / 'in'} is missing", "level": "alert"}
+    assert host.site.log.said("transfer_fails") == [missing]
     host.site.disk.folders.add(ROOT / IM2 / "in")
+    host.wait(40)
+    assert host.waits(MX) == set() and host.site.log.said("transfer_fails") == [missing]
+
+
+def test_without_any_spool_nothing_is_carried_or_tidied(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host.site.records, "expire", lambda days, to: pytest.fail("its records are not there, either"))
+    for identity in TABLE.sides:
+        host.site.disk.folders.discard(ROOT / identity / "in")
+    host.wait(40)
+    assert host.claims.seen == [] and len(host.site.log.said("transfer_fails")) == len(TABLE.sides)
+
+
+def test_without_the_coordinator_nothing_is_carried_and_that_is_told(host: Host) -> None:
+    host.site.spool("a@one.example")
     host.coordinator.reachable = False
     host.wait(40)
     assert host.waits(MX) == {MX} and "no quorum" in str(host.site.log.said("transfer_fails")[-1]["detail"])
     host.coordinator.reachable = True
     host.wait(40)
     assert host.waits(MX) == set()
-    assert [e["what"] for e in host.site.log.said("transfer_fails")] == ["host", *sorted(TABLE.sides)]
 
 
 def test_a_spool_that_cannot_be_read_keeps_no_other_back(host: Host) -> None:

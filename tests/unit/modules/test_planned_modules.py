@@ -225,6 +225,36 @@ class TestStatus:
         assert member.startswith("https://member2:2379: its certificate of etcd ends in 4 days")
         assert host.startswith("mail2: its certificate mail2 has ended")
 
+    def test_redirectors_and_spools_stand_behind_them(self, modules: Modules) -> None:
+        """By what their hosts say; who carries stands in the coordinator."""
+        nothing = {"count": 0, "oldest": 0.0}
+        spool = {"direction": "inward", "enabled": True, "error": None, "out": nothing, "in": nothing}
+        spool |= {"quarantine": 1, "carried": None}
+        carries = {"active": "active", "limit": {"count": 1, "seconds": 1.0}, "spools": {MX.name: spool}}
+        fronts = {"addresses": ["10.1.1.71"], "servers": [], "error": ""}
+        pair = {"side": "internet", "site": "dc1", "hosts": ["red1", "red2"], "addresses": ["10.1.1.71", "10.1.1.72"]}
+        sides = {
+            "red1": {"out": json.dumps(fronts), "why": ""},
+            "red2": {"out": "", "why": "no route to host"},
+            "t1": {"out": json.dumps(carries), "why": ""},
+        }
+        before = modules("status")
+        asked = {"sides": sides, "redirectors": {"front1": pair}}
+        more = [line for line in modules("status", **asked)["needs"] if line not in before["needs"]]
+        assert more == [
+            "red2: no answer: no route to host",
+            "front1: 10.1.1.72 does not lie on red1, which answers",
+            f"{MX.name}: no transfer host carries from its spool",
+            f"{MX.name}: 1 set aside in quarantine",
+        ]
+        modules.site.coordinator._put(keys.transfer_claim(MX.name), {"host": "t1", "since": 0.0})
+        said = modules("status", aside=["red2"], **asked)
+        assert said["table"][: len(before["table"])] == before["table"]
+        assert any(line.split()[:4] == [MX.name, "inward", "yes", "t1"] for line in said["table"])
+        assert f"{MX.name}: 1 set aside in quarantine" in said["needs"] and not any(
+            "no route" in n for n in said["needs"]
+        )
+
     def test_identity_info_says_the_same(self, modules: Modules) -> None:
         assert modules("identity_info")["identities"] == modules("status")["identities"]
 

@@ -223,7 +223,7 @@ def test_the_files_of_both_ends_are_what_the_daemons_read(tmp_path: Path) -> Non
         "/srv/holdfast-transfer": "10.255.3.1:/srv/store/transfer",
     }
     script = rendered("transfer", "mount-spools.sh.j2", known)
-    assert script.count("mount -t nfs4") == 3
+    assert script.count("\nbring ") == script.count("\nmounted /") == 3
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
 
 
@@ -231,6 +231,26 @@ def resolved(value: Any, known: Values) -> Any:
     if isinstance(value, dict):
         return {k: resolved(v, known) for k, v in value.items()}
     return environment(NativeEnvironment).from_string(value).render(known) if isinstance(value, str) else value
+
+
+def test_one_spool_that_cannot_be_mounted_keeps_no_other_back(tmp_path: Path) -> None:
+    """And the unit learns that there is something left to do."""
+    mounts = {f"{tmp_path}/{name}": f"10.255.3.1:/{name}" for name in ("away", "here", "had")}
+    script = rendered("transfer", "mount-spools.sh.j2", {**inventory(), "__transfer_mounts": mounts})
+    table = tmp_path / "mounts"
+    table.write_text(f"10.255.3.1:/had {tmp_path}/had nfs4 rw 0 0\n")
+    # In place of the kernel and of mount(8): a server that does not answer, and one that does.
+    fake = f'case $5 in *away) exit 32;; esac; echo "$5 $6 nfs4 rw 0 0" >> {table}'
+    (tmp_path / "mount").write_text(f"#!/bin/sh\n{fake}\n")
+    (tmp_path / "mount").chmod(0o755)
+    program = script.replace("/proc/mounts", str(table))
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False, env=path)
+    assert done.returncode == 1 and done.stderr == ""
+    assert [line.split()[0] for line in table.read_text().splitlines()] == ["10.255.3.1:/had", "10.255.3.1:/here"]
+    (tmp_path / "mount").write_text(f'#!/bin/sh\necho "$5 $6 nfs4 rw 0 0" >> {table}\n')
+    assert subprocess.run(["sh", "-c", program], check=False, env=path).returncode == 0
+    assert len(table.read_text().splitlines()) == 3
 
 
 @pytest.mark.parametrize(

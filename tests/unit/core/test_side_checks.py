@@ -1,4 +1,4 @@
-"""Mistakes about redirectors in an inventory, each with its key and remedy (R2.5)."""
+"""Mistakes about redirectors and transfer hosts in an inventory, each with its key and remedy (R2.5, R3)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from holdfast.core.checks import Inventory, check
-from test_checks import MX, Data, mistakes, right
+from holdfast.core import checks, side_checks
+from holdfast.core.checks import Inventory
+from test_checks import MX, Data, identity, right
 
 FILES = {"redirectors": "group_vars/all/redirectors.yml"}
+
+
+def mistakes(data: Data) -> list[str]:
+    """Of the checks that an address used twice is found by, too."""
+    inventory = Inventory(data["hosts"], data["settings"], FILES)
+    return [str(m) for m in (*checks.check(inventory), *side_checks.check(inventory))]
 
 
 def with_pair() -> Data:
@@ -98,7 +105,7 @@ def test_a_mistake_is_named_with_its_key_and_remedy(change: Callable[[Data], Any
 def test_it_stands_in_its_file() -> None:
     data = with_pair()
     pair(data)["site"] = "dc9"
-    (mistake, *_) = check(Inventory(data["hosts"], data["settings"], FILES))
+    (mistake, *_) = side_checks.check(Inventory(data["hosts"], data["settings"], FILES))
     assert str(mistake).startswith("group_vars/all/redirectors.yml: redirectors.front1.")
 
 
@@ -108,3 +115,30 @@ def test_an_inventory_without_redirectors_is_asked_for_none() -> None:
         data["settings"]["redirectors"] = nothing
         assert mistakes(data) == []
     assert MX in data["settings"]["identities"]
+
+
+def carrying() -> Data:
+    """With a transfer host, and an identity of each side on its site's store."""
+    data = right()
+    other = {**identity(data), "kind": "intranet", "address": "203.0.113.50", "domains": ["beta.example"]}
+    data["settings"]["identities"]["mail.beta.example"] = other
+    data["hosts"]["transfer1"] = {"site": "dc1", "legs": {"storage1": "10.1.3.41"}, "groups": ["transfer"]}
+    return data
+
+
+CARRYING: list[tuple[Callable[[Data], Any], str, str]] = [
+    (lambda d: d["hosts"]["transfer1"].update(legs={}), "transfer1.legs", "needs a leg in a segment of the network"),
+    (lambda d: d["hosts"]["transfer1"]["legs"].update(iso1="10.1.2.41"), "transfer1.legs", "iso1 belongs to a side"),
+    (lambda d: d["hosts"]["transfer1"].update(site="dc2"), "transfer", "no identity of kind internet and none of kind"),
+    (lambda d: d["settings"]["identities"].pop("mail.beta.example"), "transfer", "kind intranet has its store in dc1"),
+]
+
+
+@pytest.mark.parametrize(("change", "key", "remedy"), CARRYING)
+def test_transfer_hosts_stand_on_neither_side_where_there_are_two(
+    change: Callable[[Data], Any], key: str, remedy: str
+) -> None:
+    data = carrying()
+    assert mistakes(data) == []
+    change(data)
+    assert any(key in m and remedy in m for m in mistakes(data)), mistakes(data)
