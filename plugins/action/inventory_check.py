@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.holdfast.mail.plugins.module_utils.core import takeover_checks
+from ansible_collections.holdfast.mail.plugins.module_utils.core import customer_checks, takeover_checks
 from ansible_collections.holdfast.mail.plugins.module_utils.core.checks import Inventory, Mistake, check
 
 SETTINGS = (
@@ -25,7 +25,9 @@ SETTINGS = (
     "coordinator_secret",
     "mail_routes",
     "identities",
+    "customers",
     "mail_users",
+    "mail_aliases",
     "monitor_interval",
     "monitor_methods",
     "threshold_attempts",
@@ -95,7 +97,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             hosts[host] = {key: known.get(key) for key in HOST_VALUES}
             hosts[host]["groups"] = [g for g, members in groups.items() if host in members]
         inventory = Inventory(hosts, settings, files, lab="HOLDFAST_LAB" in os.environ)
-        mistakes += check(inventory) + takeover_checks.check(inventory)
+        mistakes += check(inventory) + customer_checks.check(inventory) + takeover_checks.check(inventory)
         texts = [str(m) for m in mistakes]
         result.update(changed=False, mistakes=texts, hosts=len(hosts))
         if mistakes:

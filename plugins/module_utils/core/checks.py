@@ -428,6 +428,8 @@ def _monitor(inventory: Inventory) -> Iterator[Mistake]:
 
 
 def _users(inventory: Inventory) -> Iterator[Mistake]:
+    if inventory.settings.get("customers") is not None:
+        return  # these follow from customers: core/customer_checks.py
     file = inventory.file("mail_users")
     served = {d for i in inventory.settings.get("identities", {}).values() for d in i.get("domains") or []}
     seen: set[str] = set()
