@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.holdfast.mail.plugins.module_utils.core import side_checks, takeover_checks
+from ansible_collections.holdfast.mail.plugins.module_utils.core import customer_checks, side_checks, takeover_checks
 from ansible_collections.holdfast.mail.plugins.module_utils.core.checks import Inventory, Mistake, check
 from ansible_collections.holdfast.mail.plugins.plugin_utils import places
 
@@ -28,7 +28,9 @@ SETTINGS = (
     "coordinator_secret",
     "mail_routes",
     "identities",
+    "customers",
     "mail_users",
+    "mail_aliases",
     "monitor_interval",
     "monitor_methods",
     "threshold_attempts",
@@ -98,8 +100,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             hosts[host] = {key: known.get(key) for key in HOST_VALUES}
             hosts[host]["groups"] = [g for g, members in groups.items() if host in members]
         inventory = Inventory(hosts, settings, files, lab="HOLDFAST_LAB" in os.environ)
-        mistakes += check(inventory) + takeover_checks.check(inventory) + side_checks.check(inventory)
-        mistakes += places.check(inventory)
+        mistakes += check(inventory) + customer_checks.check(inventory) + takeover_checks.check(inventory)
+        mistakes += side_checks.check(inventory) + places.check(inventory)
         texts = [str(m) for m in mistakes]
         result.update(changed=False, mistakes=texts, hosts=len(hosts))
         if mistakes:

@@ -36,10 +36,15 @@ ON_CLIENT = Path(__file__).parent / "on_client"
 
 
 def users(inventory: Path) -> dict[str, str]:
-    """Address to password, from the inventory's users.yml."""
+    """Address to password, from the inventory's users.yml or its customers."""
     import yaml
 
-    return {u["address"]: u["password"] for u in yaml.safe_load((inventory / "users.yml").read_text())}
+    if (file := inventory / "users.yml").exists():
+        listed = yaml.safe_load(file.read_text())
+    else:
+        customers = yaml.safe_load((inventory / "group_vars" / "all" / "customers.yml").read_text())["customers"]
+        listed = [user for customer in customers.values() for user in customer["users"]]
+    return {u["address"]: u["password"] for u in listed}
 
 
 @dataclass

@@ -204,6 +204,7 @@ def _identities(inventory: Inventory) -> Iterator[Mistake]:
                 yield Mistake(file, f"{key}.domains", identity.get("domains"), remedy)
             continue
         yield from _held(inventory, key, identity)
+        yield from _outlet(inventory, key, identity)
         if not domains:
             yield Mistake(file, f"{key}.domains", domains, "name at least one domain")
         for domain in domains:
@@ -290,6 +291,25 @@ def _held(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iterat
                 f"is home of {', '.join(at_home) or 'no identity'}; make it that of one identity of kind relay{of_side}"
             )
             yield Mistake(file, f"{key}.relays", host, remedy)
+
+
+def _outlet(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iterator[Mistake]:
+    """By whom an intranet identity sends to the Internet: transfer hosts see the spools of their own site alone."""
+    if "outlet" not in identity:
+        return
+    stores = {**(inventory.settings.get("stores") or {}), **(inventory.settings.get("external_stores") or {})}
+
+    def site(one: Mapping[str, Any]) -> object:
+        return stores.get(one.get("store"), {}).get("site")
+
+    others = inventory.settings.get("identities", {}).items()
+    known = [name for name, one in others if one.get("kind") == "internet" and site(one) == site(identity)]
+    if identity.get("kind") != "intranet":
+        remedy = "is for identities of kind intranet only; remove it"
+        yield Mistake(inventory.file("identities"), f"{key}.outlet", identity["outlet"], remedy)
+    elif identity["outlet"] not in known:
+        remedy = f"name one of kind internet with its store in {site(identity)}: {', '.join(known) or 'there is none'}"
+        yield Mistake(inventory.file("identities"), f"{key}.outlet", identity["outlet"], remedy)
 
 
 def _stores(inventory: Inventory) -> Iterator[Mistake]:
@@ -425,6 +445,8 @@ def _monitor(inventory: Inventory) -> Iterator[Mistake]:
 
 
 def _users(inventory: Inventory) -> Iterator[Mistake]:
+    if inventory.settings.get("customers") is not None:
+        return  # these follow from customers: core/customer_checks.py
     file = inventory.file("mail_users")
     served = {d for i in inventory.settings.get("identities", {}).values() for d in i.get("domains") or []}
     seen: set[str] = set()

@@ -138,12 +138,21 @@ def second(data: Data, **changes: Any) -> None:
     data["settings"]["identities"]["mx.beta.example"] = other
 
 
+def far_outlet(data: Data) -> None:
+    other_store(data)
+    data["settings"]["stores"]["store2"]["site"] = "dc2"
+    second(data, kind="intranet", store="store2", outlet=MX)
+
+
 CASES: list[tuple[str, Callable[[Data], Any], str, str]] = [
     ("site", lambda d: d["hosts"]["mail1"].update(site="dc9"), "mail1.site", "'dc9'"),
     ("candidate", lambda d: identity(d).update(candidates=["mail1", "mail9"]), ".candidates", "no host of the inv"),
     ("group", lambda d: identity(d).update(candidates=["mail1", "store1a"]), ".candidates", "no host of group mail"),
     ("home", lambda d: identity(d).update(home="mail9"), ".home", "'mail9'"),
     ("store", lambda d: identity(d).update(store="store1a"), ".store", "name one of the stores: store1"),
+    ("outlet of none", lambda d: identity(d).update(outlet=MX), f"{MX}.outlet", "of kind intranet only; remove it"),
+    ("outlet", lambda d: second(d, kind="intranet", outlet="relay.dc1"), ".outlet is 'relay.dc1'", f"in dc1: {MX}"),
+    ("far outlet", far_outlet, ".outlet is 'mx.alpha.example'", "in dc2: there is none"),
     ("member", lambda d: store(d).update(members=["store1a", "mail1"]), "store1.members", "no host of group store"),
     ("no member", lambda d: store(d).update(members=["store1a", "store9"]), "store1.members", "no host of the inv"),
     ("one member", lambda d: store(d).update(members=["store1a"]), "store1.members", "the two hosts of the pair"),
@@ -290,6 +299,12 @@ def test_a_host_opens_one_store_from_elsewhere_and_is_no_server_of_a_pair() -> N
     found = mistakes(data)
     for words in ("is also the manager of nas", "stands in stores too", "also a server of a pair"):
         assert any(words in m for m in found), found
+
+
+def test_an_intranet_identity_may_name_its_outlet() -> None:
+    data = right()
+    second(data, kind="intranet", outlet=MX)
+    assert not [m for m in mistakes(data) if "outlet" in m]
 
 
 def test_all_mistakes_come_in_one_list_with_their_files() -> None:

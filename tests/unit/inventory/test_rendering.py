@@ -157,11 +157,9 @@ def test_a_relay_host_holds_mail_of_each_side_apart(full: Path) -> None:
     host = full / "sjc-relay1"
     files = (host / "etc/postfix").glob("transport.first-*")
     tables = {p.name: re.findall(r"^(\S+) route-(\w+):", p.read_text(), re.MULTILINE) for p in files}
-    assert tables["transport.first-internet"] == [("alpha.example", "internet"), ("beta.example", "internet")]
-    assert tables["transport.first-isolated"] == [
-        ("alpha.example", "isolated"),
-        ("beta.example", "isolated"),
-    ]
+    domains = ["alpha.example", "alpha-works.example", "beta.example", "beta-works.example"]
+    assert tables["transport.first-internet"] == [(domain, "internet") for domain in domains]
+    assert tables["transport.first-isolated"] == [(domain, "isolated") for domain in domains]
     for relay, side in (("relay1.sjc.alpha.example", "internet"), ("relay1.sjc.iso.alpha.example", "isolated")):
         main = (host / "etc/holdfast/identity" / relay / "postfix/main.cf").read_text()
         assert f"transport_maps = lmdb:/var/lib/holdfast/relay/transport-{side}\n" in main

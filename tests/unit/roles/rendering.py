@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from holdfast.core import customers
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = ROOT / "roles"
@@ -27,8 +28,18 @@ def inventory(name: str) -> Values:
         for host, own in members["hosts"].items():
             values["hostvars"].setdefault(host, {}).update(own or {})
     values["groups"]["all"] = list(values["hostvars"])
-    # Look-ups want Ansible's loader of plugins, which can be set up once in a process only.
+    # Look-ups and filters of ours want Ansible's loader of plugins, which can be set up once in a process only.
+    if "customers" in values:
+        return follow_customers(values)
     values["mail_users"] = yaml.safe_load((folder / "users.yml").read_text())
+    return values
+
+
+def follow_customers(values: Values) -> Values:
+    """What the inventory takes from its customers."""
+    given = values["customers"]
+    values["identities"] = customers.served(values["identity_servers"], given, values["stores"])
+    values |= {"mail_users": customers.users(given), "mail_aliases": customers.aliases(given)}
     return values
 
 

@@ -46,6 +46,8 @@ def inventory() -> Values:
         "coordinator_secret": "s" * 32,
         "topology_spools": {},
         "topology_transfer": {},
+        "topology_beside": {MX: {}},
+        "topology_nexthops": {"mx.beta.example": ["203.0.113.11", "203.0.113.21"]},
         "__mail_route_segments": ["dmz1"],
     }
 
@@ -69,6 +71,23 @@ def changed(role: str, change: Change) -> bool:
     return digest(role, values) != digest(role, inventory())
 
 
+def beside(values: Values) -> None:
+    values["identities"]["mx.beta.example"] = {
+        "address": "203.0.113.11",
+        "kind": "internet",
+        "domains": ["beta.example"],
+    }
+    values["topology_beside"] = {MX: {"beta.example": "mx.beta.example"}}
+
+
+def test_another_password_of_one_who_may_log_in_here() -> None:
+    values = copy.deepcopy(inventory())
+    beside(values)
+    before = digest("mail", values)
+    values["mail_users"][2].update(password="new")
+    assert digest("mail", values) != before
+
+
 BOTH = ("mail", "relay")
 DIFFERS: list[tuple[tuple[str, ...], Change]] = [
     (BOTH, lambda v: v["mail_users"].append({"address": "carol@alpha.example", "password": "c"})),
@@ -84,6 +103,8 @@ DIFFERS: list[tuple[tuple[str, ...], Change]] = [
         lambda v: v.update(topology_spools={MX: "dc1"}, topology_transfer={"dc1": {"sides": {MX: "internet"}}}),
     ),
     (("mail",), lambda v: v["identities"][MX]["domains"].append("beta.example")),
+    # Users of another identity may log in here, too, and their mail goes on from here.
+    (("mail",), beside),
     # Without its further ports a new owner would be none behind redirectors.
     (("mail",), lambda v: v["topology_redirected"].update({MX: {"protocols": ["smtp"], "sources": ["10.1.1.61"]}})),
     (("relay",), lambda v: v["identities"][MX]["domains"].append("gamma.example")),

@@ -90,7 +90,7 @@ def of_identity(name: str, values: Values) -> Values:
         "identity": name,
         "settings": values["identities"][name],
         "redirected": {},
-        "beside": [],
+        "beside": {},
         "spool": table,
         "table": table,
     }
@@ -121,11 +121,31 @@ def test_no_spool_where_nobody_carries() -> None:
 
 def test_users_of_the_same_side_are_reached_without_a_crossing() -> None:
     values = inventory()
-    known = {**of_identity(IM, values), "beside": ["beta.example", "gamma.example"]}
-    assert "transport_maps = inline:{ beta.example=smtp:, gamma.example=smtp: }\n" in rendered(
-        "mail", "postfix/main.cf.j2", known
-    )
-    assert "transport_maps" not in rendered("mail", "postfix/main.cf.j2", of_identity(IM, values))
+    far = {"identity": FAR, "address": "203.0.113.12", "nexthops": ["203.0.113.12", "203.0.113.21"]}
+    known = {**of_identity(IM, values), "beside": {"far.example": far}}
+    text = rendered("mail", "postfix/main.cf.j2", known)
+    assert "{ far.example = home:[203.0.113.12]:25, [203.0.113.21]:25 }\n" in text
+    assert "relay_domains = far.example\n" in text
+    assert "\nhome           unix" in rendered("mail", "postfix/master.cf.j2", known)
+    alone = of_identity(IM, values)
+    assert "transport_maps" not in rendered("mail", "postfix/main.cf.j2", alone)
+    assert "\nhome " not in rendered("mail", "postfix/master.cf.j2", alone)
+
+
+def test_an_intranet_identity_sends_by_the_internet_one_of_its_domains() -> None:
+    def outlet(*domains: str, **changes: str) -> str:
+        values = inventory()
+        values["identities"]["mx2.alpha.example"] = {**values["identities"][MX], "domains": list(domains)}
+        values["identities"][IM].update(changes)
+        found: str = of_host(values)["topology_transfer"]["dc1"]["outlets"][IM]
+        return found
+
+    assert outlet("other.example") == MX
+    values = inventory()
+    values["identities"][MX]["domains"] = ["own.example"]
+    values["identities"]["mx2.alpha.example"] = {**values["identities"][MX], "domains": ["alpha.example"]}
+    assert of_host(values)["topology_transfer"]["dc1"]["outlets"] == {IM: "mx2.alpha.example"}
+    assert outlet("other.example", outlet="mx2.alpha.example") == "mx2.alpha.example"
 
 
 def test_a_site_with_one_side_has_no_spools() -> None:
