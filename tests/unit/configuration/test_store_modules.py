@@ -1,4 +1,4 @@
-"""What a store host does with archives: module stored_configuration writes them, stored_configuration_info reads them."""
+"""What a store host does with archives: stored_configuration writes them, stored_configuration_info reads them."""
 
 from __future__ import annotations
 
@@ -101,7 +101,9 @@ def test_a_full_store_is_left_to_mail(store: Store, monkeypatch: pytest.MonkeyPa
 def test_it_is_for_root_alone(store: Store) -> None:
     store.folder.mkdir(mode=0o755)
     store.put({"mail1": (name(0), b"x")})
-    modes = [oct(p.stat().st_mode)[-3:] for p in (store.folder, store.folder / "mail1", store.folder / "mail1" / name(0))]
+    modes = [
+        oct(p.stat().st_mode)[-3:] for p in (store.folder, store.folder / "mail1", store.folder / "mail1" / name(0))
+    ]
     assert modes == ["700", "700", "600"]
 
 

@@ -42,7 +42,11 @@ def test_all_mistakes_come_at_once_and_no_host_is_touched(inventory: Path) -> No
     change(variables / "identities.yml", "address: 203.0.113.10", "address: 10.1.1.77")
     change(inventory / "hosts.yml", "dmz1: 10.1.1.11", "dmz1: 10.9.9.11")
     change(variables / "secrets.yml", "tsig_secret", "other_secret")
-    change(variables / "stores.yml", "stored_configuration:", "stored_configuration_at: {third: dc9}\nstored_configuration:")
+    change(
+        variables / "stores.yml",
+        "stored_configuration:",
+        "stored_configuration_at: {third: dc9}\nstored_configuration:",
+    )
     done = deploy(inventory)
     assert done.returncode != 0
     said = done.stdout + done.stderr
