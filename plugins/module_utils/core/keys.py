@@ -25,6 +25,11 @@ def half(host: str, store: str) -> str:
     return f"{ROOT}host/{host}/half/{store}"
 
 
+def identity(identity: str) -> str:
+    """Prefix of what relays write of an identity."""
+    return f"{IDENTITIES}{identity}/"
+
+
 def owner(identity: str) -> str:
     return f"{ROOT}identity/{identity}/owner"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import fencing, keys, stores
@@ -50,10 +50,14 @@ class State:
     alive: frozenset[str] = frozenset()  # hosts that keep their lease, of those that were asked for
 
 
-def read_state(coordinator: Coordinator, identity: str, hosts: Iterable[str] = ()) -> State:
+def read_state(coordinator: Coordinator, identity: str, hosts: Collection[str] = ()) -> State:
     """One read, since each costs every member. `hosts`: whose leases to look at. Raises Unavailable."""
-    leases = {h: keys.lease(h) for h in hosts}
-    entries = coordinator.list(f"{keys.IDENTITIES}{identity}/", *leases.values())
+    entries = coordinator.list(keys.identity(identity), *map(keys.lease, hosts))
+    return state_of(entries, identity, hosts)
+
+
+def state_of(entries: Mapping[str, Entry], identity: str, hosts: Collection[str] = ()) -> State:
+    """The same of what was read together with more."""
     owner_entry = entries.get(keys.owner(identity), NONE)
     owner = None if owner_entry.value is None else Owner.from_json(owner_entry.value)
     run = entries.get(keys.takeover(identity), NONE).value
@@ -70,7 +74,7 @@ def read_state(coordinator: Coordinator, identity: str, hosts: Iterable[str] = (
         history=tuple(Run.from_json(e.value) for k, e in entries.items() if k.startswith(prefix) and e.value),
         evidence={k.rpartition("/")[2]: e for k, e in entries.items() if k.startswith(keys.evidence(identity, ""))},
         request=entries.get(keys.request(identity), NONE),
-        alive=frozenset(h for h, key in leases.items() if key in entries),
+        alive=frozenset(h for h in hosts if keys.lease(h) in entries),
     )
 
 
