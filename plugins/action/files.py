@@ -63,6 +63,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """What the host would get, below a folder of the controller instead; the host is not asked anything."""
         for item in items:
             path = root / item["dest"].lstrip("/")
+            if item["state"] == "absent":
+                continue
             path.parent.mkdir(parents=True, exist_ok=True)
             if item["state"] == "directory":
                 path.mkdir(exist_ok=True)

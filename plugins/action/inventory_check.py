@@ -11,6 +11,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.holdfast.mail.plugins.module_utils.core import takeover_checks
 from ansible_collections.holdfast.mail.plugins.module_utils.core.checks import Inventory, Mistake, check
+from ansible_collections.holdfast.mail.plugins.plugin_utils import flow_checks
 
 SETTINGS = (
     "sites",
@@ -37,6 +38,8 @@ SETTINGS = (
     "promote",
     "no_candidate",
     "lab_switch",
+    "controllers",
+    "flows_besides",
     "tsig_secret",
     "probe_password",
 )
@@ -96,6 +99,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             hosts[host]["groups"] = [g for g, members in groups.items() if host in members]
         inventory = Inventory(hosts, settings, files, lab="HOLDFAST_LAB" in os.environ)
         mistakes += check(inventory) + takeover_checks.check(inventory)
+        mistakes += flow_checks.check({host: values["groups"] for host, values in hosts.items()}, settings, files)
         texts = [str(m) for m in mistakes]
         result.update(changed=False, mistakes=texts, hosts=len(hosts))
         if mistakes:

@@ -1,6 +1,7 @@
 """Who may speak with whom: the flows that a deployment needs, and no others (R2.4), derived from the inventory.
 
-Pure. Packet filters (packet_rules.py) and the reachability test follow from this one list; what it leaves out is dropped.
+Pure. Packet filters (packet_rules.py) and the test of reachability follow from this one list; what it leaves out is
+dropped.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def _joined(flows: Iterable[Flow]) -> list[Flow]:
 
 
 def _tidy(flow: Flow) -> Flow:
-    return Flow(flow.why, _elements(flow.sources), _elements(flow.destinations), flow.protocol, tuple(sorted(set(flow.ports))))
+    return Flow(
+        flow.why, _elements(flow.sources), _elements(flow.destinations), flow.protocol, tuple(sorted(set(flow.ports)))
+    )
 
 
 def _elements(some: Iterable[str]) -> tuple[str, ...]:
@@ -69,7 +72,9 @@ def _elements(some: Iterable[str]) -> tuple[str, ...]:
     return tuple(texts(n for n in names if n != ANY)) + ((ANY,) if ANY in names else ())
 
 
-def _flow(why: str, sources: Iterable[str | None], destinations: Iterable[str | None], *ports: int, protocol: str = "tcp") -> Flow:
+def _flow(
+    why: str, sources: Iterable[str | None], destinations: Iterable[str | None], *ports: int, protocol: str = "tcp"
+) -> Flow:
     return Flow(why, tuple(s for s in sources if s), tuple(d for d in destinations if d), protocol, ports)
 
 

@@ -49,7 +49,7 @@ class Host:
 
 
 class NetworkMap:
-    """A forwarding domain is what routers join: a network in a VRF is one of its own, all others share the main table."""
+    """A forwarding domain is what routers join: a network in a VRF is one, all others share the main table."""
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         self.facts = facts
@@ -124,7 +124,7 @@ class NetworkMap:
         return texts(known)
 
     def behind(self, host: Host, leg: str) -> set[str]:
-        """Segments from which a packet may reach this leg without having passed the host or, of a pair, its partner."""
+        """Segments from which a packet may reach this leg and has not passed the host or, of a pair, its partner."""
         if leg == self.management:
             return {leg}
         passed = {host.name} | ({r.name for r in self.partners(host)} if "router" in host.groups else set())
@@ -143,9 +143,7 @@ class NetworkMap:
     def partners(self, host: Host) -> list[Host]:
         """Other routers of its site in a segment of its own."""
         mine = set(host.legs) - {self.management}
-        return [
-            r for r in self.group("router") if r.name != host.name and r.site == host.site and mine & set(r.legs)
-        ]
+        return [r for r in self.group("router") if r.name != host.name and r.site == host.site and mine & set(r.legs)]
 
     def places(self, element: str) -> frozenset[str]:
         """Segments in which an address or prefix may be; ANY is where strangers are, and so is what nobody knows."""
@@ -155,8 +153,8 @@ class NetworkMap:
         return self._places.setdefault(element, frozenset(within) or self._places[ANY])
 
     def source(self, host: Host, address: str) -> str | None:
-        """From which of its addresses a host speaks to another: its own leg there, one in the same network, or the first
-        by which the address can be had at all. None where none leads there."""
+        """From which of its addresses a host speaks to another: its leg there, one in the same network, or the first by
+        which the address can be had at all. None where none leads there."""
         if inside(address, self.facts["service_prefix"]):
             routes = [a for n in self.mail_routes for a in self.legs_in(host, [n])]
             return routes[0] if routes else None

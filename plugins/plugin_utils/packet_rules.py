@@ -1,7 +1,7 @@
 """The rules of one host's packet filter, as lines for nft(8), from the allowed flows.
 
-Pure. A host keeps state of its connections. A router keeps none: of a connection that its partner carries in one direction
-it sees the other one alone, so what answers a flow is let through by the flow turned round, and begins nothing.
+Pure. A host keeps state of its connections. A router keeps none: of a connection that its partner carries in one
+direction it sees the other one alone, so what answers a flow is let through by the flow turned round.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def _ordered(lines: Iterable[str]) -> list[str]:
 
 
 def _source(plan: NetworkMap, host: Host) -> Iterator[str]:
-    """What may come in by each leg: addresses that are behind it. Routes may differ between there and back, so the kernel's
-    own check (rp_filter) cannot be strict."""
+    """What may come in by each leg: addresses that are behind it. Routes may differ between there and back, so the
+    kernel's own check (rp_filter) cannot be strict."""
     for segment in host.legs:
         elements = _elements_behind(plan, host, segment)
         allowed = texts(e for e in elements if e != ANY)
@@ -56,7 +56,7 @@ def _source(plan: NetworkMap, host: Host) -> Iterator[str]:
     if "router" in host.groups:
         # The device of a VRF, by which packets of its legs come in a second time.
         known += sorted({plan.domain(s) for s in host.legs if plan.network(s) in plan.facts["vrfs"]})
-    yield f'iifname != {{ {", ".join(f"{chr(34)}{d}{chr(34)}" for d in known)} }} counter goto spoofed'
+    yield f"iifname != {{ {', '.join(f'{chr(34)}{d}{chr(34)}' for d in known)} }} counter goto spoofed"
 
 
 def _elements_behind(plan: NetworkMap, host: Host, leg: str) -> list[str]:
@@ -79,13 +79,15 @@ def _input(plan: NetworkMap, flows: Sequence[Flow], host: Host, *, router: bool)
                 mine = [VRRP_GROUP] if VRRP_GROUP in flow.destinations else _within(flow.destinations, local)
                 yield from _lines(flow, others, mine)
             continue
-        if mine := _within(flow.destinations, local):
-            if others := [s for s in flow.sources if s not in local]:
-                yield from _lines(flow, others, mine)
+        mine = _within(flow.destinations, local)
+        others = [s for s in flow.sources if s not in local]
+        if mine and others:
+            yield from _lines(flow, others, mine)
         # Of a router's own connections; a host knows its own. With BFD each end sends to the other's port.
-        if router and flow.ports != BFD and (mine := _within(flow.sources, local)):
-            if others := [d for d in flow.destinations if d not in local]:
-                yield from _answers(flow, others, mine)
+        mine = _within(flow.sources, local)
+        others = [d for d in flow.destinations if d not in local]
+        if router and mine and others and flow.ports != BFD:
+            yield from _answers(flow, others, mine)
 
 
 def _within(elements: Iterable[str], local: Iterable[str]) -> list[str]:
