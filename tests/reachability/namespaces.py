@@ -24,7 +24,6 @@ import json, socket, sys
 kept = []
 for address, port in json.loads(sys.argv[1]):
     s = socket.socket()
-    s.setsockopt(socket.SOL_IP, socket.IP_FREEBIND, 1)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     s.bind((address, port)); s.listen(512); kept.append(s)
 print("ready", flush=True)
@@ -67,7 +66,7 @@ class Bench:
                 holder.stdout.readline()
                 self.pids[name] = holder.pid
                 self.inside(name, "sh", "-e", stdin=SYSCTL)
-                lines = ["link set lo up", "link add svc0 type dummy", "link set svc0 up"]
+                lines = ["link set lo up"]
                 for segment, address in host["legs"].items():
                     cable += 1
                     ip([f"link add v{cable} type veth peer name {segment} netns {holder.pid}",

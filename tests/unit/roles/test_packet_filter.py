@@ -127,7 +127,7 @@ class Wires:
 
     def lines(self, name: str) -> list[str]:
         host = self.part[name]
-        lines = [f"address add {a}/32 dev svc0" for a, who in HELD.items() if who == name]
+        lines = [f"address add {a}/32 dev lo" for a, who in HELD.items() if who == name]
         if host in self.routers:
             for segment in host.legs:
                 if self.plan.is_virtual(segment):
@@ -230,7 +230,7 @@ def played() -> list[dict[str, Any]]:
             {"run": {name: wanted(name) for name in PART}},
             {"do": {"core-iso": leak}},
             {"run": {"corp1": {**wanted("corp1"), "targets": [{"address": "10.8.2.10"}]}}},
-            {"do": {"outside1": "ip address add 10.1.1.31/32 dev svc0"}},
+            {"do": {"outside1": "ip address add 10.1.1.31/32 dev lo"}},
             {"run": {"outside1": {**ports, "targets": spoof}}},
             {"do": {"core-inet": "nft -j list chain inet holdfast_filter spoofed"}},
         ],
