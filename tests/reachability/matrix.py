@@ -110,9 +110,12 @@ class Table:
                 return True
         return False
 
-    def unfiltered(self, source: str, address: str) -> bool:
-        """A host that filters nothing, on the same wire."""
+    def unfiltered(self, host: str, source: str, address: str, protocol: str) -> bool:
+        """A host that filters nothing, on the same wire. A router does not take its answers, but for a word that a port
+        of UDP is closed: it keeps no state and knows of no question."""
         if self.names.get(address) not in self.clients():
+            return False
+        if "router" in self.hosts[host]["group_names"] and protocol != "udp":
             return False
         one, other = ipaddress.ip_address(source), ipaddress.ip_address(address)
         wires = [[segment["prefix"]] for segment in self.facts["segments"].values()]
@@ -134,14 +137,14 @@ def _row(
     held: Mapping[str, str],
 ) -> Iterator[Cell]:
     source, address = row["source"], row["address"]
-    if source == address:
-        return  # itself
+    if held.get(address) == host:
+        return  # itself, also at an address that has moved here
     whom = table.names.get(address) or held.get(address, address)
 
     def may(protocol: str, port: int | None) -> bool:
         if source is None or ":" in address:
             return False
-        return table.unfiltered(source, address) or table.passes(source, address, protocol, port)
+        return table.unfiltered(host, source, address, protocol) or table.passes(source, address, protocol, port)
 
     for protocol in ("tcp", "udp"):
         for port in row.get("tried", {}).get(protocol, table.ports(protocol)):

@@ -133,7 +133,9 @@ class Wires:
                 if self.plan.is_virtual(segment):
                     lines.append(f"address add {self.plan.gateway(segment)}/24 dev {segment}")
                 if self.plan.domain(segment) == "isolated":
+                    # Where a kernel has no VRF: what comes in there, and what the router answers by its address there.
                     lines.append(f"rule add iif {segment} lookup {ISOLATED} priority 900")
+                    lines.append(f"rule add from {host.legs[segment]} lookup {ISOLATED} priority 901")
                     lines.append(f"route add {self.plan.segments[segment]['prefix']} dev {segment} table {ISOLATED}")
             return lines + self.of_router(name)
         ways = [s for s in host.legs if s != self.plan.management and self.gateway(s)]
