@@ -135,7 +135,7 @@ def _lines(flow: Flow, sources: Sequence[str], destinations: Sequence[str]) -> I
     if flow.protocol in ("tcp", "udp"):
         what = f"{flow.protocol} dport {_ports(flow.ports)}" if flow.ports else f"meta l4proto {flow.protocol}"
     else:
-        # RFC 9568, 5.1.1.3: from a neighbour on the same wire.
+        # RFC 9568, 5.1.1: from a neighbour on the same wire.
         what = "icmp type echo-request" if flow.protocol == "icmp" else "ip ttl 255 ip protocol vrrp"
     yield from _for_each(sources, destinations, what, flow.why)
 

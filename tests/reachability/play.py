@@ -23,7 +23,7 @@ ON_HOST = Path(__file__).parent / "on_host.py"
 # Guests share few processors: more at a time would only run into each other's time-outs.
 HOSTS_AT_ONCE = 8
 TIMEOUT, TIMEOUT_AGAIN = 3.0, 10.0  # seconds; the second outlasts a connection's third attempt
-PROBES_AT_ONCE, PROBES_AT_ONCE_AGAIN = 1500, 50
+PROBES_AT_ONCE, PROBES_AT_ONCE_AGAIN = 3000, 50
 RUN_WITHIN = 300.0
 
 Ask = Callable[[str, str], Any]  # host, JSON for on_host.py → its answer
