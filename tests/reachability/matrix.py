@@ -206,6 +206,6 @@ def again(differing: Iterable[Cell], targets: Mapping[str, list[dict[str, Any]]]
     found: dict[str, list[dict[str, Any]]] = {}
     for host, some in targets.items():
         for target in some:
-            if of := ports.get((host, target["address"])):
-                found.setdefault(host, []).append(target | {p: sorted(wanted) for p, wanted in of.items()})
+            if tried := ports.get((host, target["address"])):
+                found.setdefault(host, []).append(target | {p: sorted(wanted) for p, wanted in tried.items()})
     return found

@@ -59,6 +59,10 @@ def source_of(target: dict[str, Any]) -> str | None:
         return None
 
 
+# Target, kind of socket, port, and where the result goes.
+Probe = tuple[dict[str, Any], int, int, dict[str, list[int]]]
+
+
 class Wave:
     """As many probes as may be open at a time; the next one begins when one has ended."""
 
@@ -70,8 +74,7 @@ class Wave:
         self.ending: deque[tuple[float, int, int]] = deque()
         self.number = 0
 
-    def run(self, probes: list[tuple[dict[str, Any], int, int, dict[str, list[int]]]]) -> None:
-        """Each: target, kind of socket, port, and where the result goes."""
+    def run(self, probes: list[Probe]) -> None:
         waiting = deque(probes)
         while waiting or self.open:
             while waiting and len(self.open) < self.at_once:
@@ -123,7 +126,7 @@ class Wave:
 
 def checksum(data: bytes) -> int:
     """RFC 1071."""
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF
 
@@ -182,9 +185,10 @@ def main(words: list[str]) -> int:
     wanted = json.loads(words[0])
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, wanted["at_once"] + 64), hard))
-    found, probes = [], []
+    found: list[dict[str, Any]] = []
+    probes: list[Probe] = []
     for target in wanted["targets"]:
-        empty = {protocol: {"open": [], "refused": []} for protocol in ("tcp", "udp")}
+        empty: dict[str, Any] = {protocol: {"open": [], "refused": []} for protocol in ("tcp", "udp")}
         result: dict[str, Any] = {
             "address": target["address"],
             "source": source_of(target),
