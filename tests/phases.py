@@ -56,6 +56,8 @@ PHASES: dict[str, list[list[str]]] = {
             "tests.story",
             "-p",
             "tests.simulation",
+            "-p",
+            "tests.reachability",
         ],
         ["mypy", "tests/full", "tests/full_network", "tests/outages"],
         ["mypy", "plugins/plugin_utils/network_picture"],

@@ -1,11 +1,11 @@
 #!/bin/sh
-# The programs that unit tests start on loopback (etcd, Knot), in the guests' versions: unpacked below build/programs and
+# The programs that unit tests start on loopback (etcd, Knot) and nft,, in the guests' versions: unpacked below build/programs and
 # run through their own loader, so nothing is installed and no service of this machine starts. Says nothing when they are there.
 set -eu
 cd "$(dirname "$0")/.."
 base=$PWD/build/programs
-programs="etcd knotd"
-packages=etcd-server,knot
+programs="etcd knotd nft"
+packages=etcd-server,knot,nftables
 stamp="$packages $programs $base"
 [ "$(cat "$base/stamp" 2>/dev/null)" != "$stamp" ] || exit 0
 [ "$(id -u)" -eq 0 ] || { echo "programs: not root: run make test as root, or install $packages" >&2; exit 1; }

@@ -127,6 +127,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """What the host would get, below a folder of the controller instead; the host is not asked anything."""
         for item in (one for one in items if one["state"] != "absent"):
             path = root / item["dest"].lstrip("/")
+            if item["state"] == "absent":
+                continue
             path.parent.mkdir(parents=True, exist_ok=True)
             if item["state"] == "directory":
                 path.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.holdfast.mail.plugins.module_utils.core import customer_checks, side_checks, takeover_checks
 from ansible_collections.holdfast.mail.plugins.module_utils.core.checks import Inventory, Mistake, check
-from ansible_collections.holdfast.mail.plugins.plugin_utils import places
+from ansible_collections.holdfast.mail.plugins.plugin_utils import flow_checks, places
 
 SETTINGS = (
     "sites",
@@ -42,6 +42,8 @@ SETTINGS = (
     "promote",
     "no_candidate",
     "lab_switch",
+    "controllers",
+    "flows_besides",
     "tsig_secret",
     "probe_password",
 )
@@ -102,6 +104,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         inventory = Inventory(hosts, settings, files, lab="HOLDFAST_LAB" in os.environ)
         mistakes += check(inventory) + customer_checks.check(inventory) + takeover_checks.check(inventory)
         mistakes += side_checks.check(inventory) + places.check(inventory)
+        mistakes += flow_checks.check({host: values["groups"] for host, values in hosts.items()}, settings, files)
         texts = [str(m) for m in mistakes]
         result.update(changed=False, mistakes=texts, hosts=len(hosts))
         if mistakes:

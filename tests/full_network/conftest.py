@@ -16,6 +16,7 @@ import pytest
 
 from tests.full_network.network import INVENTORY, Network, Way, six_ways
 from tests.full_network.stage import NetworkStage
+from tests.reachability.matrix import Table
 from tests.story import plays
 from tests.story.coordinator import Records
 from tests.story.machines import ROOT, Lab, StoryError
@@ -57,6 +58,17 @@ def ways(network: Network) -> list[Way]:
 @pytest.fixture(scope="session")
 def records(lab: Lab) -> Records:
     return Records(lab)
+
+
+@pytest.fixture(scope="session")
+def table(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """Of allowed flows, as the inventory has it now."""
+    file: Path = tmp_path_factory.mktemp("flows") / "flows.json"
+    lab.word(
+        *("run", "--", "ansible-playbook", "-i", str(INVENTORY), str(ROOT / "playbooks" / "flows.yml")),
+        *("-e", f"flows_to={file}"),
+    )
+    return Table(json.loads(file.read_text()))
 
 
 @pytest.fixture

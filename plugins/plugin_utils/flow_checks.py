@@ -1,0 +1,73 @@
+"""Mistakes in what an inventory says of allowed flows, as core/checks.py finds those of all else."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..module_utils.core.checks import Mistake
+from .flows import PROTOCOLS
+from .network_map import ANY, CLIENTS
+
+
+def check(hosts: Mapping[str, Sequence[str]], settings: Mapping[str, Any], files: Mapping[str, str]) -> list[Mistake]:
+    """`hosts`: {name: groups}; `files`: {variable: file}."""
+    return [*_segments(settings, files), *_controllers(settings, files), *_besides(hosts, settings, files)]
+
+
+def _segments(settings: Mapping[str, Any], files: Mapping[str, str]) -> Iterator[Mistake]:
+    for name, segment in (settings.get("segments") or {}).items():
+        if (clients := segment.get("clients")) is not None and clients not in CLIENTS:
+            remedy = f"name one of: {', '.join(CLIENTS)}; or leave it out where only hosts of the inventory are"
+            yield Mistake(files.get("segments", "group_vars/all"), f"segments.{name}.clients", clients, remedy)
+
+
+def _controllers(settings: Mapping[str, Any], files: Mapping[str, str]) -> Iterator[Mistake]:
+    for n, text in enumerate(settings.get("controllers") or []):
+        if not _is_network(text):
+            file = files.get("controllers", "group_vars/all")
+            yield Mistake(file, f"controllers[{n}]", text, "give an address or prefix of IPv4")
+
+
+def _besides(
+    hosts: Mapping[str, Sequence[str]], settings: Mapping[str, Any], files: Mapping[str, str]
+) -> Iterator[Mistake]:
+    file = files.get("flows_besides", "group_vars/all")
+    known = {*hosts, *(g for groups in hosts.values() for g in groups), ANY}
+    for kind in ("segments", "identities", "stores", "external_stores"):
+        known |= set(settings.get(kind) or {})
+    for n, flow in enumerate(settings.get("flows_besides") or []):
+        key = f"flows_besides[{n}]"
+        if not isinstance(flow, Mapping):
+            yield Mistake(file, key, flow, "give {why, from, to, protocol, ports}")
+            continue
+        if not str(flow.get("why") or " ").isidentifier():
+            yield Mistake(file, f"{key}.why", flow.get("why"), "give one word, which rules and counters are called by")
+        protocols = [p for p in PROTOCOLS if p != "vrrp"]
+        if flow.get("protocol", protocols[0]) not in protocols:
+            yield Mistake(file, f"{key}.protocol", flow.get("protocol"), f"name one of: {', '.join(protocols)}")
+        ports = flow.get("ports", [])
+        if not isinstance(ports, Sequence) or isinstance(ports, str) or not all(_is_port(p) for p in ports):
+            yield Mistake(file, f"{key}.ports", ports, "give a list of ports, 1 to 65535")
+        for end in ("from", "to"):
+            names = flow.get(end)
+            if not isinstance(names, Sequence) or isinstance(names, str) or not names:
+                yield Mistake(file, f"{key}.{end}", names, "give a list of names, addresses or prefixes")
+                continue
+            for name in names:
+                if name not in known and not _is_network(name):
+                    remedy = "is no host, group, segment, identity, store, address or prefix of IPv4"
+                    yield Mistake(file, f"{key}.{end}", name, remedy)
+
+
+def _is_port(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 65536
+
+
+def _is_network(text: object) -> bool:
+    try:
+        ipaddress.IPv4Network(str(text))
+    except ValueError:
+        return False
+    return True

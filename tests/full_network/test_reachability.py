@@ -1,0 +1,94 @@
+"""From every host, from outside and from users' places, to every address: the matrix is the table of flows, in calm.
+
+Minutes on 44 guests; see conftest.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.reachability.matrix import Cell, Table
+from tests.reachability.play import everything, of_lab, play
+from tests.story.machines import Lab
+
+FILTER = "inet holdfast_filter"
+
+
+def told(cells: list[Cell]) -> str:
+    return "\n".join(map(str, cells[:200]))
+
+
+def test_the_matrix_is_the_flow_table(lab: Lab, table: Table) -> None:
+    begun = time.monotonic()
+    cells = play(table, of_lab(lab), everything(table))
+    print(f"{time.monotonic() - begun:.0f} s")
+    assert not cells, told(cells)
+
+
+@contextlib.contextmanager
+def leak(lab: Lab, host: str, chain: str, rule: str) -> Iterator[None]:
+    """One accept too many, first in its chain."""
+    lab.run(host, "nft", "insert", "rule", *FILTER.split(), chain, *rule.split())
+    try:
+        yield
+    finally:
+        said = lab.run(host, "nft", "-a", "list", "chain", *FILTER.split(), chain)
+        handles = re.findall(rf"{re.escape(rule)} # handle (\d+)", said)
+        for handle in handles:
+            lab.run(host, "nft", "delete", "rule", *FILTER.split(), chain, "handle", handle)
+        assert handles, said
+
+
+@pytest.mark.parametrize(
+    ("host", "chain", "rule", "who", "whom", "port"),
+    [
+        # Users' places reach each other by no router; nothing filters at the ends.
+        ("core-iso", "forward", "ip saddr 10.8.0.0/16 ip daddr 10.8.0.0/16 accept", "corp1", "corp2", 22),
+        ("sjc-mis1", "input", "tcp dport 22 accept", "sjc-dis1", "sjc-mis1", 22),
+    ],
+)
+def test_a_planted_leak_is_found(
+    lab: Lab, table: Table, host: str, chain: str, rule: str, who: str, whom: str, port: int
+) -> None:
+    targets = {name: some for name, some in everything(table).items() if name in (who, whom)}
+    assert play(table, of_lab(lab), targets) == []
+    with leak(lab, host, chain, rule):
+        cells = play(table, of_lab(lab), targets)
+    assert any((c.host, c.whom, c.protocol, c.port) == (who, whom, "tcp", port) for c in cells), told(cells)
+    assert play(table, of_lab(lab), targets) == []
+
+
+def test_what_is_loaded_outlives_a_boot(lab: Lab) -> None:
+    """The rules are there before any interface is."""
+    host = "sjc-din2"
+    before = lab.run(host, "nft", "-s", "list", "table", *FILTER.split())
+    lab.word("kill", host)
+    lab.word("start", host)
+    assert lab.run(host, "nft", "-s", "list", "table", *FILTER.split()) == before
+
+
+def test_rules_that_shut_out_the_deploy_go_by_themselves(lab: Lab) -> None:
+    """As a deploy tries them; nobody comes to confirm."""
+    host, seconds = "sjc-din2", 30
+    before = lab.run(host, "nft", "-s", "list", "table", *FILTER.split())
+    lab.shell(
+        host,
+        "cp /etc/holdfast/packet_filter.new /run/kept && sed -i '/comment \"ssh\"/d' /etc/holdfast/packet_filter.new",
+    )
+    try:
+        lab.run(host, "/usr/lib/holdfast/packet-filter", "try", str(seconds))
+        deadline = time.monotonic() + seconds + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(Exception):
+                if lab.run(host, "nft", "-s", "list", "table", *FILTER.split(), timeout=10) == before:
+                    break
+        assert lab.run(host, "nft", "-s", "list", "table", *FILTER.split()) == before
+        said = lab.shell(host, "/usr/lib/holdfast/packet-filter confirm 2>&1; echo $?")
+        assert "nobody confirmed in time" in said and said.split()[-1] == "1"
+    finally:
+        lab.shell(host, "mv /run/kept /etc/holdfast/packet_filter.new")
