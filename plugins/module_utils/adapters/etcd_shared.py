@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..core.model import Json
 from ..core.ports import Entry, Unavailable
-from .etcd import EtcdCoordinator, Json, parsed
+from .etcd import EtcdCoordinator, parsed
 
 
 class SharedReads:

@@ -190,3 +190,12 @@ def test_a_store_from_elsewhere_that_nobody_opens_is_told() -> None:
     assert any("its manager door1 is not heard" in line for line in needs(found, world.clock.time))
     world.coordinator._put(keys.door(MX.store), {"host": "door1", "unfit": "", "time": 0})
     assert Known.from_json(MX, read_about(world.coordinator, MX), 30.0, {}).not_opened is None
+
+
+def test_what_is_told_of_an_identity_is_one_read() -> None:
+    """A deploy asks each relay for every identity; `not_opened` looks at the store's door besides."""
+    world = World()
+    before = world.coordinator.calls
+    told = read_about(world.coordinator, MX)
+    assert world.coordinator.calls - before <= 2
+    assert told["leases"] == dict.fromkeys(MX.candidates, True) and told["owner"]["host"] == world.owner.host

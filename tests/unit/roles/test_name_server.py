@@ -53,7 +53,7 @@ def test_knot_tells_either_first_as_often_as_the_other(tmp_path: Path) -> None:
     (tmp_path / "knot.conf").write_text(
         f"server:\n    rundir: {tmp_path}\n    listen: 127.0.0.1@{port}\n{rotation}\n"
         f"database:\n    storage: {tmp_path}/db\n"
-        f"template:\n  - id: default\n    storage: {tmp_path}\n    file: \"%s.zone\"\nzone:\n  - domain: test\n"
+        f'template:\n  - id: default\n    storage: {tmp_path}\n    file: "%s.zone"\nzone:\n  - domain: test\n'
     )
     server = subprocess.Popen([KNOTD, "-c", str(tmp_path / "knot.conf")], stdout=subprocess.DEVNULL)
     try:
