@@ -11,11 +11,11 @@ from ansible_collections.holdfast.mail.plugins.plugin_utils import places
 DOCUMENTATION = r"""
 name: stored_places
 short_description: On which store the configuration of which host lies
-description: The input is C({host: its site}).
+description: "The input is C({host: its site})."
 positional: stores, external_stores, at
 options:
   _input:
-    description: Hosts whose configuration is kept, C({host: its site}).
+    description: "Hosts whose configuration is kept, C({host: its site})."
     type: dict
     required: true
   stores:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from holdfast.core import customers
 
 from tests.story.machines import ROOT
+from tests.story.outage import users
 
 INVENTORY = ROOT / "inventories" / "full"
 INTERNET, INTRANET, RELAY = "internet", "intranet", "relay"
@@ -68,7 +70,12 @@ class Network:
         hosts = {name: value for group in children.values() for name, value in group["hosts"].items() if value}
         sites = {name: str(value["site"]) for name, value in hosts.items()}
         variables = inventory / "group_vars" / "all"
-        identities = _yaml(variables / "identities.yml")["identities"]
+        pairs_of_stores = _yaml(variables / "stores.yml")["stores"]
+        identities = customers.served(
+            _yaml(variables / "identities.yml")["identity_servers"],
+            _yaml(variables / "customers.yml")["customers"],
+            pairs_of_stores,
+        )
         mailers = [
             Mailer(
                 name,
@@ -88,16 +95,14 @@ class Network:
             for name, p in _yaml(variables / "redirectors.yml")["redirectors"].items()
         ]
         return cls(
-            users={u["address"]: u["password"] for u in _yaml(inventory / "users.yml")},
+            users=users(inventory),
             groups={name: tuple(group["hosts"]) for name, group in children.items()},
             sites=sites,
             legs={name: dict(value["legs"]) for name, value in hosts.items()},
             mailers=mailers,
             relays={name: i for name, i in identities.items() if i["kind"] == RELAY},
             pairs=pairs,
-            stores={
-                n: (s["members"][0], s["members"][1]) for n, s in _yaml(variables / "stores.yml")["stores"].items()
-            },
+            stores={n: (s["members"][0], s["members"][1]) for n, s in pairs_of_stores.items()},
             cards=_yaml(variables / "switches.yml")["switch_cards"],
             segments=_yaml(variables / "network.yml")["segments"],
         )
@@ -118,9 +123,13 @@ class Network:
         """Where that user logs in."""
         return self.mailer(INTRANET, user.split("@")[1])
 
-    def users_of(self, domain: str) -> list[str]:
-        """In the inventory's order."""
-        return [user for user in self.users if user.split("@")[1] == domain]
+    def users_at(self, site: str) -> list[str]:
+        """Those whose mailboxes are at home there, in the inventory's order."""
+        return [user for user in self.users if self.server_of(user).site == site]
+
+    def homes(self) -> list[str]:
+        """Sites of users' mailboxes, the first user's first."""
+        return list(dict.fromkeys(self.server_of(user).site for user in self.users))
 
     def domains(self) -> list[str]:
         """Those of users, the first user's first."""
@@ -176,12 +185,12 @@ class Way:
 
 
 def six_ways(network: Network) -> list[Way]:
-    """From the first user's domain, whose home is the near site. Raises ValueError when it has too few users."""
-    near, far = network.domains()[:2]
-    users = network.users_of(near)
-    if len(users) < 5:
-        raise ValueError(f"{near} has {len(users)} users; give it 5 in users.yml, one for each way and one who sends")
-    alice, bob, erin, grace, ivan = users[:5]
+    """From the first user's site, which is the near one. Raises ValueError when it has too few users."""
+    near, far = network.homes()[:2]
+    here = network.users_at(near)
+    if len(here) < 5:
+        raise ValueError(f"{near} is the home of {len(here)} users; give it 5, one for each way and one who sends")
+    alice, bob, erin, grace, ivan = here[:5]
     server = network.server_of(ivan).name
 
     def from_user(name: str, to: str, reader: str = CORPORATE) -> Way:
@@ -191,7 +200,7 @@ def six_ways(network: Network) -> list[Way]:
         Way("Internet to user", OUTSIDE, "sendmail", STRANGER, alice, CORPORATE),
         from_user("user to Internet", STRANGER, OUTSIDE),
         from_user("user to user, same site", bob),
-        from_user("user to user, other site", network.users_of(far)[0]),
+        from_user("user to user, other site", network.users_at(far)[0]),
         from_user("user to user, other place", grace, OTHER_PLACE),
         Way("through the relay", OUTSIDE, "exchanger", STRANGER, erin, CORPORATE, skip=1),
     ]
@@ -202,6 +211,6 @@ INBOUND, OUTBOUND, SAME_SITE, OTHER_SITE, ELSEWHERE, RELAYED = range(6)
 
 def isolated_relay(network: Network) -> Way:
     """The same on the isolated side: a server there that cannot reach another one. Not one of the six."""
-    near, far = network.domains()[:2]
-    sender, recipient = network.users_of(near)[4], network.users_of(far)[1]
+    near, far = network.homes()[:2]
+    sender, recipient = network.users_at(near)[4], network.users_at(far)[1]
     return Way("through the isolated relay", CORPORATE, "exchanger", sender, recipient, OTHER_PLACE, skip=1)

@@ -48,9 +48,9 @@ def judged(some: list[Sent], boxes: dict[str, list[dict[str, Any]]], logs: list[
 
 def test_the_ways_are_six_and_differ_in_what_they_pass() -> None:
     assert len({way.name for way in WAYS}) == 6
-    near, far = NETWORK.domains()[:2]
-    domains = [way.recipient.split("@")[1] for way in WAYS]
-    assert domains == [near, "outside.example", near, far, near, near]
+    near, far = NETWORK.homes()[:2]
+    homes = [way.recipient if way.recipient == STRANGER else NETWORK.server_of(way.recipient).site for way in WAYS]
+    assert homes == [near, STRANGER, near, far, near, near]
     assert WAYS[ELSEWHERE].reader != WAYS[ELSEWHERE].host == WAYS[SAME_SITE].reader
     sites = {NETWORK.server_of(way.recipient).site for way in (WAYS[SAME_SITE], WAYS[OTHER_SITE])}
     assert len(sites) == 2, "the other site's is another site's"
@@ -63,7 +63,7 @@ def test_an_inventory_with_too_few_users_is_told() -> None:
     few = Network(
         **{**NETWORK.__dict__, "users": dict(list(NETWORK.users.items())[:3] + list(NETWORK.users.items())[5:])}
     )
-    with pytest.raises(ValueError, match=r"alpha\.example has 3 users; give it 5"):
+    with pytest.raises(ValueError, match="sjc is the home of 3 users; give it 5"):
         six_ways(few)
 
 
