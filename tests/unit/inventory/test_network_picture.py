@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.holdfast.mail.plugins.plugin_utils.network_picture import model, plan, svg
 from ansible_collections.holdfast.mail.plugins.plugin_utils.network_picture.shapes import Box, Picture, Text
+from holdfast.core import customers
 
 ROOT = Path(__file__).resolve().parents[3]
 INVENTORIES = sorted(p.name for p in (ROOT / "inventories").iterdir() if (p / "hosts.yml").exists())
@@ -29,6 +30,9 @@ def _read(name: str) -> Known:
     done = subprocess.run(argv, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True)
     said = json.loads(done.stdout)
     hostvars = said.pop("_meta")["hostvars"]
+    for known in hostvars.values():
+        if isinstance(known.get("identities"), str):  # ansible-inventory resolves no expression
+            known["identities"] = customers.served(known["identity_servers"], known["customers"], known["stores"])
     groups = {group: list(value.get("hosts", [])) for group, value in said.items()} | {"all": list(hostvars)}
     return hostvars, groups
 

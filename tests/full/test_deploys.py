@@ -1,0 +1,111 @@
+"""Deploys and upgrades that do not go smoothly: a host is off, or dies in its turn, or its certificate ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from holdfast.core import keys
+
+from tests.story.faults import all_once, sending
+from tests.story.fixtures import LIMITS
+from tests.story.machines import recap, wait_for
+from tests.story.outage import IDENTITY, RELAY
+from tests.story.service import watched
+from tests.story.stage import Stage
+
+WITNESS = "witness1"
+
+
+def unready(stage: Stage, host: str) -> str:
+    """Why it could not take over, by its own word; nothing if it could or has not spoken."""
+    key = keys.ready(host, IDENTITY)
+    return "; ".join((stage.records.get(key).get(key) or {}).get("reasons", ()))
+
+
+def needs(said: str) -> str:
+    """What the status says that an operator is to do."""
+    return said.partition("What needs an operator")[2]
+
+
+def test_a_deploy_while_a_member_of_the_coordinator_is_off(stage: Stage) -> None:
+    """docs/runbooks/rejoin.md: the others are deployed without it, and it gets what it has missed when it is back."""
+    before, runs = stage.owner(), stage.runs()
+    stage.lab.word("kill", WITNESS)
+    with watched(stage.lab) as service, sending(stage, 60, 1.0, "member") as written:
+        hosts = recap(stage.playbook("site.yml", *LIMITS, "--limit", f"all:!{WITNESS}"))
+        stage.lab.word("start", WITNESS)
+        stage.sender_tries_again()  # it is the sender's name server, too
+        print(all_once(stage, written))
+    print(service)
+    assert WITNESS not in hosts and set(hosts.values()) == {(0, 0)}, hosts
+    assert service.longest_gap() < 5 and stage.wait_running() == before and stage.runs() == runs
+    hosts = recap(stage.playbook("site.yml", *LIMITS))
+    assert WITNESS in hosts and set(hosts.values()) == {(0, 0)}, hosts
+
+
+def test_a_host_that_has_missed_a_deploy_takes_nothing_over_until_it_has_had_it(stage: Stage) -> None:
+    before, standby, runs = stage.owner(), stage.standby(), stage.runs()
+    change = ("-e", "mail_maximal_backoff=3900s")
+    stage.lab.word("kill", standby)
+    stage.playbook("site.yml", *LIMITS, *change, "--limit", f"all:!{standby}")
+    stage.lab.word("start", standby)
+    word = f"its configuration is older than that of {before.host} (deploy it: playbooks/site.yml --limit {standby})"
+    wait_for("the word of the host that missed it", lambda: word in unready(stage, standby), 120)
+    said = stage.playbook("takeover.yml", "-e", f"identity={IDENTITY}", "--check", check=False)
+    assert word in said and stage.runs() == runs, said[-2000:]
+    stage.playbook("site.yml", *LIMITS, *change, "--limit", standby)
+    wait_for("its being ready", lambda: stage.ready(standby), 120)
+    stage.playbook("site.yml", *LIMITS)  # as it was
+    assert stage.wait_running() == before
+
+
+def test_an_upgrade_whose_host_dies_in_its_turn_begins_again_with_it(stage: Stage) -> None:
+    before, standby = stage.owner(), stage.standby()
+    words = ("run", "--", "ansible-playbook", "-i", str(stage.inventory), "playbooks/rolling_upgrade.yml", *LIMITS)
+    with watched(stage.lab) as service, sending(stage, 60, 1.0, "upgrade") as written:
+        upgrade = subprocess.Popen(
+            stage.lab.command(*words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=stage.inventory.parent.parent,
+        )
+        wait_for("its turn", lambda: standby in stage.drained(), 300)
+        stage.lab.word("kill", standby)
+        said, _ = upgrade.communicate(timeout=900)
+        print(all_once(stage, written))
+    print(service)
+    assert upgrade.returncode != 0 and service.longest_gap() < 5, said[-2000:]
+    assert stage.owner() == before, "the next host's turn has not come"
+    stage.lab.word("start", standby)
+    said = stage.playbook("rolling_upgrade.yml", *LIMITS)
+    assert f"1. {standby}: evacuate, deploy, rejoin (an upgrade that stopped has drained it)" in said, said[:3000]
+    assert stage.drained() == [] and stage.ready(before.host)
+    assert stage.wait_running().host == standby, "the owner had its turn, too"
+
+
+def test_a_certificate_that_ends_is_told_and_made_anew(stage: Stage) -> None:
+    standby, before = stage.standby(), stage.owner()
+    (Path(stage.inventory) / "pki" / f"{standby}.pem").unlink()
+    soon = ("-e", "certificates_days=15", "-e", "certificates_renew_days=10")
+    stage.playbook("site.yml", *LIMITS, *soon, "--limit", standby)
+    told = f"{standby}: its certificate {standby} ends in 14 days"
+    wait_for("the status telling it", lambda: told in needs(stage.playbook("status.yml")), 180)
+    stage.playbook("site.yml", *LIMITS, "--limit", standby)
+    wait_for("nothing to be told", lambda: told not in needs(stage.playbook("status.yml")), 180)
+    assert stage.wait_running() == before
+
+
+def test_an_operator_asks_the_coordinator_by_hand(stage: Stage) -> None:
+    owner = stage.owner()
+    health = stage.lab.shell(RELAY, "holdfast-etcdctl endpoint health -w json")
+    assert [one["health"] for one in json.loads(health)] == [True] * 3, health
+    key = keys.owner(IDENTITY)
+    said = json.loads(stage.lab.shell(RELAY, f"holdfast-etcdctl get --print-value-only {key}"))
+    assert (said["host"], said["epoch"]) == (owner.host, owner.epoch)
+    # Who is not root is told so in one line, and no mail host has the operator's password.
+    refused = stage.lab.shell(RELAY, "su -s /bin/sh nobody -c 'holdfast-etcdctl get /' 2>&1; echo status $?")
+    assert "run it as root on a relay" in refused and "status 1" in refused, refused
+    assert "absent" in stage.lab.shell(owner.host, "ls /etc/holdfast/operator.password 2>/dev/null || echo absent")
