@@ -21,6 +21,9 @@ PROTOCOLS = ("tcp", "udp", "icmp", "vrrp")  # icmp: echo requests
 SIDES = {"internet": "internet", "isolated": "intranet"}
 # What an identity of kind internet or intranet offers to its users where no redirectors stand before it.
 OFFERED = ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s")
+# By what an intranet identity passes sessions of the others' users on, and which of its users' protocols that serves:
+# all of them go to the port of STARTTLS (docs/decisions/0038-customers-and-homes.md).
+PASSED_ON = {"imap": ("imap", "imaps"), "pop3": ("pop3", "pop3s"), "sieve": ("sieve",)}
 
 
 @dataclass(frozen=True)
@@ -231,6 +234,18 @@ def _mail(plan: NetworkMap) -> Iterator[Flow]:
         side = side_of(identity)
         exchangers = [*_reached(plan, side, "smtp"), *_relays(plan, side), *([ANY] if _open(plan, side) else [])]
         yield _flow("smtp", [identity["address"]], exchangers, SMTP)
+        # What it has taken for the others of its side: to their homes, past redirectors.
+        homes = _homes(plan, identity["kind"])
+        yield _flow("smtp", [identity["address"]], homes, SMTP)
+        for protocol, served in PASSED_ON.items() if identity["kind"] == "intranet" else ():
+            if any(_reached(plan, side, p) for p in served):
+                yield _flow("home", [identity["address"]], homes, plan.facts["protocols"][protocol]["port"])
+
+
+def _homes(plan: NetworkMap, kind: str) -> list[str]:
+    """Identities any of which takes mail and log-ins for all (topology_beside); none where there is but one."""
+    found = [i["address"] for i in plan.identities.values() if i["kind"] == kind != "relay"]
+    return found if len(found) > 1 else []
 
 
 def _open(plan: NetworkMap, side: str) -> bool:

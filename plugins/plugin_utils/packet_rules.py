@@ -80,8 +80,9 @@ def _input(plan: NetworkMap, flows: Sequence[Flow], host: Host, *, router: bool)
                 yield from _lines(flow, others, mine)
             continue
         mine = _within(flow.destinations, local)
-        others = [s for s in flow.sources if s not in local]
-        if mine and others:
+        # What may move here speaks from elsewhere until it does.
+        others = [s for s in flow.sources if s not in local or plan.movable(s)]
+        if any(m != s for m in mine for s in others):
             yield from _lines(flow, others, mine)
         # Of a router's own connections; a host knows its own. With BFD each end sends to the other's port.
         mine = _within(flow.sources, local)

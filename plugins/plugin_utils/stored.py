@@ -37,6 +37,7 @@ ORDER = (
     "agent",
     "monitor",
     "transfer",
+    "packet_filter",
 )
 # Whose time tells hosts apart that have missed a deploy (core/placement.py).
 DIGEST = re.compile(r"/etc/holdfast/identity/[^/]+/configuration")

@@ -17,6 +17,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = Path(sys.executable).absolute().with_name("ansible-playbook")
+Plays = list[dict[str, Any]]
 
 
 class Site:
@@ -29,7 +30,7 @@ class Site:
         self.values: dict[str, Any] = {
             "ansible_connection": "local",
             "ansible_python_interpreter": sys.executable,
-            "external_stores": {"nas": {"site": "dc1", "manager": "door", "configuration": str(self.store)}},
+            "external_stores": self.nas("store"),
             "me": {"owner": str(os.getuid()), "group": str(os.getgid())},
             "out": f"{place}/hosts/{{{{ inventory_hostname }}}}",
             "stored_configuration": True,  # as role topology has it
@@ -57,16 +58,23 @@ class Site:
         task = {"holdfast.mail.files": {"files": whole, "beside": beside}, "name": "Put"}
         (tasks / "main.yml").write_text(json.dumps([task]))
 
-    def deploy(self, *words: str, roles: tuple[str, ...] = ("base", "mail"), whole: bool = True, **values: Any) -> str:
-        """As site.yml does: roles first, then what they put there is stored."""
-        hosts = {"hosts": "mail1:mail2", "gather_facts": False}
-        stored = {
-            "import_playbook": str(ROOT / "playbooks/store_configuration.yml"),
-            "vars": {"stored_configuration_whole": whole},
-        }
-        return self._play([{**hosts, "roles": list(roles)}, stored], words, values)
+    def nas(self, folder: str) -> dict[str, Any]:
+        """The store's entry in an inventory."""
+        return {"nas": {"site": "dc1", "manager": "door", "configuration": str(self.place / folder)}}
 
-    def rebuild(self, host: str, version: str = "", **values: Any) -> str:
+    def put(self, *roles: str, **values: Any) -> Plays:
+        """Roles on both hosts, as site.yml plays them."""
+        named = list(roles or ("base", "mail"))
+        return [{"hosts": "mail1:mail2", "gather_facts": False, "roles": named, "vars": values}]
+
+    def keep(self, **values: Any) -> Plays:
+        """What they have put there is stored."""
+        return [{"import_playbook": str(ROOT / "playbooks/store_configuration.yml"), "vars": values}]
+
+    def show(self, **values: Any) -> Plays:
+        return [{"import_playbook": str(ROOT / "playbooks/configuration.yml"), "vars": values}]
+
+    def rebuild(self, host: str, version: str = "", **values: Any) -> Plays:
         """The part of rebuild.yml that needs neither packages nor relays."""
         read = {
             "ansible.builtin.include_role": {"name": "holdfast.mail.stored_configuration", "tasks_from": "read"},
@@ -78,10 +86,7 @@ class Site:
             "vars": {"rebuild_from": "{{ stored_configuration_found.archive }}"},
         }
         plan = {"ansible.builtin.debug": {"msg": "{{ stored_configuration_found.plan }}"}}
-        return self._play([{"hosts": host, "gather_facts": False, "tasks": [read, plan, put]}], (), values)
-
-    def show(self, *words: str, fails: bool = False) -> str:
-        return self._run(ROOT / "playbooks/configuration.yml", words, {}, fails)
+        return [{"hosts": host, "gather_facts": False, "tasks": [read, plan, put], "vars": values}]
 
     def versions(self, host: str) -> list[str]:
         return sorted(path.name for path in (self.store / ".configuration" / host).glob("*"))
@@ -89,14 +94,11 @@ class Site:
     def read(self, host: str, name: str) -> str:
         return (self.place / "hosts" / host / "etc" / name).read_text()
 
-    def _play(self, plays: list[dict[str, Any]], words: tuple[str, ...], values: Mapping[str, Any]) -> str:
-        (self.place / "play.yml").write_text(json.dumps(plays))
-        return self._run(self.place / "play.yml", words, values)
-
-    def _run(self, playbook: Path, words: tuple[str, ...], values: Mapping[str, Any], fails: bool = False) -> str:
+    def run(self, plays: Plays, *words: str, fails: bool = False) -> str:
+        """All of them in one go: to begin takes longer than most plays do."""
         hosts = {name: {"site": "dc1"} for name in ("mail1", "mail2", "door")}
-        inventory = {"all": {"hosts": hosts, "vars": {**self.values, **values}}}
-        (self.place / "hosts.yml").write_text(yaml.safe_dump(inventory))
+        (self.place / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": self.values}}))
+        (self.place / "play.yml").write_text(json.dumps(plays))
         (self.place / "hosts").mkdir(exist_ok=True)
         own = {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
@@ -104,7 +106,7 @@ class Site:
             "ANSIBLE_LOCAL_TEMP": str(self.place / "local"),
             "ANSIBLE_REMOTE_TEMP": str(self.place / "remote"),
         }
-        argv = [PROGRAM, "-i", "hosts.yml", playbook, *words]
+        argv = [PROGRAM, "-i", "hosts.yml", "play.yml", *words]
         done = subprocess.run(
             argv, cwd=self.place, env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=300
         )

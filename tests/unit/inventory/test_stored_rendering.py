@@ -13,6 +13,8 @@ from ansible_collections.holdfast.mail.plugins.plugin_utils import records, stor
 from ansible_collections.holdfast.mail.plugins.plugin_utils.stored import Stored
 from whole import ROOT
 
+from tests.story.outage import users
+
 INVENTORY = ROOT / "inventories/full"
 
 
@@ -50,7 +52,7 @@ def secrets(full: Path, kept: dict[str, Stored]) -> set[bytes]:
     """The vault's values, users' passwords, keys, and whatever stands in files that are not stored."""
     values = yaml.safe_load((INVENTORY / "group_vars/all/secrets.yml").read_text()).values()
     found = {str(value).encode() for value in values}
-    found |= {user["password"].encode() for user in yaml.safe_load((INVENTORY / "users.yml").read_text())}
+    found |= {password.encode() for password in users(INVENTORY).values()}
     for host, one in kept.items():
         for dest in one.anew():
             found |= {line.strip() for line in (full / host / dest.lstrip("/")).read_bytes().splitlines()}

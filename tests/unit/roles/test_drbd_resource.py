@@ -23,6 +23,7 @@ def rendered(major: int) -> dict[str, str]:
         "__store_pair": {"members": ["store1a", "store1b"]},
         "topology_storage": {"store1a": "10.1.3.21", "store1b": "10.1.3.22"},
         "store_device": "/dev/sdb",
+        "store_drbd_port": 7789,
         "drbd_secret": "secret",
         "ansible_managed": "Ansible managed",
     }

@@ -99,8 +99,19 @@ def test_a_relay_comes_by_each_of_its_routes_and_by_none_of_the_other_side(full:
 def test_what_mail_servers_send_by_themselves(full: Allowed) -> None:
     """An Internet one to anybody, an isolated one to its own side alone."""
     outward = {s for f in full.flows if "any" in f.destinations for s in f.sources}
-    assert outward == {f"203.0.113.{n}" for n in (10, 11, 21, 22, 23, 24)}
+    assert outward == {f"203.0.113.{n}" for n in (10, 11, 14, 15, 21, 22, 23, 24)}
     assert full("203.0.113.12", "10.2.2.8", 25) and not full("203.0.113.12", "10.2.1.8", 25)
+
+
+def test_identities_of_a_side_pass_on_to_each_others_homes(full: Allowed, compact: Allowed) -> None:
+    """Mail on both sides, sessions on the isolated one (docs/decisions/0038-customers-and-homes.md)."""
+    for port in (25, 143, 110, 4190):
+        assert full("203.0.113.12", "203.0.113.16", port) and full("203.0.113.17", "203.0.113.12", port), port
+        assert full("203.0.113.10", "203.0.113.15", port) is (port == 25)
+        assert not full("203.0.113.12", "203.0.113.10", port) and not full("203.0.113.10", "203.0.113.12", port)
+    assert full("203.0.113.12", "203.0.113.34", 25) and not full("203.0.113.12", "203.0.113.24", 25)
+    assert not full("203.0.113.12", "203.0.113.16", 993) and not full("203.0.113.31", "203.0.113.12", 143)
+    assert not compact.of("home")  # one identity, nobody beside it
 
 
 def test_stores_transfer_and_coordinator(full: Allowed) -> None:
@@ -226,7 +237,7 @@ def test_the_table_on_paper_is_the_table(full: Allowed) -> None:
 
 def test_no_address_stands_in_the_roles() -> None:
     root = Path(__file__).resolve().parents[3]
-    for folder in ("roles/packet_filter", "plugins/plugin_utils"):
-        for path in (root / folder).rglob("*.*"):
-            found = re.findall(r"\b\d+\.\d+\.\d+\.\d+\b", path.read_text()) if path.suffix != ".pyc" else []
-            assert set(found) <= {"224.0.0.18"}, path
+    # Of the inventory, that is; beside the flows' own files there are others, whose messages give examples.
+    for path in [*(root / "roles/packet_filter").rglob("*.*"), *(root / "plugins/plugin_utils").glob("*.py")]:
+        found = re.findall(r"\b\d+\.\d+\.\d+\.\d+\b", path.read_text()) if path.suffix != ".pyc" else []
+        assert set(found) <= {"224.0.0.18"}, path

@@ -93,6 +93,14 @@ def test_a_leg_takes_in_what_is_behind_it() -> None:
     assert plan_of.behind(plan_of.hosts["sjc-ris1"], "sjc-wan") == {"sjc-wan", "rly-wan", "rly-storage", "third"}
 
 
+def test_who_stands_by_for_an_identity_takes_what_it_sends_from_elsewhere() -> None:
+    """sjc-mis2 may get .12 one day; until then .12 passes users on to .16 there."""
+    plan_of = plan("full")
+    rules = packet_rules.rules(plan_of, flows.allowed(plan_of), "sjc-mis2").input
+    sources, _, destinations = next(line for line in rules if line.endswith('"home"')).partition(" ip daddr ")
+    assert "203.0.113.12" in sources and "203.0.113.16" in destinations
+
+
 # --- in a kernel ---------------------------------------------------------------------------------------------------
 
 PART = (

@@ -283,7 +283,7 @@ def test_the_units_have_a_user_of_their_own_and_few_rights(role: str, template: 
     for line in ("User=holdfast-transfer", "CapabilityBoundingSet=", "ProtectSystem=strict", "WatchdogSec=60"):
         assert f"{line}\n" in unit
     writable = next(line for line in unit.splitlines() if line.startswith("ReadWritePaths="))
-    assert writable in ("ReadWritePaths=/srv/holdfast/%i/spool", "ReadWritePaths=-/r -/s")
+    assert writable in ("ReadWritePaths=-/srv/holdfast/%i/spool", "ReadWritePaths=-/r -/s"), "made by what is started"
 
 
 def test_the_command_says_what_it_knows(tmp_path: Path) -> None:
