@@ -103,8 +103,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             hosts[host]["groups"] = [g for g, members in groups.items() if host in members]
         inventory = Inventory(hosts, settings, files, lab="HOLDFAST_LAB" in os.environ)
         mistakes += check(inventory) + customer_checks.check(inventory) + takeover_checks.check(inventory)
-        mistakes += side_checks.check(inventory) + places.check(inventory)
-        mistakes += flow_checks.check({host: values["groups"] for host, values in hosts.items()}, settings, files)
+        mistakes += side_checks.check(inventory) + places.check(inventory) + flow_checks.check(inventory)
         texts = [str(m) for m in mistakes]
         result.update(changed=False, mistakes=texts, hosts=len(hosts))
         if mistakes:

@@ -4,37 +4,33 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from ..module_utils.core.checks import Mistake
+from ..module_utils.core.checks import Inventory, Mistake
 from .flows import PROTOCOLS
 from .network_map import ANY, CLIENTS
 
 
-def check(hosts: Mapping[str, Sequence[str]], settings: Mapping[str, Any], files: Mapping[str, str]) -> list[Mistake]:
-    """`hosts`: {name: groups}; `files`: {variable: file}."""
-    return [*_segments(settings, files), *_controllers(settings, files), *_besides(hosts, settings, files)]
+def check(inventory: Inventory) -> list[Mistake]:
+    """Every mistake, in the order of the checks."""
+    return [*_segments(inventory), *_controllers(inventory), *_besides(inventory)]
 
 
-def _segments(settings: Mapping[str, Any], files: Mapping[str, str]) -> Iterator[Mistake]:
-    for name, segment in (settings.get("segments") or {}).items():
+def _segments(inventory: Inventory) -> Iterator[Mistake]:
+    for name, segment in (inventory.settings.get("segments") or {}).items():
         if (clients := segment.get("clients")) is not None and clients not in CLIENTS:
             remedy = f"name one of: {', '.join(CLIENTS)}; or leave it out where only hosts of the inventory are"
-            yield Mistake(files.get("segments", "group_vars/all"), f"segments.{name}.clients", clients, remedy)
+            yield Mistake(inventory.file("segments"), f"segments.{name}.clients", clients, remedy)
 
 
-def _controllers(settings: Mapping[str, Any], files: Mapping[str, str]) -> Iterator[Mistake]:
-    for n, text in enumerate(settings.get("controllers") or []):
+def _controllers(inventory: Inventory) -> Iterator[Mistake]:
+    for n, text in enumerate(inventory.settings.get("controllers") or []):
         if not _is_network(text):
-            file = files.get("controllers", "group_vars/all")
-            yield Mistake(file, f"controllers[{n}]", text, "give an address or prefix of IPv4")
+            yield Mistake(inventory.file("controllers"), f"controllers[{n}]", text, "give an address or prefix of IPv4")
 
 
-def _besides(
-    hosts: Mapping[str, Sequence[str]], settings: Mapping[str, Any], files: Mapping[str, str]
-) -> Iterator[Mistake]:
-    file = files.get("flows_besides", "group_vars/all")
-    known = {*hosts, *(g for groups in hosts.values() for g in groups), ANY}
+def _besides(inventory: Inventory) -> Iterator[Mistake]:
+    file, settings = inventory.file("flows_besides"), inventory.settings
+    known = {*inventory.hosts, *(g for values in inventory.hosts.values() for g in values["groups"]), ANY}
     for kind in ("segments", "identities", "stores", "external_stores"):
         known |= set(settings.get(kind) or {})
     for n, flow in enumerate(settings.get("flows_besides") or []):

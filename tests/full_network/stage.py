@@ -295,8 +295,8 @@ class NetworkStage:
                 for user in users
             ]
             found |= self.lab.python(place, ON_CLIENT / "read.py", CA_ON_CLIENT, json.dumps(asked))
-        words = (MAILDIR, "expunge") if expunge else (MAILDIR,)
-        found[STRANGER] = self.lab.python(OUTSIDE, ON_CLIENT / "maildir.py", *words)
+        here = {"user": STRANGER, "protocol": "maildir", "folder": MAILDIR, "expunge": expunge}
+        found |= self.lab.python(OUTSIDE, ON_CLIENT / "read.py", CA_ON_CLIENT, json.dumps([here]))
         return found
 
     def lines(self, host: str, since: float, wanted: str, *match: str) -> list[journal.Line]:

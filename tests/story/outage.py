@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from holdfast.core import customers
 from holdfast.core.model import Owner, Run, RunState
 
 from . import journal
@@ -42,8 +43,8 @@ def users(inventory: Path) -> dict[str, str]:
     if (file := inventory / "users.yml").exists():
         listed = yaml.safe_load(file.read_text())
     else:
-        customers = yaml.safe_load((inventory / "group_vars" / "all" / "customers.yml").read_text())["customers"]
-        listed = [user for customer in customers.values() for user in customer["users"]]
+        given = yaml.safe_load((inventory / "group_vars" / "all" / "customers.yml").read_text())["customers"]
+        listed = customers.users(given)
     return {u["address"]: u["password"] for u in listed}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.model import Json
@@ -20,12 +20,9 @@ from .etcd import EtcdCoordinator, parsed
 class SharedReads:
     """All keys that begin with one of `prefixes`. `etcd` is used by nobody else."""
 
-    def __init__(
-        self, etcd: EtcdCoordinator, prefixes: Sequence[str], monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, etcd: EtcdCoordinator, prefixes: Sequence[str]) -> None:
         self.prefixes = tuple(prefixes)
         self._etcd = etcd
-        self._monotonic = monotonic
         self._turn = threading.Lock()
         self._began = float("-inf")
         self._found: Mapping[str, Json] = {}
@@ -33,10 +30,10 @@ class SharedReads:
 
     def fetch(self) -> Mapping[str, Json]:
         """As EtcdCoordinator.fetch. Raises Unavailable: of a read that failed, to all whom it would have answered."""
-        asked = self._monotonic()
+        asked = time.monotonic()
         with self._turn:
             if self._began <= asked:
-                began = self._monotonic()
+                began = time.monotonic()
                 try:
                     self._found, self._failed = self._etcd.fetch(*self.prefixes), ""
                 except Unavailable as why:

@@ -49,7 +49,7 @@ def local_addresses(fib_trie: str) -> set[str]:
 def set_aside(mark: Path = DRAIN) -> str:
     """Why an operator has set this host aside; empty when nobody has."""
     try:
-        return mark.read_text().strip() or "without a reason"
+        return " ".join(mark.read_text().split()) or "no reason given"
     except FileNotFoundError:
         return ""
 

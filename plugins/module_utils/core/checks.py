@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import rights
+from .customers import site_of
 from .model import RELAY_KIND, Method
 
 INTERVAL = (30, 60)  # R1.3
@@ -49,6 +50,11 @@ class Inventory:
 
     def file(self, key: str) -> str:
         return self.files.get(key, "group_vars/all")
+
+    @property
+    def every_store(self) -> dict[str, Any]:
+        """Pairs, and stores from elsewhere."""
+        return {**(self.settings.get("stores") or {}), **(self.settings.get("external_stores") or {})}
 
     def group(self, name: str) -> list[str]:
         return [h for h, v in self.hosts.items() if name in v.get("groups", ())]
@@ -297,18 +303,14 @@ def _outlet(inventory: Inventory, key: str, identity: Mapping[str, Any]) -> Iter
     """By whom an intranet identity sends to the Internet: transfer hosts see the spools of their own site alone."""
     if "outlet" not in identity:
         return
-    stores = {**(inventory.settings.get("stores") or {}), **(inventory.settings.get("external_stores") or {})}
-
-    def site(one: Mapping[str, Any]) -> object:
-        return stores.get(one.get("store"), {}).get("site")
-
-    others = inventory.settings.get("identities", {}).items()
-    known = [name for name, one in others if one.get("kind") == "internet" and site(one) == site(identity)]
+    stores = inventory.every_store
+    site, others = site_of(identity, stores), inventory.settings.get("identities", {}).items()
+    known = [name for name, one in others if one.get("kind") == "internet" and site_of(one, stores) == site]
     if identity.get("kind") != "intranet":
         remedy = "is for identities of kind intranet only; remove it"
         yield Mistake(inventory.file("identities"), f"{key}.outlet", identity["outlet"], remedy)
     elif identity["outlet"] not in known:
-        remedy = f"name one of kind internet with its store in {site(identity)}: {', '.join(known) or 'there is none'}"
+        remedy = f"name one of kind internet with its store in {site}: {', '.join(known) or 'there is none'}"
         yield Mistake(inventory.file("identities"), f"{key}.outlet", identity["outlet"], remedy)
 
 

@@ -40,10 +40,6 @@ def check(inventory: Inventory) -> list[Mistake]:
     return found + list(_derived(inventory, given))
 
 
-def _stores(inventory: Inventory) -> dict[str, Any]:
-    return {**(inventory.settings.get("stores") or {}), **(inventory.settings.get("external_stores") or {})}
-
-
 def _customer(inventory: Inventory, key: str, customer: Mapping[str, Any], seen: dict[str, str]) -> Iterator[Mistake]:
     """`seen`: {domain or address: where it stands}, of all customers before this one."""
     file = inventory.file("customers")
@@ -58,7 +54,7 @@ def _customer(inventory: Inventory, key: str, customer: Mapping[str, Any], seen:
             file, f"{key}.domains", domains, "give {DOMAIN: [IDENTITY, …]}, or {DOMAIN: } for its home's only ones"
         )
         domains = {}
-    homes = sorted({str(store.get("site")) for store in _stores(inventory).values()})
+    homes = sorted({str(store.get("site")) for store in inventory.every_store.values()})
     if customer.get("home") not in homes:
         yield Mistake(file, f"{key}.home", customer.get("home"), f"name a site with a store: {', '.join(homes)}")
     for domain, named in domains.items():
@@ -76,7 +72,7 @@ def _customer(inventory: Inventory, key: str, customer: Mapping[str, Any], seen:
 def _served(inventory: Inventory, key: str, home: object, named: object) -> Iterator[Mistake]:
     """One identity of each kind that its home has, and no other."""
     file, identities = inventory.file("customers"), inventory.settings.get("identities") or {}
-    there = customers.at_home(home, identities, _stores(inventory))
+    there = customers.at_home(home, identities, inventory.every_store)
     if named in (None, []):
         for kind, names in there.items():
             if len(names) > 1:
@@ -152,7 +148,7 @@ def _derived(inventory: Inventory, given: Mapping[str, Any]) -> Iterator[Mistake
             remedy = f'does not come from customers; set it to "{{{{ {expression} }}}}"'
             yield Mistake(inventory.file(variable), variable, "(another)", remedy)
     identities = inventory.settings.get("identities") or {}
-    wanted = customers.served(identities, given, _stores(inventory))
+    wanted = customers.served(identities, given, inventory.every_store)
     for name, one in identities.items():
         if wanted[name]["domains"] != list(one.get("domains") or []):
             expression = "identity_servers | holdfast.mail.identities_with_customers(customers, stores)"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .checks import Inventory, Mistake, address_of, has_leg, prefixes_of
+from .customers import site_of
 
 # {side of a redirector: kind of the identities behind it} (roles/topology has the same).
 SIDES = {"internet": "internet", "isolated": "intranet"}
@@ -112,7 +113,7 @@ def _spread(file: str, key: str, protocols: object) -> Iterator[Mistake]:
 
 def _transfer(inventory: Inventory) -> Iterator[Mistake]:
     """Hosts that carry mail between the sides (R3): by files alone, and only where there are two sides."""
-    stores = {**(inventory.settings.get("stores") or {}), **(inventory.settings.get("external_stores") or {})}
+    stores = inventory.every_store
     segments = inventory.settings.get("segments", {})
     for host in inventory.group("transfer"):
         legs = list(inventory.hosts[host].get("legs") or {})
@@ -127,9 +128,7 @@ def _transfer(inventory: Inventory) -> Iterator[Mistake]:
                 yield Mistake(inventory.hosts_file, f"{host}.legs", legs, remedy)
         site = inventory.hosts[host].get("site")
         there = {
-            one.get("kind")
-            for one in inventory.settings.get("identities", {}).values()
-            if stores.get(one.get("store"), {}).get("site") == site
+            one.get("kind") for one in inventory.settings.get("identities", {}).values() if site_of(one, stores) == site
         }
         if missing := sorted(set(SIDES.values()) - there):
             kinds = " and none of kind ".join(missing)

@@ -59,9 +59,8 @@ class Checks:
         return tuple(self._reasons(place))
 
     def _reasons(self, place: Place) -> Iterator[str]:
-        drain = Path(self._limits.drain_file)
-        if drain.exists():
-            yield f"drained: {' '.join(drain.read_text().split()) or 'no reason given'}"
+        if aside := machine.set_aside(Path(self._limits.drain_file)):
+            yield f"drained: {aside}"
         memory = machine.available_memory_mb()
         if memory < self._limits.memory_mb:
             yield f"{memory} MB of memory left, {self._limits.memory_mb} needed"

@@ -361,8 +361,8 @@ class StoreChecks:
     def reasons(self, place: StorePlace) -> tuple[str, ...]:
         """Why not; empty when it could."""
         found = []
-        if self._drain.exists():
-            found.append(f"drained: {' '.join(self._drain.read_text().split()) or 'no reason given'}")
+        if aside := machine.set_aside(self._drain):
+            found.append(f"drained: {aside}")
         try:
             state = self._drbd[place.identity.name].state()
         except Unavailable as why:

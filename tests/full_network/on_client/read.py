@@ -2,7 +2,8 @@
 
 python3 - CA JSON      [{"user", "password", "server", "protocol": "imap" or "pop3", "expunge": true or false}, …]
 
-Prints {user: [{id, hash, queue, bounce, time}, …]}; `time`: its arrival, Unix seconds, null by POP3.
+One that lies here has `folder` and protocol "maildir". Prints {user: [{id, hash, queue, bounce, time}, …]}; `time`: its
+arrival, Unix seconds, null by POP3.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import re
 import ssl
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 PATIENCE = 60.0  # seconds
@@ -71,5 +73,15 @@ def pop3(box: dict[str, Any]) -> list[dict[str, Any]]:
     return messages
 
 
-READ = {"imap": imap, "pop3": pop3}
+def maildir(box: dict[str, Any]) -> list[dict[str, Any]]:
+    messages = []
+    for folder in (Path(box["folder"]) / part for part in ("new", "cur")):
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            messages.append(known(file.read_bytes(), file.stat().st_mtime))
+            if box["expunge"]:
+                file.unlink()
+    return messages
+
+
+READ = {"imap": imap, "pop3": pop3, "maildir": maildir}
 print(json.dumps({box["user"]: READ[box["protocol"]](box) for box in json.loads(sys.argv[2])}))

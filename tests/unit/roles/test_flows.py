@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.holdfast.mail.plugins.plugin_utils import flow_checks
 from ansible_collections.holdfast.mail.plugins.plugin_utils.network_map import NetworkMap, texts
 from flow_plans import Allowed, Facts, plan, written
+from holdfast.core.checks import Inventory
 from rendering import Host, inventory
 
 INVENTORIES = ("compact", "external", "full", "single")
@@ -188,7 +189,7 @@ def test_mistakes_in_what_the_inventory_adds_are_named() -> None:
             "x",
         ],
     }
-    said = [str(m) for m in flow_checks.check({"mail1": ["mail"]}, facts, {})]
+    said = [str(m) for m in flow_checks.check(Inventory({"mail1": {"groups": ["mail"]}}, facts))]
     assert [line.split(" is ")[0].split(": ")[1] for line in said] == [
         "segments.dmz.clients", "controllers[0]", "flows_besides[0].why", "flows_besides[0].protocol",
         "flows_besides[0].ports", "flows_besides[0].from", "flows_besides[1]",
