@@ -170,7 +170,7 @@ class PairWorld(Stage):
         keeper = Keeper(host.name, works, clock, log, functools.partial(self._thread, group, STORE))
         keeper.find()
         # No such file on any machine: nobody is drained here.
-        checks = StoreChecks("/dev/null/drain", {STORE: drbd}, {STORE: disk}, clock, log, room=_no_room)
+        checks = StoreChecks("/nonexistent/drain", {STORE: drbd}, {STORE: disk}, clock, log, room=_no_room)
 
         def reasons(asked: Located) -> tuple[str, ...]:
             return checks.reasons(cast(StorePlace, asked))
