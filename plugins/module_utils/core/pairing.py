@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .ports import LockLost, Unavailable
 from .takeover import Refused, read_state, unfinished
-from .watching import CALM, Watch
+from .watching import CALM, Watch, next_look
 
 
 class Pairing:
@@ -24,7 +24,7 @@ class Pairing:
     def tick(self) -> None:
         clock = self._watch.clock
         if clock.boottime() >= self._next_look:
-            self._next_look = clock.boottime() + CALM
+            self._next_look = next_look(clock.boottime(), CALM)
             try:
                 self._look()
                 self._tell("")

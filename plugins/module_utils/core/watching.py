@@ -50,6 +50,11 @@ class Settings:
         return self.interval if self.retry is None else self.retry
 
 
+def next_look(now: float, pause: float) -> float:
+    """When to look again: all watches of a host at the same moments, so that those of one process share a read."""
+    return (now // pause + 1) * pause
+
+
 def make_round(prober: Prober, identity: Identity, route: Route, methods: Sequence[Method]) -> list[Attempt]:
     """One round of attempts over one route.
 
@@ -146,7 +151,7 @@ class Watch:
                 self._tell("takeover_refused", str(why), "alert")
             except Refused as why:
                 self._tell("takeover_refused", str(why))
-            self._next_look = now + (CALM if self._calm else LOOK)
+            self._next_look = next_look(now, CALM if self._calm else LOOK)
 
     def _round(self) -> None:
         route = next_route(self.settings.routes, self.last_route)

@@ -191,6 +191,26 @@ def test_the_operators_flag_skips_the_wait_but_not_the_fence() -> None:
     assert world.owner.epoch == 2, "the flag was set against the owner of epoch 1"
 
 
+def test_watches_of_one_host_look_at_the_same_moments() -> None:
+    """So that one read of the coordinator answers all of them, whenever each of them began."""
+
+    def looks(begins: float) -> list[float]:
+        world = World()
+        since = world.clock.boottime()
+        world.clock.sleep(begins)
+        watch, moments = world.watch(DEFAULT), []
+        while (now := world.clock.boottime()) < since + 29:  # rounds, which have phases of their own, are not asked about
+            before = world.coordinator.calls
+            watch.tick()
+            if world.coordinator.calls > before and now > since + 6:
+                moments.append(now)
+            world.clock.sleep(1.0)
+        return moments
+
+    found = looks(0)
+    assert len(found) in {4, 5} and looks(2) == looks(4) == found
+
+
 def test_looks_are_rarer_while_all_is_well() -> None:
     """Each look costs every member of the coordinator; in an outage a second lost is a second without service."""
 
