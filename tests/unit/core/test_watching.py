@@ -199,7 +199,7 @@ def test_watches_of_one_host_look_at_the_same_moments() -> None:
         since = world.clock.boottime()
         world.clock.sleep(begins)
         watch, moments = world.watch(DEFAULT), []
-        while (now := world.clock.boottime()) < since + 29:  # rounds, which have phases of their own, are not asked about
+        while (now := world.clock.boottime()) < since + 29:  # before the second round, whose moment is its own
             before = world.coordinator.calls
             watch.tick()
             if world.coordinator.calls > before and now > since + 6:
