@@ -21,7 +21,7 @@ from .network import OUTSIDE, Way
 from .stage import ON_CLIENT, NetworkStage
 
 # Seconds between two letters of a way. Two cores carry all guests.
-PERIOD = float(os.environ.get("HOLDFAST_FLOW_PERIOD") or 2)
+PERIOD = float(os.environ.get("HOLDFAST_FLOW_PERIOD") or 5)
 PAUSE = 3.0  # seconds until a sender tries again
 DRAIN = 300  # seconds for what its senders still have when the flow ends
 ARRIVE = 720  # seconds: a stock sender's own next try may be five minutes away, and crossing takes up to 30 s each way
@@ -130,7 +130,7 @@ class Flow:
             return not still
 
         def delivered() -> bool:
-            boxes = self._boxes(ways)
+            boxes = self._boxes(ways, "ids")
             later = {s.id for s in self.sent() if s.begun >= since}
             still[:] = [way.name for way in ways if not later & set(letters.arrivals(boxes, way))]
             return not still
@@ -141,10 +141,10 @@ class Flow:
         except StoryError as why:
             raise StoryError(f"{why}; not {', '.join(still)}") from why
 
-    def _boxes(self, ways: Sequence[Way]) -> dict[str, list[dict[str, Any]]]:
+    def _boxes(self, ways: Sequence[Way], protocol: str = "imap") -> dict[str, list[dict[str, Any]]]:
         """Empty while a user cannot log in: a route or a server may be on its way back."""
         try:
-            return self.stage.boxes(ways)
+            return self.stage.boxes(ways, protocol)
         except StoryError:
             return {}
 
@@ -158,14 +158,19 @@ class Flow:
 
         def look() -> bool:
             sent[:] = self.sent()
-            found = self._boxes(self.ways)
-            boxes.update(found)
+            found = self._boxes(self.ways, "ids")
             waiting = [s for s in sent if s.accepted is None and not s.cut]
-            return bool(found) and not waiting and not letters.missing(sent, self.ways, boxes)
+            return bool(found) and not waiting and not letters.missing(sent, self.ways, found)
+
+        def read() -> bool:
+            boxes.update(self._boxes(self.ways))
+            return bool(boxes)
 
         # What is missing then is told by the judgement, letter by letter.
         with contextlib.suppress(StoryError):
             wait_for("all letters", look, ARRIVE, every=8)
+        with contextlib.suppress(StoryError):
+            wait_for("whole mailboxes", read, 120, every=8)
         logs = self.stage.told(self.begun - 1)
         report = letters.judged(sent, self.ways, boxes, logs, begin or self.begun, end or self.ended)
         report.mistakes += self._unread(boxes)

@@ -21,7 +21,8 @@ from tests.story.machines import ROOT, wait_for
 from tests.story.outage import CA_ON_CLIENT
 
 COUNT = 10  # letters on each way
-AS_CARRIER = "cd / && runuser -u holdfast-transfer -- sh -c"  # to NFS root is nobody; find(1) wants to come back to where it began
+# To NFS root is nobody; find(1) wants to come back to where it began.
+AS_CARRIER = "cd / && runuser -u holdfast-transfer -- sh -c"
 KEPT = ROOT / "build" / "network-ways.md"
 
 

@@ -1,9 +1,10 @@
 """Runs on a client: reads whole mailboxes as their users would, by IMAP or POP3 over TLS, and says what is in them.
 
-python3 - CA JSON      [{"user", "password", "server", "protocol": "imap" or "pop3", "expunge": true or false}, …]
+python3 - CA JSON      [{"user", "password", "server", "protocol": "ids", "imap" or "pop3", "expunge": true or not}, …]
 
 One that lies here has `folder` and protocol "maildir". Prints {user: [{id, hash, queue, bounce, time}, …]}; `time`: its
-arrival, Unix seconds, null by POP3.
+arrival, Unix seconds, null by POP3. "ids" is IMAP, too, and tells {id, time} alone: that costs the server hardly more
+for a thousand letters than for ten, since it keeps the field that it was asked for before.
 """
 
 import hashlib
@@ -36,13 +37,18 @@ def known(raw: bytes, arrived: float | None) -> dict[str, Any]:
     }
 
 
-def imap(box: dict[str, Any]) -> list[dict[str, Any]]:
+def ids(box: dict[str, Any]) -> list[dict[str, Any]]:
+    read = imap(box, "BODY.PEEK[HEADER.FIELDS (X-STORY-ID)]")
+    return [{"id": message["id"], "time": message["time"]} for message in read]
+
+
+def imap(box: dict[str, Any], part_of: str = "BODY.PEEK[]") -> list[dict[str, Any]]:
     session = imaplib.IMAP4_SSL(box["server"], 993, ssl_context=context, timeout=PATIENCE)
     session.login(box["user"], box["password"])
     _, (count, *_rest) = session.select("INBOX")
     found: list[tuple[bytes, bytes]] = []
     if int(count or b"0"):
-        _, parts = session.fetch("1:*", "(INTERNALDATE BODY.PEEK[])")
+        _, parts = session.fetch("1:*", f"(INTERNALDATE {part_of})")
         for part in parts:
             if isinstance(part, tuple):
                 found.append((part[0], part[1]))
@@ -83,5 +89,5 @@ def maildir(box: dict[str, Any]) -> list[dict[str, Any]]:
     return messages
 
 
-READ = {"imap": imap, "pop3": pop3, "maildir": maildir}
+READ = {"ids": ids, "imap": imap, "pop3": pop3, "maildir": maildir}
 print(json.dumps({box["user"]: READ[box["protocol"]](box) for box in json.loads(sys.argv[2])}))

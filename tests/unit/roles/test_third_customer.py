@@ -132,7 +132,9 @@ def test_everybody_logs_in_everywhere_and_is_led_home(values: Values, mis2: dict
         assert not set(here) & set(there)
         assert not any("proxy" in rest for rest in here.values())
         for user, rest in there.items():
-            home = re.search(r"proxy=y nologin=y starttls=yes proxy_no_multiplex=y host=(\S+) hostip=(\S+) source_ip=(\S+)$", rest)
+            home = re.search(
+                r"proxy=y nologin=y starttls=yes proxy_no_multiplex=y host=(\S+) hostip=(\S+) source_ip=(\S+)$", rest
+            )
             assert home is not None, rest
             assert user.split("@")[1] in values["identities"][home[1]]["domains"]
             assert home[2] == values["identities"][home[1]]["address"]
