@@ -119,6 +119,13 @@ def written(files: dict[str, str], kind: str, folder: Path) -> Path:
     return folder
 
 
+def test_a_login_process_serves_many(mail1: dict[str, str]) -> None:
+    """One for each session with TLS would end at the hundredth (default_process_limit)."""
+    text = mail1[f"{ETC}/{IM}/dovecot/dovecot.conf"]
+    for service in ("imap", "pop3", "managesieve"):
+        assert f"service {service}-login {{\n  restart_request_count = unlimited\n" in text
+
+
 def test_postfix_knows_every_word(mail1: dict[str, str], tmp_path: Path) -> None:
     if shutil.which("postconf") is None:
         pytest.skip("no postconf here (package postfix)")
