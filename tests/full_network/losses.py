@@ -194,7 +194,7 @@ def store(stage: NetworkStage, name: str) -> Loss:
         pair.wait_taken(before, 240)
         pair.wait_running(240)
 
-    return of_host(stage, before.host, pair.wait_whole, settled)
+    return of_host(stage, before.host, lambda: pair.wait_whole(600), settled)
 
 
 def name_server(stage: NetworkStage, host: str, still: Sequence[int]) -> Loss:

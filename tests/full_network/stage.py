@@ -56,8 +56,8 @@ class NetworkStage:
         self.tidy()
         for store in self.network.stores:
             pair = self.store(store)
-            pair.wait_running()
-            pair.wait_whole()
+            pair.wait_running(300)
+            pair.wait_whole(600)
         self.wait_all_running()
         for mailer in self.network.mailers:
             self.home(mailer)
