@@ -242,7 +242,8 @@ class NetworkStage:
 
     def playbook(self, name: str, *words: str) -> str:
         command = self.lab.command("run", "--", "ansible-playbook", "-i", str(INVENTORY), f"playbooks/{name}", *words)
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=INVENTORY.parent.parent)
+        where = INVENTORY.parent.parent
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=where, timeout=1800)
         if done.returncode != 0:
             raise StoryError(f"{name}: exit {done.returncode}: {done.stdout[-3000:]}{done.stderr[-1000:]}")
         return done.stdout
