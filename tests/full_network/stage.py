@@ -177,8 +177,7 @@ class NetworkStage:
 
     def banner(self, host: str, address: str, patience: int = 20) -> str:
         """Who greets there by SMTP: a name, empty when nobody does within so many seconds."""
-        said = self.lab.shell(host, f"nc -N -w {patience} {address} 25 </dev/null", check=False)
-        return said.split()[1] if said.startswith("220 ") and len(said.split()) > 1 else ""
+        return str(self.lab.python(host, ON_CLIENT / "banner.py", address, str(patience)))
 
     # --- waiting ------------------------------------------------------------------------------------------------------
 
