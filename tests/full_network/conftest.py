@@ -67,6 +67,7 @@ def table(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Table:
     lab.word(
         *("run", "--", "ansible-playbook", "-i", str(INVENTORY), str(ROOT / "playbooks" / "flows.yml")),
         *("-e", f"flows_to={file}"),
+        timeout=900,
     )
     return Table(json.loads(file.read_text()))
 

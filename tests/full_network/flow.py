@@ -145,32 +145,36 @@ class Flow:
         """Empty while a user cannot log in: a route or a server may be on its way back."""
         try:
             return self.stage.boxes(ways, protocol)
-        except StoryError:
+        except (StoryError, subprocess.TimeoutExpired):
             return {}
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def report(self, begin: float | None = None, end: float | None = None) -> Report:
-        """Waits for all letters. Gaps are looked for between `begin` and `end`, the whole flow if not given."""
+    def arrive(self) -> None:
+        """Waits for all letters. What is missing then is told by the judgement, letter by letter."""
         self.stage.retry_of_senders()
-        boxes: dict[str, list[dict[str, Any]]] = {}
-        sent: list[Sent] = []
 
         def look() -> bool:
-            sent[:] = self.sent()
+            sent = self.sent()
             found = self._boxes(self.ways, "ids")
             waiting = [s for s in sent if s.accepted is None and not s.cut]
             return bool(found) and not waiting and not letters.missing(sent, self.ways, found)
+
+        with contextlib.suppress(StoryError):
+            wait_for("all letters", look, ARRIVE, every=8)
+
+    def report(self, begin: float | None = None, end: float | None = None) -> Report:
+        """Waits for all letters. Gaps are looked for between `begin` and `end`, the whole flow if not given."""
+        self.arrive()
+        sent = self.sent()
+        boxes: dict[str, list[dict[str, Any]]] = {}
 
         def read() -> bool:
             boxes.update(self._boxes(self.ways))
             return bool(boxes)
 
-        # What is missing then is told by the judgement, letter by letter.
         with contextlib.suppress(StoryError):
-            wait_for("all letters", look, ARRIVE, every=8)
-        with contextlib.suppress(StoryError):
-            wait_for("whole mailboxes", read, 120, every=8)
+            wait_for("whole mailboxes", read, 600, every=8)
         logs = self.stage.told(self.begun - 1)
         report = letters.judged(sent, self.ways, boxes, logs, begin or self.begun, end or self.ended)
         report.mistakes += self._unread(boxes)

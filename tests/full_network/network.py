@@ -19,7 +19,8 @@ INTERNET, INTRANET, RELAY = "internet", "intranet", "relay"
 
 @dataclass(frozen=True)
 class Mailer:
-    """An identity with mailboxes, or that sends for their users. `kind`: internet or intranet; `site` of its home."""
+    """An identity with mailboxes, or that sends for their users. `kind`: internet or intranet; `site` of its home;
+    `relays`: homes of those that hold mail for it, in the order of their MX."""
 
     name: str
     address: str
@@ -29,6 +30,7 @@ class Mailer:
     candidates: tuple[str, ...]
     store: str
     site: str
+    relays: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Network:
                 tuple(i["candidates"]),
                 i["store"],
                 sites[i["home"]],
+                tuple(i["relays"]),
             )
             for name, i in identities.items()
             if i["kind"] != RELAY
@@ -145,6 +148,12 @@ class Network:
     def carriers(self) -> list[str]:
         """All hosts whose programs may have a letter in hand."""
         return [*self.groups["mail"], *self.groups["relay"]]
+
+    def relays_of(self, mailer: Mailer) -> list[str]:
+        """Names of the relays that its domains' exchangers are behind itself, in their order."""
+        side = next(pair.side for pair in self.pairs if pair.kind == mailer.kind)
+        at = {relay["home"]: name for name, relay in self.relays.items() if relay["networks"][0] == side}
+        return [at[host] for host in mailer.relays]
 
     def isolated_relays(self) -> list[str]:
         """Addresses of the relays of the isolated side."""

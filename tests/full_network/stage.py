@@ -24,8 +24,8 @@ from .network import INVENTORY, OUTSIDE, STRANGER, Mailer, Network, Redirectors,
 
 HERE = Path(__file__).parent
 ON_CLIENT, ON_REDIRECTOR = HERE / "on_client", HERE / "on_redirector"
-STORY_ON_CLIENT = HERE.parent / "story" / "on_client"
 MAILDIR = "/home/reader/Maildir"
+LOOK = 900  # seconds for a look at the mailboxes of all who are at one place: 250 whole letters took more than 100 s
 # Of a Postfix's lines those that judge() reads.
 TOLD = "message-id=<|status=(bounced|expired)|may be sent more than once|while sending end of data|maybe_second_copy"
 
@@ -56,15 +56,16 @@ class NetworkStage:
         self.tidy()
         for store in self.network.stores:
             pair = self.store(store)
-            pair.wait_running()
-            pair.wait_whole()
+            pair.wait_running(300)
+            pair.wait_whole(600)
         self.wait_all_running()
         for mailer in self.network.mailers:
             self.home(mailer)
         self.wait_rotation()
+        self.wait_addresses()
         # What a sender keeps of an outage before, he would try again in the midst of this one.
         self.lab.shell(OUTSIDE, "postsuper -d ALL 2>/dev/null; true")
-        self.boxes(ways, expunge=True)
+        self.boxes(ways, "ids", expunge=True)
         self.begun = time.time() - 1
 
     def tidy(self) -> None:
@@ -98,7 +99,7 @@ class NetworkStage:
     def home(self, mailer: Mailer) -> None:
         if self.owner(mailer.name).host != mailer.home:
             what = f"{mailer.home} being ready for {mailer.name}"
-            wait_for(what, lambda: self.ready(mailer.home, mailer.name), 180, every=3)
+            wait_for(what, lambda: self.ready(mailer.home, mailer.name), 300, every=3)
             self.playbook("failback.yml", "-e", f"identity={mailer.name}", "-e", "reason=test")
 
     # --- questions ----------------------------------------------------------------------------------------------------
@@ -163,19 +164,24 @@ class NetworkStage:
     def holds(self, host: str, address: str) -> bool:
         return f" {address}/" in self.lab.shell(host, "ip -4 -o addr show", check=False)
 
+    def astray(self, pair: Redirectors) -> list[str]:
+        """Addresses of a pair that are not on the host where they are at home, and there alone."""
+        said = {host: self.lab.shell(host, "ip -4 -o addr show", check=False) for host in pair.hosts}
+        at_home = zip(pair.hosts, pair.addresses, strict=True)
+        return [a for home, a in at_home if [host for host, words in said.items() if f" {a}/" in words] != [home]]
+
     def reached(self, host: str, name: str) -> set[str]:
         """The addresses that its name server tells `host`."""
         said = self.lab.run(host, "dig", "+short", "A", name, check=False)
         return {line for line in said.splitlines() if line and line[0].isdigit()}
 
-    def banner(self, host: str, address: str) -> str:
-        """Who greets there by SMTP: a name, empty when nobody does within five seconds."""
-        said = self.lab.shell(host, f"nc -N -w 5 {address} 25 </dev/null", check=False)
-        return said.split()[1] if said.startswith("220 ") and len(said.split()) > 1 else ""
+    def banner(self, host: str, address: str, patience: int = 20) -> str:
+        """Who greets there by SMTP: a name, empty when nobody does within so many seconds."""
+        return str(self.lab.python(host, ON_CLIENT / "banner.py", address, str(patience)))
 
     # --- waiting ------------------------------------------------------------------------------------------------------
 
-    def wait_all_running(self, seconds: float = 300) -> None:
+    def wait_all_running(self, seconds: float = 600) -> None:
         left: list[str] = []
 
         def look() -> bool:
@@ -196,6 +202,12 @@ class NetworkStage:
                     what = f"{host} sending to {', '.join(sorted(names))}"
                     wait_for(what, lambda host=host, names=names: not self.down(host, names), seconds, every=5)  # type: ignore[misc]
 
+    def wait_addresses(self, seconds: float = 240) -> None:
+        """Until each redirector has its own address: one that comes back lets its partner have it for a while."""
+        for pair in self.network.pairs:
+            what = f"the addresses of {pair.name} at home"
+            wait_for(what, lambda pair=pair: not self.astray(pair), seconds, every=5)  # type: ignore[misc]
+
     def down(self, host: str, names: Iterable[str]) -> list[str]:
         """Protocols and identities of these that the redirector does not send to; a share of 0 % is a drain, too."""
         wanted = set(names)
@@ -203,6 +215,8 @@ class NetworkStage:
             found = [s for s in self.servers(host) if s["name"] in wanted]
         except StoryError:
             return [f"HAProxy on {host} does not answer"]
+        if missing := sorted(wanted - {s["name"] for s in found}):
+            return [f"HAProxy on {host} knows no {name}" for name in missing]
         return [f"{s['protocol']} {s['name']}" for s in found if not s["status"].startswith("UP") or not s["share"]]
 
     def wait_taken(self, identity: str, before: Owner, seconds: float = 420) -> Run:
@@ -227,7 +241,8 @@ class NetworkStage:
 
     def playbook(self, name: str, *words: str) -> str:
         command = self.lab.command("run", "--", "ansible-playbook", "-i", str(INVENTORY), f"playbooks/{name}", *words)
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=INVENTORY.parent.parent)
+        where = INVENTORY.parent.parent
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=where, timeout=1800)
         if done.returncode != 0:
             raise StoryError(f"{name}: exit {done.returncode}: {done.stdout[-3000:]}{done.stderr[-1000:]}")
         return done.stdout
@@ -259,10 +274,10 @@ class NetworkStage:
 
     @contextlib.contextmanager
     def greeted(self, host: str, address: str) -> Iterator[dict[str, Any]]:
-        """Somebody on `host` connects twice a second to port 25; at the end `answered` has the times of greetings."""
+        """Somebody on `host` connects every second to port 25; at the end `answered` has the times of greetings."""
         over = f"/run/greeted-{address}-{time.time():.0f}"
         seen: dict[str, Any] = {"answered": [], "failed": {}}
-        process = self.begin_on(host, STORY_ON_CLIENT / "watch.py", address, over)
+        process = self.begin_on(host, ON_CLIENT / "greetings.py", address, over)
         try:
             yield seen
         finally:
@@ -294,9 +309,9 @@ class NetworkStage:
                 }
                 for user in users
             ]
-            found |= self.lab.python(place, ON_CLIENT / "read.py", CA_ON_CLIENT, json.dumps(asked))
+            found |= self.lab.python(place, ON_CLIENT / "read.py", CA_ON_CLIENT, json.dumps(asked), timeout=LOOK)
         here = {"user": STRANGER, "protocol": "maildir", "folder": MAILDIR, "expunge": expunge}
-        found |= self.lab.python(OUTSIDE, ON_CLIENT / "read.py", CA_ON_CLIENT, json.dumps([here]))
+        found |= self.lab.python(OUTSIDE, ON_CLIENT / "read.py", CA_ON_CLIENT, json.dumps([here]), timeout=LOOK)
         return found
 
     def lines(self, host: str, since: float, wanted: str, *match: str) -> list[journal.Line]:
@@ -304,8 +319,11 @@ class NetworkStage:
         return journal.read(self.lab, host, since, *match, only=wanted)
 
     def told(self, since: float) -> list[journal.Line]:
-        """By all who may have carried a letter."""
+        """By all who may have carried a letter. One that is off was fenced meanwhile; it is started, and tells, too."""
         found: list[journal.Line] = []
+        off = {host["name"] for host in self.status() if host["state"] in ("off", "lost")}
         for host in (*self.network.carriers(), OUTSIDE):
+            if host in off:
+                self.start(host)
             found += self.lines(host, since, TOLD)
         return found

@@ -50,9 +50,9 @@ def submit(stage: NetworkStage, way: Way, server: Mailer, count: int, port: str 
 
 def arrive(stage: NetworkStage, way: Way, idents: list[str]) -> None:
     def there() -> bool:
-        return {m["id"] for m in stage.boxes([way])[way.recipient]} >= set(idents)
+        return {m["id"] for m in stage.boxes([way], "ids")[way.recipient]} >= set(idents)
 
-    wait_for("what swaks has submitted", there, 120, every=3)
+    wait_for("what swaks has submitted", there, 240, every=3)
 
 
 def write(stage: NetworkStage, file: str, text: str) -> None:
@@ -123,7 +123,9 @@ def test_mbsync_goes_on_behind_a_redirectors_power_cut(stage: NetworkStage, way:
             except StoryError:
                 return False
 
-        wait_for("mbsync", works, 60)
+        wait_for(
+            "mbsync", works, 180
+        )  # one that has gone to the dead address waits for 20 s before it tries the other one
         print(f"mbsync has all {time.time() - fault:.1f} s behind the power cut")
     finally:
         stage.start(lost)

@@ -17,6 +17,8 @@ from tests.reachability.play import everything, of_lab, play
 from tests.story.machines import Lab
 
 FILTER = "inet holdfast_filter"
+# Two cores are as busy with three as with more, and the coordinator must answer meanwhile: leases would run out.
+HOSTS_AT_ONCE = 3
 
 
 def told(cells: list[Cell]) -> str:
@@ -25,7 +27,7 @@ def told(cells: list[Cell]) -> str:
 
 def test_the_matrix_is_the_flow_table(lab: Lab, table: Table) -> None:
     begun = time.monotonic()
-    cells = play(table, of_lab(lab), everything(table))
+    cells = play(table, of_lab(lab), everything(table), HOSTS_AT_ONCE)
     print(f"{time.monotonic() - begun:.0f} s")
     assert not cells, told(cells)
 

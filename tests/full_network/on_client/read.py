@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 60.0  # seconds
+PATIENCE_TO_EXPUNGE = 300.0  # each letter is renamed and then taken away, by NFS
 context = ssl.create_default_context(cafile=sys.argv[1])
 
 
@@ -55,7 +56,8 @@ def imap(box: dict[str, Any], part_of: str = "BODY.PEEK[]") -> list[dict[str, An
             elif found:
                 found[-1] = (found[-1][0] + b" " + (part or b""), found[-1][1])
         if box["expunge"]:
-            session.store("1:*", "+FLAGS", "\\Deleted")
+            session.sock.settimeout(PATIENCE_TO_EXPUNGE)
+            session.store("1:*", "+FLAGS.SILENT", "\\Deleted")
             session.expunge()
     session.logout()
     messages = []

@@ -6,6 +6,7 @@ Prints {"opened": [Unix seconds, …], "lost": [[when, why], …], "longest": se
 "peers": [address, …]}.
 """
 
+import contextlib
 import imaplib
 import json
 import ssl
@@ -36,5 +37,6 @@ while not over.exists():
         session = None
     time.sleep(max(0.0, begin + 1.0 - time.time()))  # the rate is the point here
 if session is not None:
-    session.logout()
+    with contextlib.suppress(OSError, imaplib.IMAP4.error):  # a server that has just gone
+        session.logout()
 print(json.dumps(told))

@@ -75,6 +75,10 @@ def test_pairs_identities_and_stores_are_those_of_the_inventory() -> None:
         assert all(NETWORK.sites[host] == site for host in pair.hosts)
     assert set(NETWORK.identities) == {m.name for m in NETWORK.mailers} | set(NETWORK.relays)
     assert len(NETWORK.isolated_relays()) == len(NETWORK.relays) / 2
+    relays = {kind: NETWORK.relays_of(NETWORK.mailer(kind, NETWORK.domains()[0])) for kind in (INTERNET, INTRANET)}
+    assert relays[INTERNET][0] == "relay1.rly.alpha.example", "letters are with the other site's relay first"
+    assert relays[INTRANET][0] == "relay1.rly.iso.alpha.example"
+    assert len({*relays[INTERNET], *relays[INTRANET]}) == len(NETWORK.relays)
     assert not set(NETWORK.routers("internet")) & set(NETWORK.routers("isolated"))
     for ports in NETWORK.cards.values():
         assert all(segment in NETWORK.legs[host] for host, segments in ports.items() for segment in segments)
