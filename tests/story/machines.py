@@ -54,7 +54,7 @@ class Lab:
 
 def recap(said: str) -> dict[str, tuple[int, int]]:
     """What a playbook's last lines tell of each host: tasks that changed something, tasks that failed."""
-    lines = re.findall(r"^(\w+) .*changed=(\d+) .*failed=(\d+)", said, re.MULTILINE)
+    lines = re.findall(r"^(\S+) +: .*changed=(\d+) .*failed=(\d+)", said, re.MULTILINE)
     return {host: (int(changed), int(failed)) for host, changed, failed in lines}
 
 
