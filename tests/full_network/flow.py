@@ -168,13 +168,8 @@ class Flow:
         self.arrive()
         sent = self.sent()
         boxes: dict[str, list[dict[str, Any]]] = {}
-
-        def read() -> bool:
-            boxes.update(self._boxes(self.ways))
-            return bool(boxes)
-
         with contextlib.suppress(StoryError):
-            wait_for("whole mailboxes", read, 600, every=8)
+            boxes = wait_for("whole mailboxes", lambda: self._boxes(self.ways), 600, every=8)
         logs = self.stage.told(self.begun - 1)
         report = letters.judged(sent, self.ways, boxes, logs, begin or self.begun, end or self.ended)
         report.mistakes += self._unread(boxes)

@@ -90,7 +90,7 @@ def gateways(network: Network, router: str) -> list[str]:
 
 
 def router(stage: NetworkStage, host: str) -> Loss:
-    held = [address for address in gateways(stage.network, host) if stage.holds(host, address)]
+    held = stage.holds(host, *gateways(stage.network, host))
 
     def returned() -> None:
         wait_for(f"BGP of {host}", lambda: not sessions(stage, host), 180, every=4)

@@ -25,6 +25,7 @@ from .network import INVENTORY, OUTSIDE, STRANGER, Mailer, Network, Redirectors,
 HERE = Path(__file__).parent
 ON_CLIENT, ON_REDIRECTOR = HERE / "on_client", HERE / "on_redirector"
 MAILDIR = "/home/reader/Maildir"
+OFF = ("off", "lost")  # states of a host that `start` ends
 LOOK = 900  # seconds for a look at the mailboxes of all who are at one place: 250 whole letters took more than 100 s
 # Of a Postfix's lines those that judge() reads.
 TOLD = "message-id=<|status=(bounced|expired)|may be sent more than once|while sending end of data|maybe_second_copy"
@@ -73,7 +74,7 @@ class NetworkStage:
         for host in self.status():
             if host["state"] == "paused":
                 self.lab.word("resume", host["name"])
-            elif host["state"] in ("off", "lost"):
+            elif host["state"] in OFF:
                 self.start(host["name"])
             for segment in host["unplugged"]:
                 self.lab.word("plug", host["name"], segment)
@@ -161,14 +162,16 @@ class NetworkStage:
                 found |= {s["name"] for s in self.servers(host) if "DRAIN" in s["status"]}
         return found
 
-    def holds(self, host: str, address: str) -> bool:
-        return f" {address}/" in self.lab.shell(host, "ip -4 -o addr show", check=False)
+    def holds(self, host: str, *addresses: str) -> list[str]:
+        """Those of these addresses that are on the host."""
+        said = self.lab.shell(host, "ip -4 -o addr show", check=False)
+        return [address for address in addresses if f" {address}/" in said]
 
     def astray(self, pair: Redirectors) -> list[str]:
         """Addresses of a pair that are not on the host where they are at home, and there alone."""
-        said = {host: self.lab.shell(host, "ip -4 -o addr show", check=False) for host in pair.hosts}
+        held = {host: self.holds(host, *pair.addresses) for host in pair.hosts}
         at_home = zip(pair.hosts, pair.addresses, strict=True)
-        return [a for home, a in at_home if [host for host, words in said.items() if f" {a}/" in words] != [home]]
+        return [a for home, a in at_home if [host for host, some in held.items() if a in some] != [home]]
 
     def reached(self, host: str, name: str) -> set[str]:
         """The addresses that its name server tells `host`."""
@@ -321,7 +324,7 @@ class NetworkStage:
     def told(self, since: float) -> list[journal.Line]:
         """By all who may have carried a letter. One that is off was fenced meanwhile; it is started, and tells, too."""
         found: list[journal.Line] = []
-        off = {host["name"] for host in self.status() if host["state"] in ("off", "lost")}
+        off = {host["name"] for host in self.status() if host["state"] in OFF}
         for host in (*self.network.carriers(), OUTSIDE):
             if host in off:
                 self.start(host)

@@ -123,9 +123,8 @@ def test_mbsync_goes_on_behind_a_redirectors_power_cut(stage: NetworkStage, way:
             except StoryError:
                 return False
 
-        wait_for(
-            "mbsync", works, 180
-        )  # one that has gone to the dead address waits for 20 s before it tries the other one
+        # One that has gone to the dead address waits for 20 s before it tries the other one.
+        wait_for("mbsync", works, 180)
         print(f"mbsync has all {time.time() - fault:.1f} s behind the power cut")
     finally:
         stage.start(lost)
