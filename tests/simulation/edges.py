@@ -16,7 +16,7 @@ from holdfast.daemons.running import ADDRESS_WITHIN, VERIFY_WITHIN, Cancel, Canc
 
 from .hosts import Host
 from .kernel import Kernel
-from .network import GATEWAY, MAIL_ROUTES, MANAGEMENT, STORAGE
+from .network import GATEWAY, MAIL_ROUTES, MANAGEMENT
 
 if TYPE_CHECKING:
     from .world import World
@@ -426,11 +426,17 @@ def reasons(world: World, host: Host) -> Callable[[Located], tuple[str, ...]]:
     def ask(place: Located) -> tuple[str, ...]:
         if host.name in world.drained:
             return ("drained",)
-        store = world.hosts[place.identity.store]
-        if not store.acts or not world.network.joined(STORAGE, host.name, store.name):
-            world.kernel.sleep(1.0)
-            return (f"store {store.name} does not answer",)
-        world.kernel.sleep(0.01)
-        return ()
+        return () if connects(world, host)(place) else (f"store {place.identity.store} does not answer",)
+
+    return ask
+
+
+def connects(world: World, host: Host) -> Callable[[Located], bool]:
+    """As daemons.readiness.Checks.silent."""
+
+    def ask(place: Located) -> bool:
+        found = world.connects(host, place.identity.name)
+        world.kernel.sleep(0.01 if found else 1.0)
+        return found
 
     return ask

@@ -65,6 +65,7 @@ class Daemon:
         self.name = name
         self.body = body
         self.group: Group | None = None
+        self.since = 0.0  # when that incarnation began
         self.held_down = False  # a fault: it does not come up again
 
     def start(self) -> None:
@@ -73,7 +74,7 @@ class Daemon:
         kernel = self.host.kernel
         group = kernel.group(f"{self.host.name}/{self.name}")
         group.halted = self.host.paused
-        self.group = group
+        self.group, self.since = group, kernel.now
 
         def main() -> None:
             kernel.sleep(kernel.random.uniform(0.05, 0.5))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.core import keys
 from holdfast.core.fencing import LevelName, MarkState
 from holdfast.core.model import Method, Result
+from holdfast.core.ownership import FORSAKEN
 
 from .stage import Bench
 
@@ -70,10 +71,25 @@ class Judge(Bench):
             self.violate("one_writer", f"the store admits {' and '.join(admitted)} to {identity}")
         answering = world.answering(identity)
         if len(answering) > 1:
+            answering = [host for host in answering if not self._gives_up(host, identity)]
+        if len(answering) > 1:
             self.violate("one_answer", f"{' and '.join(answering)} answer on the address of {identity}")
         owner = world.owner(identity)
         if owner is not None and admitted and admitted != [owner[0]]:
             self.violate("owner_only", f"the store admits {admitted[0]} to {identity}, the owner is {owner[0]}")
+
+    def _gives_up(self, host: str, identity: str) -> bool:
+        """Is it on its way to giving up by itself? A host that its store and silent gateways have proved to be out
+        of it needs its time for that, and its agent: it has no files, and may have its gateways back meanwhile.
+        """
+        world = self.world
+        owner, until = world.owners[identity][0], self.owned_until.get((host, identity))
+        if until is None or host == owner or host not in world.by_routes or host in world.admitted(identity):
+            return False
+        agent = world.hosts[host].daemons["agent"]
+        if agent.group is None or agent.group.halted:
+            return True
+        return self.kernel.now - max(until, agent.since) <= FORSAKEN * world.topology.lease_ttl + STALE
 
     # --- the coordinator's state -------------------------------------------------------------------------------
 

@@ -170,6 +170,14 @@ MUTANTS = (
         test="tests/unit/core/test_decisions.py::test_what_an_agent_does",
     ),
     Mutant(
+        "island_goes_on",
+        "an owner that hears neither its coordinator nor its store gives up",
+        OWNERSHIP,
+        "decide",
+        (("forsaken > FORSAKEN * lease_ttl", "False"),),
+        hint=1795968272443,
+    ),
+    Mutant(
         "old_order_is_carried_out",
         "an invoker acts only on the epoch that it judged",
         TAKEOVER,

@@ -27,7 +27,7 @@ from holdfast.daemons.keeper import Keeper
 from holdfast.daemons.store import Config, Store
 
 from .coordinator import Client, pack
-from .edges import Clients, Disk, Exports, Firewall, Names, Queue, RelayProber, Routes, Switch, Works, reasons
+from .edges import Clients, Disk, Exports, Firewall, Names, Queue, RelayProber, Routes, Switch, Works, connects, reasons
 from .hosts import EPOCH, Dog, Host, Service
 from .judge import Judge
 from .kernel import Group, Kernel, Process
@@ -213,6 +213,7 @@ class World(Stage):
             host.clock,
             log,
             self.topology.plan.stops_alone(host.name),
+            store_answers=connects(self, host),
         )
         if host.dog is not None:
             agent.arm = functools.partial(self._arm, host.dog, agent, log, group)
@@ -435,11 +436,15 @@ class World(Stage):
         store = self.hosts[self.identities[identity].store]
         return store.acts and store.name not in self.nfsd_down and self.network.joined(STORAGE, host.name, store.name)
 
+    def connects(self, host: Host, identity: str) -> bool:
+        """Does the store's NFS port take this host's connection?"""
+        dropped = self.dropped[self.identities[identity].store]
+        return self.addresses[host.name] not in dropped and self.store_answers(host, identity)
+
     def admits(self, host: Host, identity: str) -> bool:
         """Could this host mount the identity's files now?"""
         path, store, address = f"{ROOT}/{identity}", self.identities[identity].store, self.addresses[host.name]
-        there = (path, address) in self.exports[store] and address not in self.dropped[store]
-        return there and self.store_answers(host, identity)
+        return (path, address) in self.exports[store] and self.connects(host, identity)
 
     def writes(self, host: Host, identity: str) -> bool:
         return host.services[identity].mounted and self.admits(host, identity)

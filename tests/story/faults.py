@@ -121,6 +121,15 @@ def configured(lab: Lab, host: str, file: str, **changes: Any) -> Iterator[None]
         lab.shell(host, f"mv {Path(file).with_suffix('.story')} {file}")
 
 
+# With a switch that refuses: who is fenced by it keeps its power.
+BY_STORE = {
+    "default": [
+        {"level": "power", "device": "lab-switch"},
+        {"level": "store_revocation", "address_withdrawal": "routes"},
+    ]
+}
+
+
 @contextlib.contextmanager
 def monitor_with(lab: Lab, relays: Iterable[str] = RELAYS, **changes: Any) -> Iterator[None]:
     """The monitors on these relays run with these keys of their configuration instead of their own."""
@@ -181,6 +190,15 @@ def all_once(stage: Stage, written: list[Letter], seconds: float = 720, owner: s
 
 
 # --- who answers, who writes ----------------------------------------------------------------------------------------
+
+
+def bgp_is_up(lab: Lab, neighbour: str) -> bool:
+    """Has the gateway a session with that address?"""
+    said = json.loads(lab.shell(GATEWAY, "vtysh -c 'show bgp vrf all summary json'"))
+    states = {a: p["state"] for vrf in said.values() for a, p in vrf.get("ipv4Unicast", {}).get("peers", {}).items()}
+    if neighbour not in states:
+        raise StoryError(f"{GATEWAY} knows no neighbour {neighbour}, but {states}")
+    return bool(states[neighbour] == "Established")
 
 
 class Routes:

@@ -6,6 +6,10 @@ import enum
 
 from .model import Access, Owner, Run, RunState
 
+# Leases long neither the coordinator nor the store has answered an owner that then gives up. Longer than a takeover of
+# the store and an election in the coordinator together take on a crowded machine.
+FORSAKEN = 4
+
 
 class Action(enum.StrEnum):
     START = "start"
@@ -25,6 +29,7 @@ def decide(
     lease_ttl: float,
     lease_left: float | None = None,
     run: Run | None = None,
+    forsaken: float = 0.0,
 ) -> Action:
     """What to do with one identity on `host`.
 
@@ -37,6 +42,10 @@ def decide(
     `lease_left`: where the fence plan has the level `watchdog` for this host, seconds of its lease, counted on
     CLOCK_BOOTTIME from the sending of the last good renewal; None elsewhere. Others may own the identity once the lease
     is over, so what runs is stopped while a third of it is left, whatever else is known.
+
+    `forsaken`: seconds for which neither the coordinator nor the identity's store has answered this host. Without its
+    store it serves nobody, and being shut out of it is what the fence level `store_revocation` does: it may have been
+    taken over long ago, and would answer on the address again as soon as a gateway has lost the way to the new owner.
     """
     running = running_epoch is not None
     if running and gap > lease_ttl:
@@ -45,7 +54,9 @@ def decide(
     if ending:
         return Action.STOP if running else Action.WAIT
     if not coordinator_ok:
-        return Action.KEEP if running else Action.WAIT
+        if not running:
+            return Action.WAIT
+        return Action.STOP if forsaken > FORSAKEN * lease_ttl else Action.KEEP
     if owner is None or owner.host != host:
         return Action.STOP if running else Action.WAIT
     if run is not None and run.release_epoch == owner.epoch:

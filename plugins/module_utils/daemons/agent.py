@@ -251,9 +251,13 @@ class Agent:
         configured: Callable[[Located], Configuration | None] = lambda place: None,
         certificate: Callable[[], Ending | None] = lambda: None,
         leaving: Callable[[str, bool], None] = lambda name, so: None,
+        store_answers: Callable[[Located], bool] = lambda place: True,
     ) -> None:
         self._host = host
         self._leaving = leaving
+        self._store_answers = store_answers
+        self._heard: dict[str, float] = {}  # by identity, when the coordinator or its store has answered last
+        self._given_up: set[str] = set()  # identities of which it was told that neither answers
         self._half = half
         self._configured = configured
         self._certificate = certificate
@@ -388,9 +392,30 @@ class Agent:
                 access = None if access_value is None else Access.from_json(access_value)
         left = self._lease_end - self._clock.boottime() if self._stops_alone else None
         action = ownership.decide(
-            self._host, owner, access, keeper.epoch, entries is not None, gap, self._ttl, left, run=run
+            self._host,
+            owner,
+            access,
+            keeper.epoch,
+            entries is not None,
+            gap,
+            self._ttl,
+            left,
+            run=run,
+            forsaken=self._forsaken(keeper, place, entries is not None),
         )
         keeper.act(action, owner, entries is not None, run)
+
+    def _forsaken(self, keeper: Keeper, place: Located, reached: bool) -> float:
+        """Seconds for which neither the coordinator nor the store has answered, while the identity runs here."""
+        if reached or keeper.epoch is None or self._store_answers(place):
+            self._heard[keeper.name] = self._clock.boottime()
+            self._given_up.discard(keeper.name)
+        seconds = self._clock.boottime() - self._heard.setdefault(keeper.name, self._clock.boottime())
+        if seconds > ownership.FORSAKEN * self._ttl and keeper.name not in self._given_up:
+            self._given_up.add(keeper.name)
+            why = "neither the coordinator nor its store answers"
+            self._log("forsaken", identity=keeper.name, seconds=round(seconds, 1), detail=why, level="alert")
+        return seconds
 
     def safe(self) -> bool:
         """For the watchdog's guard, in a thread of its own: is this host's word still good, or is nothing here?"""
@@ -511,6 +536,9 @@ def start(file: str, settings: Config) -> None:
     def reasons(place: Located) -> tuple[str, ...]:
         return store_checks.reasons(place) if isinstance(place, StorePlace) else checks.reasons(cast(Place, place))
 
+    def store_answers(place: Located) -> bool:
+        return isinstance(place, StorePlace) or checks.silent(cast(Place, place)) is None
+
     def half(place: Located) -> stores.Half | None:
         return store_checks.half(place) if isinstance(place, StorePlace) else None
 
@@ -537,6 +565,7 @@ def start(file: str, settings: Config) -> None:
         configured,
         Certificates(settings.certificates).first,
         leaving,
+        store_answers,
     )
     guards: list[Guard] = []
     if settings.watchdog is not None:

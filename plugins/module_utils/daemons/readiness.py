@@ -67,9 +67,8 @@ class Checks:
         disk = machine.free_disk_mb("/var")
         if disk < self._limits.disk_mb:
             yield f"{disk} MB left under /var, {self._limits.disk_mb} needed"
-        store = place.source.partition(":")[0]
-        if (silent := self._silent(store)) is not None:
-            yield f"store {store} does not answer: {silent}"
+        if (silent := self.silent(place)) is not None:
+            yield silent
         files = [(Path(place.postfix_dir), ["postconf", "-c", place.postfix_dir, "-n"])]
         if place.mailboxes is not None:
             dovecot = place.mailboxes.dovecot_conf
@@ -78,7 +77,9 @@ class Checks:
             if (broken := self._configuration(folder, argv)) is not None:
                 yield broken
 
-    def _silent(self, store: str) -> str | None:
+    def silent(self, place: Place) -> str | None:
+        """Does its store not answer, and why; also where the store's firewall drops this host."""
+        store = place.source.partition(":")[0]
         when, silent = self._answers.get(store, (float("-inf"), None))
         if self._monotonic() - when < ANSWER_HOLDS:
             return silent
@@ -86,7 +87,7 @@ class Checks:
             self._connect(store)
             silent = None
         except OSError as why:
-            silent = str(why)
+            silent = f"store {store} does not answer: {why}"
         self._answers[store] = (self._monotonic(), silent)
         return silent
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 
 from holdfast.core.model import Owner, Run, RunState
 
 from tests.story.faults import (
+    BY_STORE,
     GATEWAY,
     Routes,
     all_once,
+    bgp_is_up,
     connections_taken,
     legs,
     monitor_with,
@@ -20,18 +21,10 @@ from tests.story.faults import (
     sending,
     written_by_scribe,
 )
-from tests.story.machines import StoryError, wait_for
+from tests.story.machines import wait_for
 from tests.story.pair import Pair
 from tests.story.service import watched
 from tests.story.stage import Stage
-
-# The switch is tried first and refuses: else the hung host would be off, and never wake.
-PLAN = {
-    "default": [
-        {"level": "power", "device": "lab-switch"},
-        {"level": "store_revocation", "address_withdrawal": "routes"},
-    ]
-}
 
 
 def test_a_host_that_hangs_is_taken_over_and_off(stage: Stage) -> None:
@@ -53,7 +46,7 @@ def taken_from_a_sleeper(stage: Stage) -> Iterator[tuple[Owner, Run]]:
     before, since = stage.owner(), time.time()
     host = before.host
     stage.lab.word("switch", "deny", host)
-    with monitor_with(stage.lab, fence_plan=PLAN), scribe(stage.lab, host):
+    with monitor_with(stage.lab, fence_plan=BY_STORE), scribe(stage.lab, host):
         stage.lab.word("pause", host)
         try:
             run = stage.wait_run(since, RunState.DONE, 300, hurry=True)
@@ -93,14 +86,6 @@ def test_a_zombie_writes_nothing_answers_nobody_and_stops_by_itself(stage: Stage
         assert stage.owner().host == run.to_host
 
 
-def bgp_is_up(stage: Stage, neighbour: str) -> bool:
-    said = json.loads(stage.lab.shell(GATEWAY, "vtysh -c 'show bgp vrf all summary json'"))
-    states = {a: p["state"] for vrf in said.values() for a, p in vrf.get("ipv4Unicast", {}).get("peers", {}).items()}
-    if neighbour not in states:
-        raise StoryError(f"{GATEWAY} knows no neighbour {neighbour}, but {states}")
-    return bool(states[neighbour] == "Established")
-
-
 def test_a_zombie_whose_agent_is_frozen_too_writes_nothing_and_is_sent_nobody(stage: Stage, pair: Pair) -> None:
     """Only export and routes protect, which are bound to the epoch; even when the new owner's routes come and go."""
     sleeper = stage.owner().host
@@ -114,7 +99,7 @@ def test_a_zombie_whose_agent_is_frozen_too_writes_nothing_and_is_sent_nobody(st
         woke = time.time()
         old, new = legs(stage.lab, zombie), legs(stage.lab, run.to_host or "")
         for use in ("internet", "isolated"):
-            wait_for("the zombie's routes", lambda use=use: bgp_is_up(stage, old[use]), 120, 2)  # type: ignore[misc]
+            wait_for("the zombie's routes", lambda use=use: bgp_is_up(stage.lab, old[use]), 120, 2)  # type: ignore[misc]
         assert stage.runs_here(zombie), "a frozen agent has stopped something"
         held = stage.send_to_relay(3, "frozen-relay")
         stage.wait_rounds(4)
@@ -124,7 +109,7 @@ def test_a_zombie_whose_agent_is_frozen_too_writes_nothing_and_is_sent_nobody(st
         for use in ("internet", "isolated"):
             neighbour = new[use]
             stage.lab.shell(GATEWAY, f"vtysh -c 'clear bgp vrf all {neighbour}'")
-            wait_for("the new owner's routes", lambda n=neighbour: bgp_is_up(stage, n), 120, 2)  # type: ignore[misc]
+            wait_for("the new owner's routes", lambda n=neighbour: bgp_is_up(stage.lab, n), 120, 2)  # type: ignore[misc]
         again = stage.send_to_relay(3, "frozen-again")
         stage.wait_rounds(4)
         print(all_once(stage, again))

@@ -61,6 +61,22 @@ def test_what_an_agent_does(
     assert decide("mail1", owner, admitted, running, coordinator, gap, 15.0) is action
 
 
+@pytest.mark.parametrize(
+    ("running", "coordinator", "forsaken", "action"),
+    [
+        (4, False, 60.0, Action.KEEP),  # a store that fails over, and an election meanwhile
+        (4, False, 60.1, Action.STOP),
+        (None, False, 60.1, Action.WAIT),
+        (4, True, 60.1, Action.KEEP),  # who may ask knows that it is the owner still
+    ],
+)
+def test_who_hears_neither_coordinator_nor_store_gives_up(
+    running: int | None, coordinator: bool, forsaken: float, action: Action
+) -> None:
+    owner, access = (ONE, ADMITTED) if coordinator else (None, None)
+    assert decide("mail1", owner, access, running, coordinator, 1.0, 15.0, forsaken=forsaken) is action
+
+
 def test_candidates_are_taken_in_order_and_the_owner_never() -> None:
     ready = {h: Readiness(True, (), 100.0) for h in ("mail1", "mail2")}
     assert choose(MX, "mail1", {"mail1", "mail2"}, ready).host == "mail2"

@@ -97,6 +97,7 @@ class Host:
         self.later: list[Callable[[], None]] | None = None
         self.gap = 0.0
         self.reasons: tuple[str, ...] = ()
+        self.silent: set[str] = set()  # stores that do not answer
 
     def spawn(self, work: Callable[[], None]) -> None:
         if self.later is None:
@@ -119,6 +120,7 @@ class Host:
             boot,
             self.clock,
             self.log,
+            store_answers=lambda place: place.identity.store not in self.silent,
             **more,
         )
 

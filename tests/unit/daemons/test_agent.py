@@ -10,6 +10,7 @@ from edges import IM, MX
 from holdfast.core import keys
 from holdfast.core.certificates import ALARM_DAYS, DAY, Ending
 from holdfast.core.model import Phase, Report, Run, RunState
+from holdfast.core.ownership import FORSAKEN
 from holdfast.daemons.agent import READY_EVERY, SAID_AGAIN
 from holdfast.daemons.keeper import BACK_OFF
 from holdfast.daemons.running import Found
@@ -139,6 +140,44 @@ class TestReady:
         assert host.coordinator.read([keys.ready("mail1", MX.name)])[keys.ready("mail1", MX.name)].value is None
         host.tick()
         assert self.word(host)["ready"] is True
+
+
+class TestForsaken:
+    """Neither coordinator nor store answers: a fence may have come to this host by shutting it out of its store."""
+
+    @pytest.fixture
+    def alone(self, host: Host) -> Host:
+        host.own()
+        host.tick(2)
+        host.coordinator.reachable = False
+        host.silent.add(MX.store)
+        return host
+
+    def test_gives_up_once_and_says_why(self, alone: Host) -> None:
+        assert "down" not in alone.tick(FORSAKEN * TTL)
+        assert "down" in alone.tick(2)
+        alone.tick(FORSAKEN * TTL)
+        (said,) = alone.log.said("forsaken")
+        assert said["level"] == "alert" and said["identity"] == MX.name
+
+    def test_a_store_that_answers_now_and_then_is_enough(self, alone: Host) -> None:
+        for _ in range(3):
+            assert "down" not in alone.tick(FORSAKEN * TTL - 1)
+            alone.silent.clear()
+            assert "down" not in alone.tick()
+            alone.silent.add(MX.store)
+
+    def test_starts_again_as_the_owner_still(self, alone: Host) -> None:
+        alone.tick(FORSAKEN * TTL + 2)
+        alone.silent.clear()
+        assert not alone.tick(5), "who owns it is not known"
+        alone.coordinator.reachable = True
+        alone.tick(2)
+        assert alone.report().phase is Phase.RUNNING
+
+    def test_with_a_coordinator_a_silent_store_stops_nobody(self, alone: Host) -> None:
+        alone.coordinator.reachable = True
+        assert "down" not in alone.tick(3 * FORSAKEN * TTL)
 
 
 def test_a_report_that_was_overwritten_is_told_again(host: Host) -> None:
