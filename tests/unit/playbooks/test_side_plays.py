@@ -145,5 +145,5 @@ def test_a_front_end_without_servers_fails_the_deploy(
         (programs / "holdfast-redirect").write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
         (programs / "holdfast-redirect").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    found, words = play("serving.yml", tmp_path, said(), said(), *NOT_RETRIED, "-e", "serving_sides_retries=0")
+    found, words = play("serving.yml", tmp_path, [said(), said()], *NOT_RETRIED, "-e", "serving_sides_retries=0")
     assert (found, line in words) == (status, True), words
