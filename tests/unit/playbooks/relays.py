@@ -12,6 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
 Said = dict[str, Any]
+Answers = Said | list[Said] | None  # None: it does not answer
 
 # In place of the module, which needs a coordinator: what each relay says. One that is asked again says what comes next,
 # the last for good.
@@ -36,17 +37,42 @@ RELAY={relay} exec {python} "$@"
 # Nobody listens at this port.
 SILENT = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 GROUPS: dict[str, Any] = {"mail": {"hosts": {"mail1": None, "mail2": None}}}
-IDENTITIES = {"mx": {"candidates": ["mail1", "mail2"]}, "im": {"candidates": ["mail2"]}}
+IDENTITIES = {
+    "mx": {"candidates": ["mail1", "mail2"], "home": "mail1"},
+    "im": {"candidates": ["mail2"], "home": "mail2"},
+}
 STORES = {"store1": {"members": ["store1a", "store1b"]}}
 FAILED = {"failed": True, "msg": "/etc/holdfast/monitor.yml: No such file or directory"}
 
 
-def play(name: str, folder: Path, relays: Sequence[Said | list[Said] | None], *words: str) -> tuple[int, str]:
-    """Status and output of the play, under what relay1, relay2, … say; None: it does not answer."""
+def collection(folder: Path) -> Path:
+    """The plugins' folder of a collection that stands in for this one."""
     plugins = folder / "collections/ansible_collections/holdfast/mail/plugins"
-    (plugins / "modules").mkdir(parents=True)
+    for kind in ("modules", "action"):
+        (plugins / kind).mkdir(parents=True, exist_ok=True)
+    return plugins
+
+
+def run(book: Path, folder: Path, inventory: dict[str, Any], *words: str, **environment: str) -> tuple[int, str]:
+    """Status and output of a playbook with what `collection` holds."""
+    (folder / "hosts.json").write_text(json.dumps(inventory))
+    own = {
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
+        "ANSIBLE_LOCAL_TEMP": str(folder / "local"),
+        "ANSIBLE_REMOTE_TEMP": str(folder / "remote"),
+    }
+    program = Path(sys.executable).absolute().with_name("ansible-playbook")
+    command = [program, "-i", "hosts.json", book, *words]
+    env = {**os.environ, **own, **environment}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120)
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def play(name: str | Path, folder: Path, relays: Sequence[Answers], *words: str) -> tuple[int, str]:
+    """Status and output of a playbook, under what relay1, relay2, … say."""
+    plugins = collection(folder)
     (plugins / "modules/identity_info.py").write_text(ASKED)
-    (plugins / "action").mkdir()
     (plugins / "action/identity_info.py").symlink_to(ROOT / "plugins/action/identity_info.py")
     hosts: dict[str, Any] = {}
     for n, said in enumerate(relays, 1):
@@ -56,22 +82,11 @@ def play(name: str, folder: Path, relays: Sequence[Said | list[Said] | None], *w
         speaks = {"ansible_connection": "local", "ansible_python_interpreter": str(own)}
         hosts[f"relay{n}"] = SILENT if said is None else speaks
     values = {"identities": IDENTITIES, "stores": STORES}
-    groups = {"relay": {"hosts": hosts}, **GROUPS}
-    (folder / "hosts.json").write_text(json.dumps({"all": {"children": groups, "vars": values}}))
+    inventory = {"all": {"children": {"relay": {"hosts": hosts}, **GROUPS}, "vars": values}}
     (folder / "asked").touch()
-    own_environment = {
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
-        "ANSIBLE_LOCAL_TEMP": str(folder / "local"),
-        "ANSIBLE_REMOTE_TEMP": str(folder / "remote"),
-        "RELAYS_SAY": json.dumps({f"relay{n}": said for n, said in enumerate(relays, 1)}),
-        "RELAYS_ASKED": str(folder / "asked"),
-    }
-    program = Path(sys.executable).absolute().with_name("ansible-playbook")
-    command = [program, "-i", "hosts.json", ROOT / "playbooks" / name, *words]
-    env = {**os.environ, **own_environment}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120)
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
+    say = json.dumps({f"relay{n}": said for n, said in enumerate(relays, 1)})
+    book = ROOT / "playbooks" / name
+    return run(book, folder, inventory, *words, RELAYS_SAY=say, RELAYS_ASKED=str(folder / "asked"))
 
 
 def asked(folder: Path) -> list[str]:
