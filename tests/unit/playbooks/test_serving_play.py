@@ -41,6 +41,7 @@ def test_what_is_not_served_fails_the_deploy_and_is_named(tmp_path: Path) -> Non
     status, words = play("serving.yml", tmp_path, [None, said(UNSERVED)], *NOT_RETRIED)
     assert status != 0
     assert f"Everything is deployed, and yet {UNSERVED}. More is told there by journalctl -u holdfast-agent" in words
+    assert "TASK [They do]" not in words, "that is the end"
 
 
 def test_a_start_is_waited_for_by_asking_the_same_relay_again(tmp_path: Path) -> None:
