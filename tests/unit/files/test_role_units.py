@@ -60,6 +60,11 @@ def enables(role: str) -> list[Task]:
     return [t for t in tasks(role, "service") if t.get("ansible.builtin.systemd_service", {}).get("enabled") is True]
 
 
+def handlers(role: str) -> list[Task]:
+    found: list[Task] = yaml.safe_load((ROOT / f"roles/{role}/handlers/main.yml").read_text())
+    return found
+
+
 def runs(task: Task, known: Mapping[str, Any]) -> bool:
     """Whether it would, with these variables."""
     conditions = task["when"] if isinstance(task["when"], list) else [task["when"]]
@@ -163,3 +168,19 @@ def test_who_has_not_seen_them_standing_asks(role: str) -> None:
         known = given if seen is None else {**given, look["register"]: seen}
         for task in enables(role):
             assert runs(task, known) is asks, task["name"]
+
+
+@pytest.mark.parametrize("on", [True, False])
+@pytest.mark.parametrize("changed", [["/its/unit", "/a"], ["/a"], []])
+def test_the_packet_filters_unit_is_read_anew_once_if_it_has_changed(on: bool, changed: list[str]) -> None:
+    """By the task that loads it, before the last handler forgets what has changed; by a handler when it is gone."""
+    done = {"changed_files": changed, "standing": not changed}
+    known = {"packet_filter": on, "__packet_filter_unit": "/its/unit", "__packet_filter_done": done}
+    service = tasks("packet_filter", "service")
+    assert "ansible.builtin.meta" in service[-1]
+    (loads,) = enables("packet_filter")
+    (reads,) = [t for t in handlers("packet_filter") if "ansible.builtin.systemd_service" in t]
+    wish = loads["ansible.builtin.systemd_service"]["daemon_reload"]
+    by_task = runs(loads, known) and Templar(DataLoader(), variables=known).template(trust_as_template(wish))
+    assert [by_task, runs(reads, known)].count(True) == ("/its/unit" in changed)
+    assert reads["name"] in tasks("packet_filter", "configure")[0]["notify"]
