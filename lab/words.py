@@ -11,7 +11,6 @@ from pathlib import Path
 from lab.errors import LabError
 from lab.fleet import Fleet
 from lab.guest import State
-from lab.lifecycle import require_machine, snapshots
 from lab.line import Line
 from lab.place import Place
 from lab.switch_process import DenyList, SwitchProcess
@@ -33,6 +32,8 @@ def kill(place: Place, host: str) -> None:
 
 def start(place: Place, host: str, *, within: float) -> None:
     """Power on and wait for ssh."""
+    from lab.lifecycle import require_machine  # a third of what `exec` would import, which is called most of all
+
     require_machine()
     fleet = Fleet.saved(place)
     guest = fleet.guest(host)
@@ -137,6 +138,8 @@ def deny(place: Place, host: str, *, denied: bool) -> None:
 
 def status(place: Place) -> dict[str, object]:
     """Return all there is to know, ready for JSON."""
+    from lab.lifecycle import snapshots
+
     fleet = Fleet.saved(place)
     network = fleet.network.exists()
     pulled = fleet.network.unplugged(fleet.topology)

@@ -75,6 +75,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "prune": prune,
                 "pending": self._task.args.get("pending"),
                 "pending_for": self._task.args.get("pending_for") or {},
+                "units": (self._task.args.get("beside") or {}).get("units") or [],
             },
             task_vars=variables,
         )

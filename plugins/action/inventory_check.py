@@ -16,6 +16,7 @@ from ansible_collections.holdfast.mail.plugins.plugin_utils import flow_checks, 
 SETTINGS = (
     "sites",
     "segments",
+    "topology_management",
     "service_prefix",
     "store_prefix",
     "stores",

@@ -47,6 +47,7 @@ options:
     description:
       - What the role puts on the host besides, lists of C(packages), C(units) (enabled), C(accounts) and C(masked)
         units. It is stored with the files and changes nothing here.
+      - How these units stand is told as C(standing), so that no task needs to ask for them again.
     type: dict
   items:
     description: What the action plugin hands over, as JSON. Not for playbooks.
@@ -55,6 +56,11 @@ options:
   prune:
     description: Folder and pattern of the files that are removed unless they are among C(items). Not for playbooks.
     type: dict
+  units:
+    description: The units of I(beside). Not for playbooks.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     support: full
@@ -82,6 +88,12 @@ changed_files:
   type: list
   elements: str
   returned: always
+standing:
+  description:
+    - Whether nothing has changed, nothing is pending, and each unit of I(beside) is enabled and active. Only then a
+      task that enables and starts them has nothing to do.
+  type: bool
+  returned: success, but not with C(render_to)
 """
 
 import base64
@@ -277,6 +289,24 @@ def gone(prune, items):
             yield {"dest": str(path), "state": "absent"}
 
 
+def stand(units):
+    """Whether each of the units is enabled and active. What is not sure is no: then a task asks for each of them.
+
+    By is-enabled, which looks at the links on disk; `systemctl show` tells of them what the manager remembers. A script
+    of System V is told before all units, so an answer belongs to no name, and all have to say the same.
+    """
+    if not units:
+        return False
+    for verb, word in (("is-enabled", "enabled"), ("is-active", "active")):
+        try:
+            done = subprocess.run(["systemctl", verb, *units], capture_output=True, text=True, check=False)
+        except OSError:
+            return False
+        if done.stdout.split() != [word] * len(units):
+            return False
+    return True
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -289,6 +319,7 @@ def main():
             "prune": {"type": "dict"},
             "pending": {"type": "path"},
             "pending_for": {"type": "dict", "default": {}},
+            "units": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -321,7 +352,9 @@ def main():
     if left:
         said = "".join(f"{name}: changed earlier, not applied yet\n" for name in left)
         diff.append({"before_header": p["pending"], "after_header": p["pending"], "prepared": said})
-    module.exit_json(changed=bool(changes or left), changed_files=[*names, *left], diff=diff)
+    changed = bool(changes or left)
+    standing = not changed and stand(p["units"])
+    module.exit_json(changed=changed, changed_files=[*names, *left], diff=diff, standing=standing)
 
 
 if __name__ == "__main__":

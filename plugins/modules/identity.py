@@ -5,18 +5,20 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: identity
-short_description: Name an identity's first owner, or flag it as inoperable
+short_description: Name first owners of identities, or flag an identity as inoperable
 description:
   - With I(owner), writes the owner record at epoch 1 if the identity has none yet. It never changes an owner; a
-    takeover does.
+    takeover does. With I(owners), the same for many at once; none is written if one of them is no candidate.
   - With I(inoperable), sets or clears the operator's flag "treat as inoperable" against the present owner. The monitor
     then asks for a takeover without waiting for the threshold; the fence is made all the same.
   - Runs on a relay, which has access to the coordinator.
 options:
   name:
-    description: The identity.
+    description: The identity; needed with I(owner) and I(inoperable).
     type: str
-    required: true
+  owners:
+    description: For each identity the host that owns it at first.
+    type: dict
   owner:
     description: Host that owns it at first.
     type: str
@@ -48,17 +50,28 @@ EXAMPLES = r"""
     name: mx.alpha.example
     inoperable: true
     reason: disk errors on mail1
+
+- name: First owners
+  holdfast.mail.identity:
+    owners:
+      mx.alpha.example: mail1
+      im.alpha.example: mail2
 """
 
 RETURN = r"""
 owner:
   description: The owner record, C(host), C(epoch), C(run), C(since).
   type: dict
-  returned: when there is one
+  returned: with I(name), when there is one
 inoperable:
   description: Whether the flag stands against the present owner.
   type: bool
-  returned: always
+  returned: with I(name)
+created:
+  description: Those of I(owners) that had no owner, in check mode, too.
+  type: list
+  elements: str
+  returned: with I(owners)
 """
 
 import time
@@ -73,10 +86,39 @@ from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring import ConfigError, load, require
 
 
+def create(module, config, client, owners):
+    """Owner records at epoch 1 of those that have none; which. Raises Unavailable, ConfigError."""
+    for name, host in owners.items():
+        require(config, name, module.params["config"])
+        candidates = config.identities[name].candidates
+        if host not in candidates:
+            module.fail_json(msg=f"{name}: {host} is no candidate; candidates: {', '.join(candidates)}")
+    if module.check_mode:
+        return [name for name in owners if client.get(keys.owner(name)).value is None]
+    now = time.time()
+    return [n for n, host in owners.items() if client.create(keys.owner(n), Owner(host, 1, "deploy", now).to_json())]
+
+
+def flag(module, client, state):
+    """Sets or clears the flag, whether that is a change. Raises Unavailable."""
+    p = module.params
+    if p["inoperable"] is None or state.inoperable == p["inoperable"]:
+        return False
+    if state.owner is None:
+        module.fail_json(msg=f"{p['name']} has no owner yet; deploy it first (playbooks/site.yml)")
+    if not module.check_mode and p["inoperable"]:
+        word = {"by": p["by"], "reason": p["reason"], "time": time.time(), "epoch": state.owner.epoch}
+        client.put(keys.inoperable(p["name"]), word)
+    elif not module.check_mode:
+        client.delete(keys.inoperable(p["name"]))
+    return True
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
-            "name": {"type": "str", "required": True},
+            "name": {"type": "str"},
+            "owners": {"type": "dict"},
             "owner": {"type": "str"},
             "inoperable": {"type": "bool"},
             "reason": {"type": "str", "default": ""},
@@ -84,34 +126,24 @@ def main():
             "config": {"type": "path", "default": "/etc/holdfast/monitor.yml"},
             "password_file": {"type": "path", "default": "/etc/holdfast/operator.password"},
         },
-        required_one_of=[("owner", "inoperable")],
+        required_one_of=[("owners", "owner", "inoperable"), ("owners", "name")],
+        mutually_exclusive=[("owners", "name"), ("owners", "owner"), ("owners", "inoperable")],
         supports_check_mode=True,
     )
     p = module.params
     try:
         config = load(p["config"])
-        require(config, p["name"], p["config"])
         client = config.coordinator.as_user(Login(OPERATOR, p["password_file"]))
+        if p["owners"] is not None:
+            created = create(module, config, client, p["owners"])
+            module.exit_json(changed=bool(created), created=created)
+        require(config, p["name"], p["config"])
         changed = False
         if p["owner"] is not None:
-            if p["owner"] not in config.identities[p["name"]].candidates:
-                known = ", ".join(config.identities[p["name"]].candidates)
-                module.fail_json(msg=f"{p['name']}: {p['owner']} is no candidate; candidates: {known}")
-            first = Owner(p["owner"], 1, "deploy", time.time())
-            if module.check_mode:
-                changed = client.get(keys.owner(p["name"])).value is None
-            else:
-                changed = client.create(keys.owner(p["name"]), first.to_json())
+            changed = bool(create(module, config, client, {p["name"]: p["owner"]}))
         state = read_state(client, p["name"])
-        if p["inoperable"] is not None and state.inoperable != p["inoperable"]:
-            if state.owner is None:
-                module.fail_json(msg=f"{p['name']} has no owner yet; deploy it first (playbooks/site.yml)")
+        if flag(module, client, state):
             changed = True
-            if not module.check_mode and p["inoperable"]:
-                flag = {"by": p["by"], "reason": p["reason"], "time": time.time(), "epoch": state.owner.epoch}
-                client.put(keys.inoperable(p["name"]), flag)
-            elif not module.check_mode:
-                client.delete(keys.inoperable(p["name"]))
             state = read_state(client, p["name"])
     except (Unavailable, ConfigError) as why:
         module.fail_json(msg=str(why))

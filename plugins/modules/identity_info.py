@@ -69,9 +69,8 @@ def main():
         names = [p["name"]] if p["name"] else list(config.identities)
         for name in names:
             require(config, name, p["config"])
-        client = config.coordinator
-        found = {name: telling.read_about(client, config.identities[name]) for name in names}
-        pairs = {} if p["name"] else {n: store_telling.read_about(client, s) for n, s in config.stores.items()}
+        identities = {name: config.identities[name] for name in names}
+        found, pairs = store_telling.read_all(config.coordinator, identities, {} if p["name"] else config.stores)
     except (Unavailable, ConfigError) as why:
         module.fail_json(msg=str(why))
     known = [

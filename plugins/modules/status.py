@@ -116,8 +116,7 @@ def main():
         config = load(p["config"])
         parts = {name: build(config, name) for name in config.identities}
         waiting = {name: one.queue.waiting(one.identity) for name, one in parts.items()}
-        found = {name: telling.read_about(one.coordinator, one.identity) for name, one in parts.items()}
-        pairs = {name: store_telling.read_about(config.coordinator, one) for name, one in config.stores.items()}
+        found, pairs = store_telling.read_all(config.coordinator, config.identities, config.stores)
         needs = of_the_coordinator(config.coordinator, time.time())
         claims = claimed(config.coordinator)
     except (Unavailable, ConfigError) as why:

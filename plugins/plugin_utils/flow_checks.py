@@ -12,7 +12,14 @@ from .network_map import ANY, CLIENTS
 
 def check(inventory: Inventory) -> list[Mistake]:
     """Every mistake, in the order of the checks."""
-    return [*_segments(inventory), *_controllers(inventory), *_besides(inventory)]
+    return [*_management(inventory), *_segments(inventory), *_controllers(inventory), *_besides(inventory)]
+
+
+def _management(inventory: Inventory) -> Iterator[Mistake]:
+    given, segments = inventory.settings.get("topology_management"), inventory.settings.get("segments") or {}
+    if segments and given not in (None, {}, *segments):  # {}: not resolvable, which was said already
+        remedy = f"name the one over which hosts are managed: {', '.join(segments)}; or leave it out for mgmt"
+        yield Mistake(inventory.file("topology_management"), "topology_management", given, remedy)
 
 
 def _segments(inventory: Inventory) -> Iterator[Mistake]:

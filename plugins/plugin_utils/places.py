@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.holdfast.mail.plugins.module_utils.core.checks import Inventory, Mistake
 
 ROOT = "/srv/store"  # of a pair, as role store has it
@@ -58,17 +59,32 @@ def places(
 
 def check(inventory: Inventory) -> list[Mistake]:
     """What is wrong with the inventory's settings about it."""
+    return [*_wanted(inventory), *_places(inventory)]
+
+
+def _wanted(inventory: Inventory) -> Iterator[Mistake]:
+    wanted = inventory.settings.get("stored_configuration")
+    if wanted is None or wanted == {}:  # not set; not resolvable, which was said already
+        return
+    try:
+        boolean(wanted)
+    except TypeError:
+        file = inventory.file("stored_configuration")
+        yield Mistake(file, "stored_configuration", wanted, "give true or false; or leave it out for true")
+
+
+def _places(inventory: Inventory) -> Iterator[Mistake]:
     settings = inventory.settings
     at = settings.get("stored_configuration_at") or {}
     file = inventory.file("stored_configuration_at")
     if not isinstance(at, Mapping):
-        return [Mistake(file, "stored_configuration_at", at, "give {site without a store: a site with one}")]
+        yield Mistake(file, "stored_configuration_at", at, "give {site without a store: a site with one}")
+        return
     sites = {host: str(values.get("site")) for host, values in inventory.hosts.items()}
     try:
         places(settings.get("stores") or {}, settings.get("external_stores") or {}, sites, at)
     except Misplaced as why:
         site, other, remedy = why.args
-        return [Mistake(file, f"stored_configuration_at.{site}", other, remedy)]
+        yield Mistake(file, f"stored_configuration_at.{site}", other, remedy)
     except KeyError:  # a store without its site or members, which another check names
         pass
-    return []

@@ -143,8 +143,18 @@ class EveryServer:
         self._servers = tuple(servers)
 
     def publish(self, identity: Identity, owner: str, epoch: int, *, primary: bool = True) -> str:
-        """At one after the other; what one has taken is sent again with the rest when another one was silent."""
-        said = [server.publish(identity, owner, epoch, primary=primary) for server in self._servers]
+        """At one after the other, and all are tried; they are told again when one of them was silent.
+
+        Raises Unavailable with what each of those said.
+        """
+        said, missing = [], []
+        for server in self._servers:
+            try:
+                said.append(server.publish(identity, owner, epoch, primary=primary))
+            except Unavailable as why:
+                missing.append(str(why))
+        if missing:
+            raise Unavailable("; ".join(missing))
         return "; ".join(said) or f"no name server tells of {identity.name}"
 
 

@@ -31,10 +31,9 @@ from etcd3gw import Etcd3Client, exceptions
 
 from ..core.keys import ROOT
 from ..core.model import Json
-from ..core.ports import Entry, Lock, LockLost, Unavailable
+from ..core.ports import AT_ONCE, Entry, Lock, LockLost, Unavailable
 
 TIMEOUT = 3.0  # seconds for one call to one member
-TXN_OPS = 100  # keys in one transaction; etcd refuses more than 128 (--max-txn-ops)
 WORDS = 200  # characters of a member's error text
 
 LEASE_GONE = "requested lease not found"
@@ -348,7 +347,7 @@ class EtcdCoordinator:
     def read(self, keys: Sequence[str]) -> dict[str, Entry]:
         """All of `keys` (each hundred of them) in one call, at one revision. Entry(None, 0): no such key."""
         found: dict[str, Record] = {}
-        for some in itertools.batched(keys, TXN_OPS, strict=False):
+        for some in itertools.batched(keys, AT_ONCE, strict=False):
             found.update(parse_txn(self._post("/kv/txn", txn_read(some)))[1])
         return {key: _entry(found.get(key)) for key in keys}
 

@@ -39,13 +39,16 @@ class Lock:
     lease: int
 
 
+AT_ONCE = 100  # keys or prefixes in one read; etcd refuses more than 128 operations in a transaction (--max-txn-ops)
+
+
 class Coordinator(Protocol):
     """Linearizable reads and transactions (etcd). Every method raises Unavailable without quorum."""
 
     def get(self, key: str) -> Entry: ...
 
     def list(self, *prefixes: str) -> dict[str, Entry]:
-        """All keys that begin with one of `prefixes`, read at one revision."""
+        """All keys that begin with one of `prefixes`, AT_ONCE or less, read at one revision."""
         ...
 
     def create(self, key: str, value: Mapping[str, Any]) -> bool:

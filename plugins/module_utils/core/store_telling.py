@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from . import keys, stores, telling
 from .model import Identity, Json, Phase, RunState
-from .ports import Coordinator
+from .ports import Coordinator, Entry
 from .stores import Half, InSync
-from .telling import Known
+from .telling import Known, Question
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,33 @@ class KnownStore:
         return cls(Known.from_json(store, data, 0.0, {}), stores.parse(data["insync"]), halves)
 
 
+def question(store: Identity) -> Question:
+    """As telling.question, with the in-sync set and the members' words about their halves."""
+    shared = telling.question(store)
+    halves = {h: keys.half(h, store.name) for h in store.candidates}
+
+    def told(entries: Mapping[str, Entry]) -> Json:
+        return {
+            **shared.told(entries),
+            "insync": telling.value_of(entries, keys.insync(store.name)),
+            "halves": {h: telling.value_of(entries, key) for h, key in halves.items()},
+        }
+
+    return Question([*shared.ranges, keys.insync(store.name), *halves.values()], told)
+
+
 def read_about(coordinator: Coordinator, store: Identity) -> Json:
-    """All of one store that stands in the coordinator, as JSON. Raises Unavailable."""
-    return {
-        **telling.read_about(coordinator, store),
-        "insync": coordinator.get(keys.insync(store.name)).value,
-        "halves": {h: coordinator.get(keys.half(h, store.name)).value for h in store.candidates},
-    }
+    """All of one store that stands in the coordinator and is told, as JSON. Raises Unavailable."""
+    return telling.ask(coordinator, {store.name: question(store)})[store.name]
+
+
+def read_all(
+    coordinator: Coordinator, identities: Mapping[str, Identity], stores: Mapping[str, Identity]
+) -> tuple[dict[str, Json], dict[str, Json]]:
+    """The same of many identities and stores, which share no name. Raises Unavailable."""
+    questions = {name: telling.question(one) for name, one in identities.items()}
+    said = telling.ask(coordinator, {**questions, **{name: question(one) for name, one in stores.items()}})
+    return {name: said[name] for name in identities}, {name: said[name] for name in stores}
 
 
 def _half_words(half: Half | None) -> tuple[str, str, str, str]:

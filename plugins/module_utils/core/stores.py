@@ -162,12 +162,16 @@ def not_opened(coordinator: Coordinator, store: str) -> str | None:
     Raises Unavailable.
     """
     manager = coordinator.get(keys.manager(store)).value
+    return None if manager is None else closed(store, manager, coordinator.get(keys.door(store)).value)
+
+
+def closed(store: str, manager: Mapping[str, Any] | None, door: Mapping[str, Any] | None) -> str | None:
+    """The same by what was read at `keys.manager` and `keys.door`."""
     if manager is None:
         return None
-    word = coordinator.get(keys.door(store)).value
-    if word is None:
+    if door is None:
         return f"store {store} cannot be opened: its manager {manager['host']} is not heard"
-    return f"store {store} cannot be opened: {word['unfit']}" if word["unfit"] else None
+    return f"store {store} cannot be opened: {door['unfit']}" if door["unfit"] else None
 
 
 def only_members(

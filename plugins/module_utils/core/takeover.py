@@ -308,10 +308,7 @@ class Course(LockedRun):
         try:
             self._started()
             route = self._verify()
-            if self.identity.kind != stores.KIND:
-                self._publish()
-            if self.identity.has_mailboxes:
-                self._flush(route)
+            self._tell(route)
         except (Held, Unavailable) as why:
             return self.hold(why)
         self.write(state=RunState.DONE)
@@ -466,6 +463,19 @@ class Course(LockedRun):
             return refusing[0]
         self.step("verify", start, "no", "; ".join(said))
         raise Held(f"no answer over any route: {'; '.join(said)}")
+
+    def _tell(self, route: Route) -> None:
+        """Name servers and relays. No letter waits for a name server that is silent: it is told again later."""
+        silent: Unavailable | None = None
+        if self.identity.kind != stores.KIND:
+            try:
+                self._publish()
+            except Unavailable as why:
+                silent = why
+        if self.identity.has_mailboxes:
+            self._flush(route)
+        if silent is not None:
+            raise silent
 
     def _publish(self) -> None:
         assert self.run.to_host is not None

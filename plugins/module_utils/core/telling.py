@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from . import keys, stores
 from .model import Access, Identity, Json, Owner, Phase, Readiness, Report, Run, RunState
 from .placement import outdated
-from .ports import Coordinator
+from .ports import AT_ONCE, Coordinator, Entry
 from .takeover import state_of
 
 LEFT_BEHIND = 180.0  # seconds after which a run that nobody works on is no pause between two invokers any more
@@ -36,7 +38,7 @@ class Known:
 
     @classmethod
     def from_json(cls, identity: Identity, data: Json, interval: float, held: Mapping[str, int]) -> Known:
-        """From what `read_about` returns."""
+        """From what `read_about` and `ask` return."""
 
         def some[T](values: Json, make: type[T]) -> dict[str, T]:
             return {h: make.from_json(v) for h, v in values.items() if v is not None}  # type: ignore[attr-defined]
@@ -59,20 +61,28 @@ class Known:
         )
 
 
-def read_about(coordinator: Coordinator, identity: Identity) -> Json:
-    """All of one identity that stands in the coordinator, as JSON. Raises Unavailable.
+@dataclass(frozen=True)
+class Question:
+    """What to read of one identity or store (prefixes of keys), and how it is told by what was found."""
 
-    In one read, since each costs every member: a deploy asks for all identities on each relay.
-    """
-    name, hosts = identity.name, identity.candidates
-    access = keys.access(identity.store, name)
+    ranges: Sequence[str]
+    told: Callable[[Mapping[str, Entry]], Json]
+
+
+def question(identity: Identity) -> Question:
+    """The history of runs is no part of it: it is the largest, and nobody is told of it."""
+    name, hosts, store = identity.name, identity.candidates, identity.store
+    state = [key(name) for key in (keys.owner, keys.takeover, keys.lock, keys.inoperable)]
     words = [key(h, name) for key in (keys.report, keys.ready) for h in hosts]
-    entries = coordinator.list(keys.identity(name), access, *words, *map(keys.lease, hosts))
+    of_store = [keys.access(store, name), keys.manager(store), keys.door(store)]
+    ranges = [*state, keys.evidence(name, ""), *of_store, *words, *map(keys.lease, hosts)]
+    return Question(ranges, functools.partial(_told, identity))
+
+
+def _told(identity: Identity, entries: Mapping[str, Entry]) -> Json:
+    name, hosts, store = identity.name, identity.candidates, identity.store
     state = state_of(entries, name, hosts)
-
-    def value(key: str) -> Mapping[str, object] | None:
-        return entries[key].value if key in entries else None
-
+    value = functools.partial(value_of, entries)
     return {
         "candidates": list(hosts),
         "owner": None if state.owner is None else state.owner.to_json(),
@@ -80,12 +90,43 @@ def read_about(coordinator: Coordinator, identity: Identity) -> Json:
         "locked_by": state.locked_by,
         "run": None if state.run is None else state.run.to_json(),
         "evidence": {r: value(keys.evidence(name, r)) for r in identity.relays},
-        "access": value(access),
+        "access": value(keys.access(store, name)),
         "reports": {h: value(keys.report(h, name)) for h in hosts},
         "ready": {h: value(keys.ready(h, name)) for h in hosts},
         "leases": {h: h in state.alive for h in hosts},
-        "not_opened": stores.not_opened(coordinator, identity.store),
+        "not_opened": stores.closed(store, value(keys.manager(store)), value(keys.door(store))),
     }
+
+
+def value_of(entries: Mapping[str, Entry], key: str) -> Mapping[str, Any] | None:
+    return entries[key].value if key in entries else None
+
+
+def ask(coordinator: Coordinator, questions: Mapping[str, Question]) -> dict[str, Json]:
+    """The answers by the questions' names, each of one revision. Raises Unavailable.
+
+    In as few reads as the coordinator allows, since each costs every member: a deploy asks for all that there is.
+    """
+    found: dict[str, Json] = {}
+    together: dict[str, Question] = {}
+    ranges: dict[str, None] = {}  # without those that several ask for
+    for name, one in questions.items():
+        if together and len({**ranges, **dict.fromkeys(one.ranges)}) > AT_ONCE:
+            found |= _answers(coordinator, together, ranges)
+            together, ranges = {}, {}
+        together[name] = one
+        ranges |= dict.fromkeys(one.ranges)
+    return found | (_answers(coordinator, together, ranges) if together else {})
+
+
+def _answers(coordinator: Coordinator, questions: Mapping[str, Question], ranges: Iterable[str]) -> dict[str, Json]:
+    entries = coordinator.list(*ranges)
+    return {name: one.told(entries) for name, one in questions.items()}
+
+
+def read_about(coordinator: Coordinator, identity: Identity) -> Json:
+    """All of one identity that stands in the coordinator and is told, as JSON. Raises Unavailable."""
+    return ask(coordinator, {identity.name: question(identity)})[identity.name]
 
 
 def steps(run: Run) -> list[str]:

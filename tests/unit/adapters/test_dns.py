@@ -14,7 +14,7 @@ import dns.name
 import dns.query
 import pytest
 from cluster import free_port
-from holdfast.adapters.dns import DnsUpdate, Type, records
+from holdfast.adapters.dns import DnsUpdate, EveryServer, Type, records
 from holdfast.core.model import Identity
 from holdfast.core.ports import Unavailable
 
@@ -170,3 +170,10 @@ def test_no_zone_of_ours() -> None:
 def test_no_server() -> None:
     with pytest.raises(Unavailable, match="refused"):
         updater(free_port()).publish(IDENTITY, "mail1", 1)
+
+
+def test_all_name_servers_are_told_though_one_is_silent(knot: int) -> None:
+    nobody = updater(free_port())
+    with pytest.raises(Unavailable, match="DNS server"):
+        EveryServer([nobody, updater(knot)]).publish(IDENTITY, "mail2", 8)
+    assert ask(knot, "_holdfast.mx.alpha.example", "TXT") == ['"owner=mail2 epoch=8"']

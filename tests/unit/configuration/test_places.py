@@ -62,3 +62,18 @@ def test_what_is_no_table() -> None:
     (mistake,) = places.check(Inventory({}, {"stored_configuration_at": "dc1"}))
     assert "stored_configuration_at is 'dc1': give {site without a store: a site with one}" in str(mistake)
     assert places.check(Inventory({}, {"stores": STORES})) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "right"),
+    [
+        *((value, True) for value in (True, False, "no", "True", None, {})),
+        *((value, False) for value in ("perhaps", "", 2, ["dc1"])),
+    ],
+)
+def test_whether_it_is_kept_is_yes_or_no(value: object, right: bool) -> None:
+    """As text, too, as -e has it. {}: not resolvable, which inventory_check has said."""
+    given = {"stored_configuration": "group_vars/all/stores.yml"}
+    found = places.check(Inventory({}, {"stored_configuration": value}, given))
+    said = f"group_vars/all/stores.yml: stored_configuration is {value!r}: give true or false; or leave it out for true"
+    assert [str(mistake) for mistake in found] == ([] if right else [said])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from holdfast.core import keys, store_telling, stores
+from holdfast.core import keys, store_telling, stores, telling
 from holdfast.core.model import Identity, Owner, Phase, Readiness, Report, Run, RunState, Step
 from holdfast.core.store_telling import KnownStore
 from holdfast.core.stores import Half, InSync
@@ -136,3 +136,14 @@ def test_a_store_that_nobody_owns_yet(site: Site) -> None:
     site.coordinator.data.pop(keys.owner("store1"))
     assert "deploy it" in site.needs()
     assert store_telling.table([]) == []
+
+
+def test_stores_are_read_together_with_identities(site: Site) -> None:
+    mx = Identity("mx", "203.0.113.10", "internet", ("a.example",), "m1", ("m1", "m2"), "store1", ("r1",))
+    site.put(keys.owner("mx"), Owner("m2", 7, "deploy", 0.0).to_json())
+    before = site.coordinator.calls
+    identities, pairs = store_telling.read_all(site.coordinator, {"mx": mx}, {"store1": S})
+    assert site.coordinator.calls - before == 1
+    assert identities == {"mx": telling.read_about(site.coordinator, mx)} and identities["mx"]["owner"]["epoch"] == 7
+    assert pairs == {"store1": store_telling.read_about(site.coordinator, S)}
+    assert pairs["store1"]["insync"]["members"] == ["a", "b"] and pairs["store1"]["halves"]["b"]["drbd"] == SECONDARY

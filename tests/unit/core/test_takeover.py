@@ -424,6 +424,21 @@ def test_a_run_that_cannot_be_finished_for_days_does_not_grow() -> None:
     assert len(str(world.record.to_json())) <= once + 200
 
 
+def test_a_silent_name_server_keeps_no_letter_waiting() -> None:
+    world = World(waiting=7)
+    world.up.discard("mail1")
+
+    def publish(*arguments: object, **words: object) -> str:
+        raise Unavailable("dns: no answer")
+
+    world.publish = publish  # type: ignore[method-assign]
+    run = world.takeover().execute("test", 1)
+    assert run.state is RunState.HELD and [s.name for s in run.steps][-3:-1] == ["dns", "flush"]
+    assert (world.flushed, world.waiting) == (7, 0)
+    del world.publish
+    assert world.takeover().finish().state is RunState.DONE
+
+
 def test_held_runs_do_not_push_out_what_the_hourly_limit_counts() -> None:
     world = World()
     assert world.takeover().execute("test", 1).state is RunState.DONE

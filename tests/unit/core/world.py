@@ -28,7 +28,7 @@ from holdfast.core.model import (
     Run,
     Step,
 )
-from holdfast.core.ports import Entry, Lock, LockLost, Power, Unavailable
+from holdfast.core.ports import AT_ONCE, Entry, Lock, LockLost, Power, Unavailable
 from holdfast.core.promotion import Promote
 from holdfast.core.takeover import Takeover
 from holdfast.core.threshold import Threshold
@@ -102,6 +102,7 @@ class FakeCoordinator:
 
     def list(self, *prefixes: str) -> dict[str, Entry]:
         self._enter()
+        assert len(prefixes) <= AT_ONCE, "etcd: too many operations in txn request"
         return {k: Entry(dict(v[0]), v[2]) for k, v in self.data.items() if k.startswith(prefixes)}
 
     def create(self, key: str, value: Mapping[str, Any]) -> bool:

@@ -21,8 +21,9 @@ def inventory(tmp_path: Path) -> Path:
     return tmp_path / "inventories" / "compact"
 
 
-def deploy(inventory: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), "playbooks/site.yml"]
+def deploy(inventory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    command = [program, "-i", str(inventory), "playbooks/site.yml", *words]
     # A connection to any host would fail: they have no address here.
     env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
     env.pop("HOLDFAST_LAB", None)
@@ -41,13 +42,14 @@ def test_all_mistakes_come_at_once_and_no_host_is_touched(inventory: Path) -> No
     change(variables / "identities.yml", "monitor_interval: 30", "monitor_interval: 5")
     change(variables / "identities.yml", "address: 203.0.113.10", "address: 10.1.1.77")
     change(inventory / "hosts.yml", "dmz1: 10.1.1.11", "dmz1: 10.9.9.11")
+    change(variables / "network.yml", "service_prefix:", "topology_management: mgnt\nservice_prefix:")
     change(variables / "secrets.yml", "tsig_secret", "other_secret")
     change(
         variables / "stores.yml",
         "stored_configuration:",
         "stored_configuration_at: {third: dc9}\nstored_configuration:",
     )
-    done = deploy(inventory)
+    done = deploy(inventory, "-e", "stored_configuration=perhaps")
     assert done.returncode != 0
     said = done.stdout + done.stderr
     for file, key, value in (
@@ -55,7 +57,9 @@ def test_all_mistakes_come_at_once_and_no_host_is_touched(inventory: Path) -> No
         ("group_vars/all/identities.yml", "monitor_interval", "5"),
         ("group_vars/all/identities.yml", "identities.mx.alpha.example.address", "'10.1.1.77'"),
         ("hosts.yml", "mail1.legs.dmz1", "'10.9.9.11'"),
+        ("group_vars/all/network.yml", "topology_management", "'mgnt'"),
         ("group_vars/all/stores.yml", "stored_configuration_at.third", "'dc9'"),
+        ("group_vars/all/stores.yml", "stored_configuration", "'perhaps'"),
         ("group_vars/all/secrets.yml", "tsig_secret", "None"),
         ("group_vars/all/secrets.yml", "coordinator_secret", "'(a secret)'"),
     ):

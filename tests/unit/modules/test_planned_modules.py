@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import pkgutil
@@ -305,3 +306,33 @@ class TestIdentity:
         before = modules.site.owner
         said = modules("identity", name=MX.name, owner="mail2")
         assert not said["changed"] and modules.site.owner == before
+
+    def test_many_first_owners_at_once(self, modules: Modules, monkeypatch: pytest.MonkeyPatch) -> None:
+        other = dataclasses.replace(MX, name="mx.beta.example")
+        monkeypatch.setattr(Modules, "identities", {MX.name: MX, other.name: other})
+        before = modules.site.owner
+        wrong = {other.name: "mail2", MX.name: "store1a"}
+        assert f"{MX.name}: store1a is no candidate" in modules("identity", owners=wrong)["msg"]
+        assert keys.owner(other.name) not in modules.site.coordinator.data
+        owners = {MX.name: "mail2", other.name: "mail2"}
+        for check in (True, False):
+            said = modules("identity", check=check, owners=owners)
+            assert said["changed"] and said["created"] == [other.name]
+            assert (keys.owner(other.name) in modules.site.coordinator.data) is not check
+        record = Owner.from_json(modules.site.coordinator.data[keys.owner(other.name)][0])
+        assert (record.host, record.epoch) == ("mail2", 1) and modules.site.owner == before
+        again = modules("identity", owners=owners)
+        assert not again["changed"] and again["created"] == []
+
+    def test_many_owners_or_one_identity(self, modules: Modules) -> None:
+        owners = {MX.name: "mail2"}
+        assert "mutually exclusive" in modules("identity", owners=owners, name=MX.name)["msg"]
+        assert "mutually exclusive" in modules("identity", owners=owners, inoperable=True)["msg"]
+        assert "one of the following is required: owners, name" in modules("identity", owner="mail2")["msg"]
+
+    def test_the_flag_stands_against_the_present_owner(self, modules: Modules) -> None:
+        for check, wanted, before in ((True, True, False), (False, True, False), (False, False, True)):
+            said = modules("identity", check=check, name=MX.name, inoperable=wanted, reason="disk errors")
+            assert said["changed"] and said["inoperable"] is (before if check else wanted)
+            assert not modules("identity", check=check, name=MX.name, inoperable=said["inoperable"])["changed"]
+        assert keys.inoperable(MX.name) not in modules.site.coordinator.data

@@ -6,47 +6,89 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
 Said = dict[str, Any]
+Answers = Said | list[Said] | None  # None: it does not answer
 
-# In place of the module, which needs a coordinator: what each relay says, or that it does not answer.
+# In place of the module, which needs a coordinator: what each relay says. One that is asked again says what comes next,
+# the last for good.
 ASKED = """
 import json, os
-from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
+from pathlib import Path
+from ansible.module_utils.basic import AnsibleModule
 
-class ActionModule(ActionBase):
-    def run(self, tmp=None, task_vars=None):
-        said = json.loads(os.environ["RELAYS_SAY"])[self._task.delegate_to]
-        if said is None:
-            raise AnsibleConnectionFailure("no route to host")
-        return said
+module = AnsibleModule(argument_spec={"name": {"type": "str"}, "config": {"type": "path"}}, supports_check_mode=True)
+relay, log = os.environ["RELAY"], Path(os.environ["RELAYS_ASKED"])
+with log.open("a") as asked:
+    asked.write(relay + "\\n")
+said = json.loads(os.environ["RELAYS_SAY"])[relay]
+said = said if isinstance(said, list) else [said]
+said = said[min(log.read_text().split().count(relay), len(said)) - 1]
+(module.fail_json if said.pop("failed", False) else module.exit_json)(**said)
 """
-GROUPS = {"relay": {"hosts": {"relay1": None, "relay2": None}}, "mail": {"hosts": {"mail1": None, "mail2": None}}}
-IDENTITIES = {"mx": {"candidates": ["mail1", "mail2"]}, "im": {"candidates": ["mail2"]}}
+# Each relay is this machine. It knows by its interpreter which of them it is.
+INTERPRETER = """#!/bin/sh
+RELAY={relay} exec {python} "$@"
+"""
+# Nobody listens at this port.
+SILENT = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+GROUPS: dict[str, Any] = {"mail": {"hosts": {"mail1": None, "mail2": None}}}
+IDENTITIES = {
+    "mx": {"candidates": ["mail1", "mail2"], "home": "mail1"},
+    "im": {"candidates": ["mail2"], "home": "mail2"},
+}
 STORES = {"store1": {"members": ["store1a", "store1b"]}}
 FAILED = {"failed": True, "msg": "/etc/holdfast/monitor.yml: No such file or directory"}
 
 
-def play(name: str, folder: Path, relay1: Said | None, relay2: Said | None, *words: str) -> tuple[int, str]:
-    """Status and output of the play, under what both relays say; None: it does not answer."""
+def collection(folder: Path) -> Path:
+    """The plugins' folder of a collection that stands in for this one."""
     plugins = folder / "collections/ansible_collections/holdfast/mail/plugins"
-    for kind, text in (("action", ASKED), ("modules", "")):
-        (plugins / kind).mkdir(parents=True)
-        (plugins / kind / "identity_info.py").write_text(text)
-    values = {"identities": IDENTITIES, "stores": STORES}
-    (folder / "hosts.json").write_text(json.dumps({"all": {"children": GROUPS, "vars": values}}))
+    for kind in ("modules", "action"):
+        (plugins / kind).mkdir(parents=True, exist_ok=True)
+    return plugins
+
+
+def run(book: Path, folder: Path, inventory: dict[str, Any], *words: str, **environment: str) -> tuple[int, str]:
+    """Status and output of a playbook with what `collection` holds."""
+    (folder / "hosts.json").write_text(json.dumps(inventory))
     own = {
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
         "ANSIBLE_LOCAL_TEMP": str(folder / "local"),
-        "RELAYS_SAY": json.dumps({"relay1": relay1, "relay2": relay2}),
+        "ANSIBLE_REMOTE_TEMP": str(folder / "remote"),
     }
     program = Path(sys.executable).absolute().with_name("ansible-playbook")
-    command = [program, "-i", "hosts.json", ROOT / "playbooks" / name, *words]
-    env = {**os.environ, **own}
+    command = [program, "-i", "hosts.json", book, *words]
+    env = {**os.environ, **own, **environment}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def play(name: str | Path, folder: Path, relays: Sequence[Answers], *words: str) -> tuple[int, str]:
+    """Status and output of a playbook, under what relay1, relay2, … say."""
+    plugins = collection(folder)
+    (plugins / "modules/identity_info.py").write_text(ASKED)
+    (plugins / "action/identity_info.py").symlink_to(ROOT / "plugins/action/identity_info.py")
+    hosts: dict[str, Any] = {}
+    for n, said in enumerate(relays, 1):
+        own = folder / f"python-relay{n}"
+        own.write_text(INTERPRETER.format(relay=f"relay{n}", python=sys.executable))
+        own.chmod(0o755)
+        speaks = {"ansible_connection": "local", "ansible_python_interpreter": str(own)}
+        hosts[f"relay{n}"] = SILENT if said is None else speaks
+    values = {"identities": IDENTITIES, "stores": STORES}
+    inventory = {"all": {"children": {"relay": {"hosts": hosts}, **GROUPS}, "vars": values}}
+    (folder / "asked").touch()
+    say = json.dumps({f"relay{n}": said for n, said in enumerate(relays, 1)})
+    book = ROOT / "playbooks" / name
+    return run(book, folder, inventory, *words, RELAYS_SAY=say, RELAYS_ASKED=str(folder / "asked"))
+
+
+def asked(folder: Path) -> list[str]:
+    """Relays that were asked and have answered, in order."""
+    return (folder / "asked").read_text().split()

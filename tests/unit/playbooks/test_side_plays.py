@@ -126,24 +126,57 @@ def test_of_transfer_hosts_those_of_the_site_stand_in(tmp_path: Path) -> None:
 
 # --- the end of a deploy --------------------------------------------------------------------------------------------
 
+IDLE = {**WELL, "unserved": ["no server is left for smtp"]}
 
+
+def deployed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, answers: dict[str, dict[str, Any] | None], *words: str
+) -> tuple[int, str]:
+    """What the end of a deploy says under what each redirector answers; None: it has no such command."""
+    program = folder / "holdfast-redirect"
+    program.write_text(f'#!/bin/sh\nexec cat "{folder}/$SIDE.json"\n')
+    program.chmod(0o755)
+    hosts = {}
+    for name, answer in answers.items():
+        if answer is not None:
+            (folder / f"{name}.json").write_text(json.dumps(answer))
+        # Each is this machine, and its interpreter knows which of them it is.
+        own = folder / f"python-{name}"
+        path = f"PATH={folder}:$PATH" if answer is not None else ""
+        own.write_text(f'#!/bin/sh\nSIDE={name} {path} exec {sys.executable} "$@"\n')
+        own.chmod(0o755)
+        hosts[name] = {**LOCAL, "ansible_python_interpreter": str(own)}
+    monkeypatch.setitem(relays.GROUPS, "redirector", {"hosts": hosts})
+    return play("serving.yml", folder, [said(), said()], *NOT_RETRIED, "-e", "serving_sides_retries=0", *words)
+
+
+@pytest.mark.parametrize("words", [(), ("--limit", "mail2")])
 @pytest.mark.parametrize(
-    ("answer", "status", "line"),
+    ("answers", "status", "line"),
     [
-        (WELL, 0, ""),
-        ({**WELL, "unserved": ["no server is left for smtp"]}, 2, "and yet red1: no server is left for smtp"),
-        (None, 0, "No answer from red1; ask again"),
+        ({"red1": WELL, "red2": WELL}, 0, ""),
+        ({"red1": WELL, "red2": IDLE}, 2, "and yet red2: no server is left for smtp (docs"),
+        ({"red1": None, "red2": WELL}, 0, "No answer from red1; ask again"),
     ],
 )
 def test_a_front_end_without_servers_fails_the_deploy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any] | None, status: int, line: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: dict[str, dict[str, Any] | None],
+    status: int,
+    line: str,
+    words: tuple[str, ...],
 ) -> None:
-    monkeypatch.setitem(relays.GROUPS, "redirector", {"hosts": {"red1": LOCAL}})
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    if answer is not None:
-        (programs / "holdfast-redirect").write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
-        (programs / "holdfast-redirect").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    found, words = play("serving.yml", tmp_path, said(), said(), *NOT_RETRIED, "-e", "serving_sides_retries=0")
-    assert (found, line in words) == (status, True), words
+    """Whether the deploy leaves them out or not."""
+    found, told = deployed(tmp_path, monkeypatch, answers, *words)
+    assert (found, line in told) == (status, True), told
+    assert line or "No answer from" not in told
+
+
+def test_redirectors_are_asked_at_once_and_those_outside_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, told = deployed(tmp_path, monkeypatch, {"red1": WELL, "red2": WELL, "red3": WELL}, "--limit", "!red3")
+    assert found == 0, told
+    assert "TASK [Do they]" in told and "ok: [red1]" in told and "ok: [red2]" in told
+    assert "red1)" not in told and "red2)" not in told and "(item=red3)" in told

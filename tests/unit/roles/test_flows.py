@@ -196,6 +196,20 @@ def test_mistakes_in_what_the_inventory_adds_are_named() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "right"),
+    # {}: not resolvable, which inventory_check has said
+    [("admin", True), (None, True), ({}, True), ("mgmt", False), ("", False), (["admin"], False)],
+)
+def test_hosts_are_managed_over_a_segment_of_the_inventory(name: object, right: bool) -> None:
+    settings = {"segments": {"admin": {}, "dmz": {}}, "topology_management": name}
+    given = {"topology_management": "group_vars/all/network.yml"}
+    said = [str(mistake) for mistake in flow_checks.check(Inventory({}, settings, given))]
+    remedy = "name the one over which hosts are managed: admin, dmz; or leave it out for mgmt"
+    wrong = f"group_vars/all/network.yml: topology_management is {name!r}: {remedy}"
+    assert said == ([] if right else [wrong])
+
+
 # --- against what roles write --------------------------------------------------------------------------------------
 
 
