@@ -227,6 +227,9 @@ class Judge(Bench):
         tally = self.tallies.setdefault((relay, identity), Tally())
         spoke = method is not Method.TOPOLOGY
         rounds = tally.rounds
+        if self._short_of(tally) is None:
+            # A threshold of seconds is passed between two rounds, and a relay says so then.
+            tally.passed_last = self.kernel.now
         process = self.kernel.current
         assert process is not None
         serial = process.context[1]
