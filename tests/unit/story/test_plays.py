@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.story import plays
+from tests.story import playing, plays
 from tests.story.plays import Play
 
 
@@ -55,3 +57,30 @@ def test_a_line_is_read_as_it_was_written_and_names_the_product(
         ("a.py::test_x", "passed", 13, clean),
         ("a.py::test_x", "failed", 13, clean),
     ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "begun", "failed", "chosen"),
+    [
+        ({"x": 3, "y": 1, "z": 2}, {}, {}, "z"),  # lacks least
+        ({"x": 3, "y": 1}, {}, {}, "z"),  # never passed
+        ({"x": 3, "y": 1, "z": 2}, {"z": 1}, {}, "y"),  # the other one first, that none waits for all of one's plays
+        ({"x": 3, "y": 1, "z": 2}, {"y": 1, "z": 1}, {"z": 2}, "y"),
+        ({"x": 3, "y": 3, "z": 3}, {}, {}, None),
+        ({"x": 3, "y": 3}, {"z": 2}, {"z": 2}, None),  # somebody must look at it
+    ],
+)
+def test_what_is_played_next(
+    rows: dict[str, int], begun: dict[str, int], failed: dict[str, int], chosen: str | None
+) -> None:
+    told = {name: [play(n, name, "passed") for n in range(count)] for name, count in rows.items()}
+    assert playing.pick("xyz", told, begun, failed) == chosen
+
+
+def test_a_time_of_the_day_is_the_next_one() -> None:
+    now = datetime.datetime.now()  # noqa: DTZ005 - as the program itself
+    for minutes in (-90, 90):
+        at = playing.behind(f"{now + datetime.timedelta(minutes=minutes):%H:%M}")
+        assert now < at <= now + datetime.timedelta(days=1)
+    with pytest.raises(argparse.ArgumentTypeError, match="25:00"):
+        playing.behind("25:00")

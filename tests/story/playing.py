@@ -1,0 +1,165 @@
+"""Plays what has not yet passed three times in a row, on labs side by side, and notes it (plays.py).
+
+    python -m tests.story.playing --until HH:MM [--skip REGEX] LAB…
+
+Each lab must be up, and deployed as fixtures.py says. No scenario is begun behind that time (of the day, as date(1) has
+it). Left out: those that make a lab of their own, whose node id REGEX finds, or that have failed twice meanwhile. What
+pytest said of a failure lies below build/plays. Ctrl-C ends what is under way, unnoted.
+
+Exit status: 0 all that was played passed, 1 not all, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from lab import interrupt
+from lab.errors import Interrupted
+
+from .machines import ROOT, StoryError
+from .plays import FILE, WANTED, Play, in_a_row, named
+
+FOLDERS = ("tests/full", "tests/outages")
+OWN_LABS = r"/test_(single_site|external_store|stock_strategy)\.py::"
+SAID = ROOT / "build" / "plays"
+TRIES = 2  # a scenario that has failed so often here is for somebody to look at
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+
+
+def pick(
+    scenarios: Iterable[str], rows: Mapping[str, Sequence[Play]], begun: Mapping[str, int], failed: Mapping[str, int]
+) -> str | None:
+    """First what has not been played here yet; then what never passed, then what lacks least."""
+    found = None
+    for scenario in scenarios:
+        passed = len(rows.get(scenario, ()))
+        if passed < WANTED and failed.get(scenario, 0) < TRIES:
+            key = (begun.get(scenario, 0), passed > 0, -passed, scenario)
+            found = key if found is None else min(found, key)
+    return None if found is None else found[-1]
+
+
+def expression(text: str) -> str:
+    """Raises ArgumentTypeError."""
+    try:
+        re.compile(text)
+    except re.error as why:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {why}") from None
+    return text
+
+
+def collected(skip: str | None) -> dict[str, str]:
+    """Pytest's node ids by scenario. Raises StoryError."""
+    done = subprocess.run((*PYTEST, "--collect-only", *FOLDERS), cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StoryError(f"pytest collects nothing: {done.stdout[-300:]}{done.stderr[-300:]}")
+    found = {named(line): line for line in done.stdout.splitlines() if "::" in line}
+    left_out = "|".join((OWN_LABS, *([skip] if skip else [])))
+    return {name: node for name, node in found.items() if not re.search(left_out, name)}
+
+
+class Players:
+    """One for each lab, in a thread of its own."""
+
+    def __init__(self, nodes: Mapping[str, str], until: datetime.datetime) -> None:
+        self._nodes = nodes
+        self._until = until
+        self._choosing = threading.Lock()
+        self._begun: Counter[str] = Counter()
+        self._ended = threading.Event()
+        self._running: dict[str, subprocess.Popen[str]] = {}
+        self.failed: Counter[str] = Counter()
+
+    def play(self, labs: Sequence[str]) -> None:
+        threads = [threading.Thread(target=self._on, args=(lab,)) for lab in labs]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        except Interrupted:
+            self._ended.set()
+            for process in list(self._running.values()):
+                os.killpg(process.pid, signal.SIGTERM)
+            for thread in threads:
+                thread.join()
+            raise
+
+    def _next(self) -> str | None:
+        if self._ended.is_set() or datetime.datetime.now() >= self._until:  # noqa: DTZ005 - the machine's own time
+            return None
+        with self._choosing:
+            rows = in_a_row([Play.from_line(line) for line in FILE.read_text().splitlines()])
+            scenario = pick(self._nodes, rows, self._begun, self.failed)
+            if scenario is not None:
+                self._begun[scenario] += 1
+            return scenario
+
+    def _on(self, lab: str) -> None:
+        environment = {**os.environ, "HOLDFAST_LAB": lab, "HOLDFAST_PLAYS": str(FILE.relative_to(ROOT))}
+        while (scenario := self._next()) is not None:
+            begin, command = time.monotonic(), (*PYTEST, "-s", self._nodes[scenario])
+            with subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,  # Ctrl-C is this program's to tell: pytest would note a failure
+            ) as process:
+                self._running[lab] = process
+                said, _ = process.communicate()
+            if self._ended.is_set():
+                return
+            word = "passed"
+            if process.returncode:
+                self.failed[scenario] += 1
+                SAID.mkdir(parents=True, exist_ok=True)
+                file = SAID / f"{lab}-{time.time():.0f}.log"
+                file.write_text(f"{scenario}\n{said}")
+                word = f"FAILED ({file.relative_to(ROOT)})"
+            print(f"{time.strftime('%T')} {lab}: {word} in {time.monotonic() - begin:.0f} s: {scenario}", flush=True)
+
+
+def behind(text: str) -> datetime.datetime:
+    """The next moment at which a clock shows HH:MM. Raises ArgumentTypeError."""
+    try:
+        at = datetime.datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time of the day; give HH:MM") from None
+    now = datetime.datetime.now()  # noqa: DTZ005
+    moment = datetime.datetime.combine(now.date(), at)
+    return moment if moment > now else moment + datetime.timedelta(days=1)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.story.playing", description=__doc__.split("\n")[0])
+    parser.add_argument("--until", type=behind, required=True, metavar="HH:MM")
+    parser.add_argument("--skip", type=expression, metavar="REGEX")
+    parser.add_argument("labs", nargs="+", metavar="LAB")
+    arguments = parser.parse_args()
+    interrupt.install()
+    try:
+        players = Players(collected(arguments.skip), arguments.until)
+        players.play(arguments.labs)
+    except Interrupted:
+        return 130
+    except StoryError as why:
+        print(f"playing: {why}", file=sys.stderr)
+        return 1
+    return 1 if players.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
