@@ -41,3 +41,10 @@ def test_plans_hold() -> None:
         assert outcome.violation is None, f"{seed}: {outcome.violation}\n" + "\n".join(short(outcome))
         seen.update(met(outcome.events))
     assert seen >= MET, f"seeds that meet nothing prove nothing: {sorted(MET - seen)}"
+
+
+def test_a_threshold_of_seconds_is_passed_between_two_rounds() -> None:
+    """A relay said so then, was heard, and the judge found that it had never passed it."""
+    outcome = Scenario(1795978700887).run()
+    assert outcome.violation is None, f"{outcome.violation}\n" + "\n".join(short(outcome))
+    assert any(what == "takeover_asked" and "relay1 agrees" in str(said) for _, _, what, said in outcome.events)
