@@ -12,7 +12,9 @@ Exit status: 0 all that was played passed, 1 not all, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
+import json
 import os
 import re
 import signal
@@ -26,7 +28,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from lab import interrupt
 from lab.errors import Interrupted
 
-from .machines import ROOT, StoryError
+from .machines import ROOT, Lab, StoryError
 from .plays import FILE, WANTED, Play, in_a_row, named
 
 FOLDERS = ("tests/full", "tests/outages")
@@ -90,7 +92,8 @@ class Players:
         except Interrupted:
             self._ended.set()
             for process in list(self._running.values()):
-                os.killpg(process.pid, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                    os.killpg(process.pid, signal.SIGTERM)
             for thread in threads:
                 thread.join()
             raise
@@ -120,6 +123,7 @@ class Players:
             ) as process:
                 self._running[lab] = process
                 said, _ = process.communicate()
+                del self._running[lab]
             if self._ended.is_set():
                 return
             word = "passed"
@@ -151,6 +155,9 @@ def main() -> int:
     arguments = parser.parse_args()
     interrupt.install()
     try:
+        for name in arguments.labs:  # else each scenario would be noted as failed
+            if (state := json.loads(Lab(name).word("status", "--json"))["state"]) != "up":
+                raise StoryError(f"lab {name} is {state}; bin/lab --name {name} up compact, and deploy it")
         players = Players(collected(arguments.skip), arguments.until)
         players.play(arguments.labs)
     except Interrupted:

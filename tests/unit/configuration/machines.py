@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any
 
 import yaml
 
+from tests.playbook import playbook
+
 ROOT = Path(__file__).resolve().parents[3]
-PROGRAM = Path(sys.executable).absolute().with_name("ansible-playbook")
 Plays = list[dict[str, Any]]
 
 
@@ -100,15 +100,6 @@ class Site:
         (self.place / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": self.values}}))
         (self.place / "play.yml").write_text(json.dumps(plays))
         (self.place / "hosts").mkdir(exist_ok=True)
-        own = {
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build/collections"),
-            "ANSIBLE_LOCAL_TEMP": str(self.place / "local"),
-            "ANSIBLE_REMOTE_TEMP": str(self.place / "remote"),
-        }
-        argv = [PROGRAM, "-i", "hosts.yml", "play.yml", *words]
-        done = subprocess.run(
-            argv, cwd=self.place, env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=300
-        )
+        done = playbook(self.place, "-i", "hosts.yml", "play.yml", *words, timeout=300)
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return done.stdout + done.stderr

@@ -7,9 +7,7 @@ that enable and start units.
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +19,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from trial import ROOT
 from units import Units
+
+from tests.playbook import playbook
 
 Task = dict[str, Any]
 
@@ -102,24 +102,8 @@ class Deploy:
 
     def run(self, *words: str) -> dict[str, int]:
         """{role: tasks that changed something}; -1 of one that had no task."""
-        own = {
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build/collections"),
-            "ANSIBLE_LOCAL_TEMP": str(self._folder / "local"),
-            "ANSIBLE_REMOTE_TEMP": str(self._folder / "remote"),
-            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
-        }
-        program = Path(sys.executable).absolute().with_name("ansible-playbook")
-        command = [program, "-i", "hosts.json", "play.json", "-e", "@given.json", *words]
-        done = subprocess.run(
-            command,
-            cwd=self._folder,
-            env={**os.environ, **own},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-        )
+        command = ("-i", "hosts.json", "play.json", "-e", "@given.json", *words)
+        done = playbook(self._folder, *command, timeout=600, ANSIBLE_PYTHON_INTERPRETER=sys.executable)
         output = done.stdout + done.stderr
         assert done.returncode == 0, output
         counts = dict(re.findall(r"^(\w+) +: ok=\d+ +changed=(\d+)", output, re.MULTILINE))

@@ -6,7 +6,6 @@ import base64
 import importlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+
+from tests.playbook import playbook
 
 ROOT = Path(__file__).resolve().parents[3]
 Result = dict[str, Any]
@@ -92,16 +93,5 @@ class Role:
         return [{**answer, "output": output} for answer in json.loads(answers.read_text())]
 
     def _playbook(self, words: Sequence[str]) -> str:
-        own = {
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build/collections"),
-            "ANSIBLE_LOCAL_TEMP": str(self.place / "local"),
-            "ANSIBLE_REMOTE_TEMP": str(self.place / "remote"),
-            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
-        }
-        program = Path(sys.executable).absolute().with_name("ansible-playbook")
-        env = {**os.environ, **own}
-        done = subprocess.run(
-            [program, *words], cwd=self.place, env=env, capture_output=True, text=True, check=False, timeout=120
-        )
+        done = playbook(self.place, *words, timeout=120, ANSIBLE_PYTHON_INTERPRETER=sys.executable)
         return done.stdout + done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+
+from tests.playbook import playbook
 
 ROOT = Path(__file__).resolve().parents[3]
 BASE = ROOT / "roles/base"
@@ -181,16 +182,8 @@ def base(folder: Path, *words: str, **hosts: Result) -> str:
     play = {"hosts": "all", "gather_facts": False, "vars_files": [str(BASE / "vars/main.yml")], "tasks": tasks}
     (folder / "play.yml").write_text(json.dumps([play]))
     values = {"role_path": str(BASE), "__base_accounts": [ACCOUNT], "__base_packages": ["openssl"]}
-    own = {
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
-        "ANSIBLE_LOCAL_TEMP": str(folder / "local"),
-        "ANSIBLE_REMOTE_TEMP": str(folder / "remote"),
-    }
-    program = Path(sys.executable).absolute().with_name("ansible-playbook")
-    argv = [program, "-i", "hosts.json", "play.yml", "--check", "-e", json.dumps(values), *words]
-    env = {**os.environ, **own}
-    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120)
+    command = ("-i", "hosts.json", "play.yml", "--check", "-e", json.dumps(values), *words)
+    done = playbook(folder, *command, timeout=120, collections=folder / "collections")
     output = done.stdout + done.stderr
     assert "Traceback" not in output, output
     return output

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from tests.playbook import playbook
 
 ROOT = Path(__file__).resolve().parents[3]
 Said = dict[str, Any]
@@ -56,16 +56,8 @@ def collection(folder: Path) -> Path:
 def run(book: Path, folder: Path, inventory: dict[str, Any], *words: str, **environment: str) -> tuple[int, str]:
     """Status and output of a playbook with what `collection` holds."""
     (folder / "hosts.json").write_text(json.dumps(inventory))
-    own = {
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
-        "ANSIBLE_LOCAL_TEMP": str(folder / "local"),
-        "ANSIBLE_REMOTE_TEMP": str(folder / "remote"),
-    }
-    program = Path(sys.executable).absolute().with_name("ansible-playbook")
-    command = [program, "-i", "hosts.json", book, *words]
-    env = {**os.environ, **own, **environment}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120)
+    command = ("-i", "hosts.json", book, *words)
+    done = playbook(folder, *command, timeout=120, collections=folder / "collections", **environment)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 

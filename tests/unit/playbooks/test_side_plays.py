@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from relays import ROOT, play
 from test_serving_play import NOT_RETRIED, said
+
+from tests.playbook import playbook
 
 LOCAL = {"ansible_connection": "local"}
 PAIR = {"side": "internet", "site": "dc1", "hosts": ["red1", "red2"], "addresses": ["10.1.1.71", "10.1.1.72"]}
@@ -86,11 +86,8 @@ def aside(folder: Path, host: str, **answers: Any) -> str:
     (folder / "say").write_text(f'#!/bin/sh\nexec cat "{folder}/$1"\n')
     (folder / "say").chmod(0o755)
     said_by = {"side_command": f"{folder}/say {{{{ item | default(inventory_hostname) }}}}", "host": host}
-    program = Path(sys.executable).absolute().with_name("ansible-playbook")
-    command = [program, "-i", "hosts.json", ROOT / "playbooks/evacuate_host.yml", "--check", "-e", json.dumps(said_by)]
-    env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_LOCAL_TEMP": str(folder / "local")}
-    env["ANSIBLE_COLLECTIONS_PATH"] = str(ROOT / "build/collections")
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=300)
+    command = ("-i", "hosts.json", ROOT / "playbooks/evacuate_host.yml", "--check", "-e", json.dumps(said_by))
+    done = playbook(folder, *command, timeout=300)
     return " ".join((done.stdout + done.stderr).split())
 
 

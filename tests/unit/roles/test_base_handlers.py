@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from rendering import ROLES, ROOT
+from rendering import ROLES
+
+from tests.playbook import playbook
 
 CODE = "/usr/lib/holdfast/holdfast/core/model.py"
 CERTIFICATE = "/etc/holdfast/tls/ca.pem"
@@ -78,22 +77,8 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = {"PATH": f"{programs}:/usr/bin:/bin"}
     play = {"hosts": "all", "gather_facts": False, "environment": path, "roles": ["base"]}
     (folder / "play.yml").write_text(json.dumps([play]))
-    own = {
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-        "ANSIBLE_LOCAL_TEMP": str(folder / "local"),
-        "ANSIBLE_REMOTE_TEMP": str(folder / "remote"),
-    }
-    argv = [
-        Path(sys.executable).absolute().with_name("ansible-playbook"),
-        "-i",
-        "hosts.json",
-        "play.yml",
-        "--check",
-        "-v",
-    ]
-    env = {**os.environ, **own}
-    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=300)
+    command = ("-i", "hosts.json", "play.yml", "--check", "-v")
+    done = playbook(folder, *command, timeout=300, ANSIBLE_CALLBACK_RESULT_FORMAT="json")
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
