@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import subprocess
-from pathlib import Path
 
+from cryptography import x509
+from holdfast.adapters.pki import Authority, Leaf
 from holdfast.core import keys
 
 from tests.story.faults import all_once, sending
@@ -86,11 +88,24 @@ def test_an_upgrade_whose_host_dies_in_its_turn_begins_again_with_it(stage: Stag
     assert stage.wait_running().host == standby, "the owner had its turn, too"
 
 
+def grown_old(stage: Stage, host: str, days_left: int) -> None:
+    """Its certificate as time makes it, on the controller and on the host: no deploy makes one that ends soon."""
+    folder, valid = stage.inventory / "pki", 365
+    now = datetime.datetime.now(datetime.UTC)
+    found = x509.load_pem_x509_certificate((folder / f"{host}.pem").read_bytes())
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    leaf = Leaf(host, (*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))))
+    # One hour more: the alarm counts whole days.
+    made_at = now - datetime.timedelta(days=valid - days_left) + datetime.timedelta(hours=1)
+    Authority(folder, "", valid, days_left, made_at).make(leaf)
+    for kind in ("key", "pem"):
+        carried = (folder / f"{host}.{kind}").read_bytes()
+        stage.lab.run(host, "sh", "-c", f"cat >/etc/holdfast/tls/{host}.{kind}", stdin=carried)
+
+
 def test_a_certificate_that_ends_is_told_and_made_anew(stage: Stage) -> None:
     standby, before = stage.standby(), stage.owner()
-    (Path(stage.inventory) / "pki" / f"{standby}.pem").unlink()
-    soon = ("-e", "certificates_days=15", "-e", "certificates_renew_days=10")
-    stage.playbook("site.yml", *LIMITS, *soon, "--limit", standby)
+    grown_old(stage, standby, 14)
     told = f"{standby}: its certificate {standby} ends in 14 days"
     wait_for("the status telling it", lambda: told in needs(stage.playbook("status.yml")), 180)
     stage.playbook("site.yml", *LIMITS, "--limit", standby)
