@@ -54,7 +54,7 @@ from ansible_collections.holdfast.mail.plugins.module_utils.adapters.drbd import
 from ansible_collections.holdfast.mail.plugins.module_utils.core import keys, stores
 from ansible_collections.holdfast.mail.plugins.module_utils.core.model import Owner
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
-from ansible_collections.holdfast.mail.plugins.module_utils.daemons.agent import load
+from ansible_collections.holdfast.mail.plugins.module_utils.daemons.agent_config import load
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.config import ConfigError
 
 LABEL = "holdfast-store"

@@ -256,7 +256,7 @@ def test_a_monitor_with_a_broken_configuration_says_why(lab: Lab, hosts: Hosts, 
 PUT = """
 import sys
 from holdfast.core.ports import Unavailable
-from holdfast.daemons.agent import load
+from holdfast.daemons.agent_config import load
 etcd = load("/etc/holdfast/agent.yml").coordinator
 for key in sys.argv[1:]:
     before = etcd.get(key)

@@ -23,10 +23,10 @@ from pathlib import Path
 from ..adapters.log import render
 from ..core import keys, stores
 from ..core.ports import Log, Unavailable
+from .agent_config import FILE, load
 from .config import ConfigError
 from .store_instance import EPOCHS, Records, judge, read_epoch
 
-FILE = "/etc/holdfast/agent.yml"
 GO_ON, STAY_FROZEN = 4, 1
 RETRY = 0.5  # seconds
 
@@ -67,8 +67,6 @@ def to_syslog(event: str, /, **fields: object) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    from .agent import load
-
     syslog.openlog("holdfast-fence-peer")
     store = os.environ.get("DRBD_RESOURCE", "")
     try:

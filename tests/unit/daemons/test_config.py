@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from holdfast.daemons import agent, config, service, store, store_monitor
+from holdfast.daemons import agent, agent_config, config, service, store, store_monitor
 from holdfast.daemons.config import ConfigError
 
 COORDINATOR = {"endpoints": ["https://10.1.3.21:2379"], "ca": "/ca.pem", "cert": "/c.pem", "key": "/k.key"}
@@ -53,7 +53,7 @@ def written(tmp_path: Path, data: object) -> str:
 
 
 def test_agent(tmp_path: Path) -> None:
-    made = agent.load(written(tmp_path, agent_file()))
+    made = agent_config.load(written(tmp_path, agent_file()))
     (place,) = made.places
     assert (made.host, made.lease_ttl, made.tick) == ("mail1", 15, 2.0)
     assert place.source == "10.1.3.21:/srv/store/mx.alpha.example"
@@ -75,7 +75,10 @@ def test_store(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [agent_file, store_file])
 def test_no_identities_are_none_to_look_after(tmp_path: Path, make: Callable[[], dict[str, Any]]) -> None:
-    loads: dict[Any, Callable[[str], agent.Config | store.Config]] = {agent_file: agent.load, store_file: store.load}
+    loads: dict[Any, Callable[[str], agent_config.Config | store.Config]] = {
+        agent_file: agent_config.load,
+        store_file: store.load,
+    }
     loads[make](written(tmp_path, {**make(), "identities": {}})).coordinator.close()
 
 
@@ -120,7 +123,7 @@ def test_wrong_agent_file(tmp_path: Path, change: Change, said: str) -> None:
     change(data)
     file = written(tmp_path, data)
     with pytest.raises(ConfigError) as why:
-        agent.load(file)
+        agent_config.load(file)
     assert said in str(why.value)
     assert str(why.value).startswith(f"{file}: ")
     assert "\n" not in str(why.value)
@@ -152,7 +155,7 @@ def test_no_mapping_at_all(tmp_path: Path, text: str) -> None:
     file = tmp_path / "x.yml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=str(file)) as why:
-        agent.load(str(file))
+        agent_config.load(str(file))
     assert "\n" not in str(why.value)
 
 
@@ -206,7 +209,7 @@ def store_monitor_file() -> dict[str, Any]:
 
 
 def test_an_agent_of_a_store_host(tmp_path: Path) -> None:
-    made = agent.load(written(tmp_path, store_host_file()))
+    made = agent_config.load(written(tmp_path, store_host_file()))
     (place,) = made.stores
     assert (place.identity.name, place.identity.kind, place.identity.candidates) == (
         "store1",
@@ -234,15 +237,20 @@ def test_a_store_monitors_lock_outlasts_two_calls_of_a_slow_fence_agent(tmp_path
 @pytest.mark.parametrize(
     ("load", "data", "change", "words"),
     [
-        (agent.load, store_host_file, lambda d: d.update(host="store9"), "is no candidate of store1"),
+        (agent_config.load, store_host_file, lambda d: d.update(host="store9"), "is no candidate of store1"),
         (store_monitor.load, store_monitor_file, lambda d: d.update(invoker="host"), "nobody but its partner takes"),
         (
-            agent.load,
+            agent_config.load,
             store_host_file,
             lambda d: d["stores"]["store1"].update(members=["store1a"]),
             "two hosts of the pair",
         ),
-        (agent.load, store_host_file, lambda d: d["stores"]["store1"].update(disk="x"), "store1.disk is unknown"),
+        (
+            agent_config.load,
+            store_host_file,
+            lambda d: d["stores"]["store1"].update(disk="x"),
+            "store1.disk is unknown",
+        ),
         (store_monitor.load, store_monitor_file, lambda d: d.update(host="store9"), "is no member of store1"),
         (store_monitor.load, store_monitor_file, lambda d: d.pop("fence_devices"), "fence_devices is missing"),
         (
