@@ -36,7 +36,7 @@ UNITS = {
     "external_store": ["holdfast-store.service"],
     "redirector": ["haproxy.service", "keepalived.service"],
     "monitor": ["holdfast-return.path", "holdfast-monitor.service"],
-    "transfer": ["holdfast-spools.service", "holdfast-transfer.service"],
+    "transfer": ["holdfast-spools.timer", "holdfast-transfer.service"],
     "packet_filter": ["holdfast-packet-filter.service"],
 }
 # Of the inventory and of topology; with these each role has all of its units.

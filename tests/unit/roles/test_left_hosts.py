@@ -59,7 +59,7 @@ def test_the_transfer_is_stopped_and_its_mounts_go(tmp_path: Path) -> None:
     lines = ["/srv/holdfast-spools/mx nfs4", "/srv/holdfast-transfer nfs4", "/srv/holdfast nfs4", "/srv/other ext4"]
     (tmp_path / "mounts").write_text("".join(f"{here} {line} rw 0 0\n" for line in lines))
     assert played(tmp_path, handler(tmp_path, "Stop the transfer of a host that left")) == [
-        "systemctl stop holdfast-transfer.service holdfast-spools.service",
+        "systemctl stop holdfast-transfer.service holdfast-spools.timer holdfast-spools.service",
         "systemctl daemon-reload",
         "umount -l /srv/holdfast-spools/mx",
         "umount -l /srv/holdfast-transfer",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -243,7 +245,7 @@ def test_the_files_of_both_ends_are_what_the_daemons_read(tmp_path: Path) -> Non
         "/srv/holdfast-transfer": "10.255.3.1:/srv/store/transfer",
     }
     script = rendered("transfer", "mount-spools.sh.j2", known)
-    assert script.count("\nbring ") == script.count("\nmounted /") == 3
+    assert script.count("\nlook ") == script.count("\nbring ") == script.count("\nlies_right ") == 3
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
 
 
@@ -253,24 +255,140 @@ def resolved(value: Any, known: Values) -> Any:
     return environment(NativeEnvironment).from_string(value).render(known) if isinstance(value, str) else value
 
 
+class Mounts:
+    """The role's script, and in place of the kernel's table and of mount(8), umount(8) and stat(1) what a test says."""
+
+    def __init__(self, folder: Path, *names: str) -> None:
+        self._folder, self._table, self._said = folder, folder / "mounts", folder / "said"
+        self.places = {name: f"{folder}/at/{name}" for name in names}
+        self.sources = {name: f"10.255.3.1:/srv/store/{name}/spool" for name in names}
+        self._table.write_text("")
+        (folder / "bin").mkdir()
+        self.program("mount", f'echo "$5 $6 nfs4 rw 0 0" >> {self._table}')
+        self.program("umount", f'sed -i "\\#^[^ ]* $2 #d" {self._table}')
+        self.program("stat", "echo 1")
+
+    def program(self, name: str, text: str) -> None:
+        """It notes its words, all but options of mount(8); then it does that."""
+        file = self._folder / "bin" / name
+        words = "$1 $5 $6" if name == "mount" else "$*"
+        file.write_text(f'#!/bin/sh\necho "{name} {words}" >> {self._said}\n{text}\n')
+        file.chmod(0o755)
+
+    def has(self, name: str, source: str | None = None, kind: str = "nfs4") -> None:
+        """That is mounted there, on top of what was."""
+        with self._table.open("a") as table:
+            table.write(f"{source or self.sources[name]} {self.places[name]} {kind} rw 0 0\n")
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        self._said.write_text("")
+        mounts = {self.places[name]: source for name, source in self.sources.items()}
+        script = rendered("transfer", "mount-spools.sh.j2", {**inventory(), "__transfer_mounts": mounts})
+        script = script.replace("/proc/mounts", str(self._table)).replace("/run/", f"{self._folder}/run/")
+        path = {"PATH": f"{self._folder}/bin:/usr/bin:/bin"}
+        return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, env=path, timeout=60)
+
+    def changes(self) -> list[str]:
+        """What changes something of what was called, in the order of the alphabet: spools go side by side."""
+        return sorted(line for line in self._said.read_text().splitlines() if not line.startswith("stat "))
+
+    def looked(self) -> set[str]:
+        return {line.split()[-1] for line in self._said.read_text().splitlines() if line.startswith("stat ")}
+
+    def there(self) -> dict[str, str]:
+        """{name: source} of what is mounted."""
+        lines = (line.split() for line in self._table.read_text().splitlines())
+        return {Path(at).name: source for source, at, *_ in lines}
+
+
 def test_one_spool_that_cannot_be_mounted_keeps_no_other_back(tmp_path: Path) -> None:
     """And the unit learns that there is something left to do."""
-    mounts = {f"{tmp_path}/{name}": f"10.255.3.1:/{name}" for name in ("away", "here", "had")}
-    script = rendered("transfer", "mount-spools.sh.j2", {**inventory(), "__transfer_mounts": mounts})
-    table = tmp_path / "mounts"
-    table.write_text(f"10.255.3.1:/had {tmp_path}/had nfs4 rw 0 0\n")
-    # In place of the kernel and of mount(8): a server that does not answer, and one that does.
-    fake = f'case $5 in *away) exit 32;; esac; echo "$5 $6 nfs4 rw 0 0" >> {table}'
-    (tmp_path / "mount").write_text(f"#!/bin/sh\n{fake}\n")
-    (tmp_path / "mount").chmod(0o755)
-    program = script.replace("/proc/mounts", str(table))
-    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False, env=path)
-    assert done.returncode == 1 and done.stderr == ""
-    assert [line.split()[0] for line in table.read_text().splitlines()] == ["10.255.3.1:/had", "10.255.3.1:/here"]
-    (tmp_path / "mount").write_text(f'#!/bin/sh\necho "$5 $6 nfs4 rw 0 0" >> {table}\n')
-    assert subprocess.run(["sh", "-c", program], check=False, env=path).returncode == 0
-    assert len(table.read_text().splitlines()) == 3
+    mounts = Mounts(tmp_path, "away", "here", "had")
+    mounts.has("had")
+    works = (tmp_path / "bin/mount").read_text()
+    mounts.program("mount", f"case $6 in *away) exit 32;; esac; {works.splitlines()[-1]}")
+    done = mounts.run()
+    assert (done.returncode, done.stderr) == (1, "")
+    assert mounts.there() == {name: mounts.sources[name] for name in ("had", "here")}
+    (tmp_path / "bin/mount").write_text(works)
+    assert mounts.run().returncode == 0 and mounts.there() == mounts.sources
+
+
+def test_where_all_is_mounted_nothing_is_changed(tmp_path: Path) -> None:
+    mounts = Mounts(tmp_path, "one", "two")
+    mounts.has("one")
+    mounts.has("two")
+    done = mounts.run()
+    assert (done.returncode, done.stdout, done.stderr, mounts.changes()) == (0, "", "", [])
+    assert mounts.looked() == set(mounts.places.values())
+
+
+def test_a_spool_that_has_moved_to_another_store_is_mounted_from_there(tmp_path: Path) -> None:
+    """Its old store may be off: nothing is asked of it."""
+    mounts = Mounts(tmp_path, "moved", "stays")
+    mounts.has("moved")
+    mounts.has("stays")
+    mounts.sources["moved"] = "10.255.3.9:/srv/store/moved/spool"
+    done = mounts.run()
+    assert done.returncode == 0 and mounts.there() == mounts.sources
+    at = mounts.places["moved"]
+    assert mounts.changes() == [f"mount -t {mounts.sources['moved']} {at}", f"umount -l {at}"]
+    assert mounts.looked() == {mounts.places["stays"]}
+    assert "10.255.3.1:/srv/store/moved/spool" in done.stderr and mounts.sources["moved"] in done.stderr
+
+
+def test_what_is_no_nfs4_or_lies_on_top_of_it_goes(tmp_path: Path) -> None:
+    """One more with each run, and nothing is mounted on what is not ours."""
+    mounts = Mounts(tmp_path, "other")
+    mounts.has("other", "tmpfs", "tmpfs")
+    mounts.program("umount", "exit 32")
+    assert mounts.run().returncode == 1 and mounts.changes() == [f"umount -l {mounts.places['other']}"]
+    mounts.has("other")
+    assert mounts.run().returncode == 0 and mounts.changes() == []
+    mounts.has("other", "tmpfs", "tmpfs")
+    assert mounts.run().returncode == 1 and mounts.changes() == [f"umount -l {mounts.places['other']}"]
+
+
+def test_a_stale_root_is_mounted_anew(tmp_path: Path) -> None:
+    mounts = Mounts(tmp_path, "stale", "whole", "refused")
+    for name in mounts.places:
+        mounts.has(name)
+    mounts.program(
+        "stat",
+        """for at; do :; done
+        case $at in
+          *stale) echo "stat: cannot statx '$at': Stale file handle" >&2; exit 1 ;;
+          *refused) echo "stat: cannot statx '$at': Input/output error" >&2; exit 1 ;;
+        esac""",
+    )
+    done = mounts.run()
+    at = mounts.places["stale"]
+    assert mounts.changes() == [f"mount -t {mounts.sources['stale']} {at}", f"umount -l {at}"]
+    assert done.returncode == 0 and mounts.there() == mounts.sources
+    assert "Input/output error" in done.stderr, "another fault is told, and nothing is done about it here"
+
+
+def test_a_store_that_hangs_is_left_and_the_others_are_mounted(tmp_path: Path) -> None:
+    """As it does while it fails over. Its stat(1) may not even die, and the next run starts no second one beside it."""
+    mounts = Mounts(tmp_path, "hangs", "new")
+    mounts.has("hangs")
+    pids = tmp_path / "pids"
+    # In a session of its own, where no signal of timeout(1) reaches it: as one that sleeps uninterruptibly.
+    mounts.program("stat", f"setsid sh -c 'echo $$ >> {pids}; exec sleep 300' & trap '' TERM; wait; wait")
+    try:
+        done = mounts.run()
+        assert done.returncode == 0 and mounts.changes() == [f"mount -t {mounts.sources['new']} {mounts.places['new']}"]
+        assert done.stderr.strip() == f"{mounts.places['hangs']}: left as it is: no answer"
+        mounts.program("stat", "echo 1")
+        done = mounts.run()
+        assert done.returncode == 0 and mounts.looked() == {mounts.places["new"]} and mounts.changes() == []
+        # That it has moved meanwhile is seen all the same.
+        mounts.sources["hangs"] = "10.255.3.9:/srv/store/hangs/spool"
+        assert mounts.run().returncode == 0 and mounts.there() == mounts.sources
+    finally:
+        for pid in pids.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+    assert len(pids.read_text().split()) == 1
 
 
 @pytest.mark.parametrize(
