@@ -312,6 +312,9 @@ class Works:
         self._take(0.05, 0.2)
         return None if self._service.units else "units are failed"
 
+    def lacks(self) -> str | None:
+        return None
+
     def address_missing(self) -> bool:
         self._kernel.alive()
         return not self._service.address

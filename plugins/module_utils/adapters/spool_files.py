@@ -9,21 +9,29 @@ EEXIST to a link, or ENOENT to a rename, that it has carried out: both are taken
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+from ..core.spool import Octets
 
 FILE_MODE, FOLDER_MODE = 0o640, 0o750
 
 
 @dataclass(frozen=True, order=True)
 class Found:
-    """A file in a folder; `time`: of its last writing, Unix seconds by the file server's clock."""
+    """A file in a folder; times are Unix seconds by the file server's clock.
+
+    `time`: of its last writing. `changed`: when it got its name, or its rights (st_ctime): a rename leaves the former
+    as it is. Not known, it is never old.
+    """
 
     time: float
     name: str
+    changed: float = field(default=math.inf, compare=False)
 
 
 class Disk(Protocol):
@@ -37,7 +45,7 @@ class Disk(Protocol):
         """At most so many octets from its beginning; -1: all."""
         ...
 
-    def write(self, file: Path, data: bytes) -> None:
+    def write(self, file: Path, *pieces: Octets) -> None:
         """A new file of that content, synced; its name is not. Raises FileExistsError."""
         ...
 
@@ -66,7 +74,8 @@ class SystemDisk:
         with os.scandir(folder) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):  # it went meanwhile
-                    found.append(Found(entry.stat(follow_symlinks=False).st_mtime, entry.name))
+                    status = entry.stat(follow_symlinks=False)
+                    found.append(Found(status.st_mtime, entry.name, status.st_ctime))
         return found
 
     def exists(self, file: Path) -> bool:
@@ -81,8 +90,8 @@ class SystemDisk:
         with file.open("rb") as opened:
             return opened.read(most)
 
-    def write(self, file: Path, data: bytes) -> None:
-        self._put(file, os.O_EXCL, data)
+    def write(self, file: Path, *pieces: Octets) -> None:
+        self._put(file, os.O_EXCL, *pieces)
 
     def append(self, file: Path, data: bytes) -> None:
         torn = False
@@ -94,10 +103,10 @@ class SystemDisk:
         self._put(file, os.O_APPEND, b"\n" + data if torn else data)
 
     @staticmethod
-    def _put(file: Path, how: int, data: bytes) -> None:
+    def _put(file: Path, how: int, *pieces: Octets) -> None:
         number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how, FILE_MODE)
         with open(number, "wb") as opened:  # noqa: PTH123 - of a descriptor
-            opened.write(data)
+            opened.writelines(pieces)
             opened.flush()
             os.fsync(number)
 
@@ -146,20 +155,20 @@ class SpoolFiles:
 
     def write(self, file: Path, data: bytes, scratch: Path) -> None:
         """That content under that name, in one step. `scratch`: a name on that file system that nobody else uses."""
-        self._fresh(scratch, data)
-        self._disk.rename(scratch, file)
-        self._disk.sync(file.parent)
+        with self._fresh(scratch, data):
+            self._disk.rename(scratch, file)
+            self._disk.sync(file.parent)
 
-    def hand(self, file: Path, data: bytes, scratch: Path) -> bool:
-        """A new file of that content under a name that must not be taken; whether it was not."""
-        self._fresh(scratch, data)
-        try:
-            self._disk.link(scratch, file)
-            new = True
-        except FileExistsError:
-            new = False
-        self._disk.sync(file.parent)
-        self._disk.unlink(scratch)
+    def hand(self, file: Path, data: Octets, scratch: Path, head: bytes = b"") -> bool:
+        """A new file, `head` and `data`, under a name that must not be taken; whether it was not."""
+        with self._fresh(scratch, head, data):
+            try:
+                self._disk.link(scratch, file)
+                new = True
+            except FileExistsError:
+                new = False
+            self._disk.sync(file.parent)
+            self._disk.unlink(scratch)
         return new
 
     def move(self, source: Path, target: Path) -> bool:
@@ -197,15 +206,34 @@ class SpoolFiles:
         self._disk.mkdir(folder)
         self._disk.sync(folder.parent)
 
+    def sweep(self, folder: Path, last: float, keep: str | None = None) -> int:
+        """Removes what has had its name since before `last`; how many files. `keep`: how those begin that stay."""
+        gone = 0
+        for found in self.names(folder):
+            if found.changed < last and not (keep and found.name.startswith(keep)):
+                self.remove(folder / found.name)
+                gone += 1
+        return gone
+
     def server_time(self, scratch: Path) -> float:
         """What time it is by the file server's clock: that of a file just written."""
-        self._fresh(scratch, b"")
-        found = next(f for f in self._disk.names(scratch.parent) if f.name == scratch.name)
-        self._disk.unlink(scratch)
+        with self._fresh(scratch):
+            found = next(f for f in self._disk.names(scratch.parent) if f.name == scratch.name)
+            self._disk.unlink(scratch)
         return found.time
 
-    def _fresh(self, scratch: Path, data: bytes) -> None:
-        """What somebody left who died may have a second name by now: written to, it would change there, too."""
+    @contextlib.contextmanager
+    def _fresh(self, scratch: Path, *pieces: Octets) -> Iterator[None]:
+        """What somebody left who died may have a second name by now: written to, it would change there, too.
+
+        What fails leaves nothing: a full file system would be kept full by the halves of what it has no room for.
+        """
         with contextlib.suppress(FileNotFoundError):
             self._disk.unlink(scratch)
-        self._disk.write(scratch, data)
+        try:
+            self._disk.write(scratch, *pieces)
+            yield
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._disk.unlink(scratch)
+            raise

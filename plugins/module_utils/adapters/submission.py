@@ -9,13 +9,15 @@ import contextlib
 import enum
 import smtplib
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.spool import MARK, Envelope, Header, Recipient
+from ..core.spool import MARK, Envelope, Header, Octets, Recipient
 
 REPLY = 300.0  # seconds for a reply (RFC 5321, 4.5.3.2)
 FINAL = 600.0  # for the last one
+PIECE = 65536  # octets that are sent at a time
 
 
 class Outcome(enum.StrEnum):
@@ -49,7 +51,7 @@ class Submission:
         self._reply = reply
         self._final = final
 
-    def submit(self, header: Header, message: bytes) -> Answer:
+    def submit(self, header: Header, message: Octets) -> Answer:
         """Never raises for what the server does. The message gets the field that names this crossing, on its top."""
         smtp = smtplib.SMTP(local_hostname=self._name)
         stage = "connection"
@@ -70,7 +72,9 @@ class Submission:
             _expect(stage, 354, *smtp.docmd("DATA"))
             stage = "message"
             smtp.sock.settimeout(self._final)
-            smtp.send(stuffed(f"{MARK}: {header.id}\r\n".encode() + message))
+            smtp.send(f"{MARK}: {header.id}\r\n".encode())
+            for piece in stuffed(message):
+                smtp.send(piece)
             stage = "end of message"
             smtp.send(b".\r\n")
             _expect(stage, 250, *smtp.getreply())
@@ -123,9 +127,14 @@ def rcpt(offered: dict[str, str], recipient: Recipient) -> str:
     return " ".join(words)
 
 
-def stuffed(message: bytes) -> bytes:
-    """As it goes over the line: a dot before each line's first dot, and an end of line at its end."""
-    text = message.replace(b"\r\n.", b"\r\n..")
-    if text.startswith(b"."):
-        text = b"." + text
-    return text if text.endswith(b"\r\n") else text + b"\r\n"
+def stuffed(message: Octets) -> Iterator[bytes]:
+    """As it goes over the line: a dot before each line's first dot, and an end of line at its end. In pieces."""
+    before = (
+        b"\r\n"  # a dot belongs to the piece that it is in, and what makes it a line's first one may be in that before
+    )
+    for at in range(0, len(message), PIECE):
+        piece = before + bytes(message[at : at + PIECE])
+        yield piece.replace(b"\r\n.", b"\r\n..")[2:]
+        before = piece[-2:]
+    if before != b"\r\n":
+        yield b"\r\n"

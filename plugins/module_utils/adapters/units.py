@@ -32,6 +32,10 @@ class Units:
             return False
         return True
 
+    def begin(self, units: Sequence[str]) -> None:
+        """Order their start and do not wait for it. Raises CommandError."""
+        self._run(["systemctl", "start", "--no-block", *units], timeout=self._timeout)
+
     def stop(self, units: Sequence[str]) -> None:
         """Returns when none of them has a process left. Raises CommandError."""
         self._run(["systemctl", "stop", *units], timeout=self._timeout)

@@ -197,7 +197,8 @@ class Report:
     """An agent's word on one identity on its host; it outlives the host's lease.
 
     `run`: the planned run whose order to stop it has carried out. `configuration`: None for a store.
-    `stuck`: FAILED in a stop, so that something of it may run.
+    `stuck`: FAILED in a stop, so that something of it may run. `lacks`: what of it does not run though it serves,
+    and is no reason to move it.
     """
 
     host: str
@@ -209,9 +210,13 @@ class Report:
     run: str = ""
     configuration: Configuration | None = None
     stuck: bool = False
+    lacks: str = ""
 
     def to_json(self) -> Json:
-        return {**dataclasses.asdict(self), "steps": [s.to_json() for s in self.steps]}
+        data = {**dataclasses.asdict(self), "steps": [s.to_json() for s in self.steps]}
+        if not self.lacks:
+            del data["lacks"]  # nearly always: what is not there costs nobody anything
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
@@ -226,6 +231,7 @@ class Report:
             str(data.get("run", "")),
             None if configuration is None else Configuration.from_json(configuration),
             bool(data.get("stuck", False)),
+            str(data.get("lacks", "")),
         )
 
 

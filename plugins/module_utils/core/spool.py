@@ -26,6 +26,7 @@ from .model import Json
 
 MAGIC = b"HOLDFAST-SPOOL 1"
 ID = re.compile(r"[0-9a-f]{32}")
+Octets = bytes | bytearray | memoryview  # a message may be 50 MB: where it can be helped it is copied nowhere
 # Below a spool's folder. `done`: at the source, what was carried; at the destination, what its server has taken.
 TMP, OUT, IN, DONE, QUARANTINE = FOLDERS = ("tmp", "out", "in", "done", "quarantine")
 RECORD = "epoch"  # beside them: the Adoption
@@ -110,7 +111,7 @@ class Header:
         )
 
 
-def name(envelope: Envelope, message: bytes) -> str:
+def name(envelope: Envelope, message: Octets) -> str:
     """The id of a message that a Postfix hands over: the same when it does so once more.
 
     Its topmost Received field has a queue id that is used once, so two messages never have one id; and a Postfix that
@@ -123,11 +124,22 @@ def name(envelope: Envelope, message: bytes) -> str:
     return digest.hexdigest()[:32]
 
 
-def pack(header: Header, message: bytes) -> bytes:
-    """Size and digest are those of `message`, whatever `header` says."""
+def head(header: Header, message: Octets) -> bytes:
+    """What stands before `message` in its file. Size and digest are those of `message`, whatever `header` says."""
     told = dataclasses.replace(header, size=len(message), sha256=hashlib.sha256(message).hexdigest())
     line = json.dumps(told.to_json(), separators=(",", ":")).encode()
-    return b"%s %d %s\n%s\n%s" % (MAGIC, len(line), hashlib.sha256(line).hexdigest().encode(), line, message)
+    return b"%s %d %s\n%s\n" % (MAGIC, len(line), hashlib.sha256(line).hexdigest().encode(), line)
+
+
+def pack(header: Header, message: Octets) -> bytes:
+    """The whole file; for a large message `head` and the message itself need half the room."""
+    return head(header, message) + message
+
+
+def header_length(data: bytes) -> int:
+    """Octets in which the header of a file ends that begins with `data`; 0: it is no spool file."""
+    found = _FIRST.match(data[:_FIRST_MOST])
+    return 0 if found is None else found.end() + int(found[1]) + 1
 
 
 def unpack_header(data: bytes) -> tuple[Header, int]:
@@ -150,15 +162,21 @@ def unpack_header(data: bytes) -> tuple[Header, int]:
     return header, start + length + 1
 
 
-def unpack(data: bytes) -> tuple[Header, bytes]:
-    """Header and message of a whole file. Raises Damaged."""
+def view(data: bytes) -> tuple[Header, memoryview]:
+    """Header and message of a whole file; the message is a part of `data` and no copy. Raises Damaged."""
     header, start = unpack_header(data)
-    message = data[start:]
+    message = memoryview(data)[start:]
     if len(message) != header.size:
         raise Damaged(f"has {len(message)} octets of a message of {header.size}")
     if hashlib.sha256(message).hexdigest() != header.sha256:
         raise Damaged("the digest of its message is another")
     return header, message
+
+
+def unpack(data: bytes) -> tuple[Header, bytes]:
+    """As `view`, with a copy of the message. Raises Damaged."""
+    header, message = view(data)
+    return header, bytes(message)
 
 
 @dataclass(frozen=True)

@@ -207,6 +207,8 @@ def _service(known: Known, owner: Owner, aside: Collection[str]) -> list[str]:
     if not known.leases.get(owner.host, False):
         found.append(f"{name}: its owner {owner.host} has no live lease")
     found += unserved(known)
+    if phase(known) == Phase.RUNNING and (lacks := known.reports[owner.host].lacks):
+        found.append(f"{name}: on {owner.host} {lacks}; it serves, and what is for the other side waits")
     found += _missed(known, owner, aside)
     access = known.access
     if access is not None and access.error:

@@ -307,7 +307,7 @@ class Agent:
             report = self._owed(keeper, entries[key].value)
             if report is None:
                 continue
-            report = dataclasses.replace(report, configuration=configured[keeper.name])
+            report = dataclasses.replace(report, configuration=configured[keeper.name], lacks=keeper.lacks)
             if report.to_json() != entries[key].value:
                 self._coordinator.put(key, report.to_json())
         asked = {k.name: ownership.asked_by(self._host, _run(entries, k)) for k, _ in self._keepers}

@@ -30,6 +30,8 @@ START_LOOK = 1.0  # seconds between two looks, while units start, whether this h
 # 1,000 letters beyond a line of 30 ms take 5 s. A little more than TimeoutStartSec of holdfast-queue@.service.
 ADOPT_WITHIN = 1830.0
 SETTLE_WITHIN = 5.0
+# The adoption of a long spool takes minutes, and is told so meanwhile (daemons/spooling.py).
+SPOOL_WITHIN = 60.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,21 @@ class Place:
     def units(self) -> tuple[str, ...]:
         return (self.postfix,) if self.mailboxes is None else (self.dovecot, self.postfix)
 
+    @property
+    def spool(self) -> str | None:
+        """The unit of its end of the transfer (docs/decisions/0034), which that of Postfix pulls in; None: it has none.
+
+        None of `units`: who is served waits for nothing of it, so where it fails that is no reason to stop or to move.
+        """
+        # The unit looks for the same file (ConditionPathExists).
+        there = self.mailboxes is not None and Path(self.configuration).with_name("spool.yml").exists()
+        return f"holdfast-spool@{self.identity.name}.service" if there else None
+
+    @property
+    def everything(self) -> tuple[str, ...]:
+        """All that may run of it."""
+        return (*self.units, self.adoption) if self.spool is None else (*self.units, self.spool, self.adoption)
+
 
 class Instance:
     """Does what it is told; whether is core/ownership.py's to say. Methods raise Unavailable or OSError."""
@@ -95,6 +112,7 @@ class Instance:
         self._announcement = announcement
         self._clock = clock
         self._mark = running.Mark(place.identity.name, marks)
+        self._spool_ran = clock.boottime()
 
     # --- going up ----------------------------------------------------------------------------------------------
 
@@ -211,6 +229,7 @@ class Instance:
     def mark(self, epoch: int) -> None:
         """Remember, until the next boot, that it runs here and since which epoch."""
         self._mark.write(epoch)
+        self._spool_ran = self._clock.boottime()
 
     # --- going down --------------------------------------------------------------------------------------------
 
@@ -219,7 +238,7 @@ class Instance:
         attempt = running.Attempts()
         attempt(lambda: self._track.write(False))
         attempt(self._mark.remove)
-        everything = (*self.place.units, self.place.adoption)
+        everything = self.place.everything
         if not attempt(lambda: self._units.stop(everything)):
             # Processes that wait for a dead store end when their requests are given up.
             attempt(self._mount.unmount)
@@ -256,6 +275,20 @@ class Instance:
         """Units that do not run. Starts a program: not for every second."""
         return running.dead(self._units.states(self.place.units))
 
+    def lacks(self) -> str | None:
+        """What serves nobody at once and has not run for a while; its start is ordered. As seldom as `dead`.
+
+        One that systemd tries anew all the time is no more `active` than one that it has given up.
+        """
+        now, unit = self._clock.boottime(), self.place.spool
+        state = "active" if unit is None else self._units.states((unit,))[unit]
+        if unit is None or state == "active":
+            self._spool_ran = now
+            return None
+        if state in running.DEAD:
+            self._units.begin((unit,))
+        return f"{unit} is {state}" if now - self._spool_ran >= SPOOL_WITHIN else None
+
     def reload(self) -> None:
         """Their timers begin anew, and nobody who is connected notices.
 
@@ -276,9 +309,9 @@ class Instance:
         if not self._track.path.exists():
             self._track.write(False)  # keepalived has something to read from the beginning
         epoch = self._mark.read()
-        states = self._units.states(self.place.units)
-        traces = running.alive(states)
-        whole = epoch is not None and self._mount.is_mounted() and len(traces) == len(states)
+        spool = () if self.place.spool is None else (self.place.spool,)
+        traces = running.alive(self._units.states((*self.place.units, *spool)))
+        whole = epoch is not None and self._mount.is_mounted() and set(traces) >= set(self.place.units)
         if whole:
             return running.Found(epoch, ())
         there = {"mark": self._mark.exists(), "track file": self._track.read(), "mount": self._mount.is_mounted()}

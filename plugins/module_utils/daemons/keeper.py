@@ -46,6 +46,8 @@ class Works(Protocol):
 
     def dead(self) -> str | None: ...
 
+    def lacks(self) -> str | None: ...
+
     def address_missing(self) -> bool: ...
 
     def announce(self, epoch: int) -> None: ...
@@ -86,6 +88,7 @@ class Keeper:
         self.name = works.place.identity.name
         self.epoch: int | None = None  # at which it runs, or is being started or stopped, here
         self.report: Report | None = None
+        self.lacks = ""  # what does not run of it, though it serves
         self._works = works
         self._clock = clock
         self._log = log
@@ -167,7 +170,7 @@ class Keeper:
     def _up(self, epoch: int, why: str) -> None:
         self._log("start", identity=self.name, epoch=epoch, why=why)
         report = Report(self.host, epoch, Phase.STARTING, self._clock.now())
-        self.epoch, self.report = epoch, report
+        self.epoch, self.report, self.lacks = epoch, report, ""
         self._set_back()  # what begins now goes by the clock as it is
         self._reload_due = False
         self._work(Action.START, lambda: self._start(report))
@@ -230,7 +233,7 @@ class Keeper:
             now = self._clock.now()
             self.report = dataclasses.replace(report, phase=Phase.FAILED, error=error, time=now, stuck=True)
             return
-        self.epoch, self._traces = None, ()
+        self.epoch, self._traces, self.lacks = None, (), ""
         if failed is not None:
             self._put_off()
             self.report = dataclasses.replace(failed, phase=Phase.FAILED, time=self._clock.now())
@@ -278,6 +281,8 @@ class Keeper:
                 self._works.reload()
                 self._reload_due = False
                 self._log("reloaded", identity=self.name, epoch=epoch)
+            if dead is None:
+                self._tell_lacks(self._works.lacks() or "", epoch)
         except Unavailable as why:
             self._log("look_failed", identity=self.name, detail=str(why), level="warning")
             return
@@ -287,6 +292,13 @@ class Keeper:
             mended = self.report or Report(self.host, epoch, Phase.RUNNING, self._clock.now())
             self.report = Report(self.host, epoch, Phase.STARTING, self._clock.now())
             self._start(self.report, mended)
+
+    def _tell_lacks(self, lacks: str, epoch: int) -> None:
+        """No reason to stop or to move: it serves."""
+        if lacks != self.lacks:
+            self.lacks = lacks
+            level = "alert" if lacks else "info"
+            self._log("lacks", identity=self.name, epoch=epoch, detail=lacks or "nothing", level=level)
 
 
 def _round(step: Step) -> float:

@@ -37,8 +37,9 @@ from ..adapters.spool_files import SpoolFiles
 from ..adapters.submission import Submission
 from ..core import keys
 from ..core.model import Owner
-from ..core.ports import Coordinator
-from ..core.transfer import Table
+from ..core.ports import Clock, Coordinator, Log, Unavailable
+from ..core.spool import IN, OUT
+from ..core.transfer import Backlog, Table
 from . import config, service
 from .config import Section
 from .running import MARKS, Mark
@@ -48,6 +49,10 @@ from .transfer import Alarm, alarm, report, table
 ROUND_MOST = 300.0  # seconds
 # A submission may take as long as Postfix takes for its last reply.
 PATIENCE = ROUND_MOST + 900.0
+OUT_EVERY = 60.0  # seconds between looks at what is to be carried; a transfer host looks at it, too, if there is one
+ALARM_EVERY = 3600.0  # what is told once is not to be seen the day after
+# Seconds that it stays when it must not write: systemd starts it anew then, and each time is an alert.
+REFUSED = 60.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,74 @@ def epoch(settings: Config, coordinator: Coordinator) -> int:
     return owner.epoch
 
 
+class Work:
+    """Call `tick` every few seconds: submits what has come in, and tells what waits at either end."""
+
+    def __init__(
+        self,
+        identity: str,
+        spooler: Spooler,
+        intake: Intake,
+        limit: Alarm,
+        clock: Clock,
+        log: Log,
+        over: Callable[[], bool],
+    ) -> None:
+        self._identity = identity
+        self._spooler = spooler
+        self._intake = intake
+        self._limit = limit
+        self._clock = clock
+        self._log = log
+        self._over = over
+        self._out_at = clock.boottime()
+        self._alarmed: dict[str, set[str]] = {IN: set(), OUT: set()}
+        self._again: dict[str, float] = {}  # by folder: when what still stands is an alert again
+
+    def tick(self) -> None:
+        # Before what has come in, which may take its time.
+        if self._clock.boottime() >= self._out_at:
+            self._out_at = self._clock.boottime() + OUT_EVERY
+            self._tell(OUT, self._spooler.waits)
+        until = self._clock.boottime() + ROUND_MOST
+        # A stop waits for the message that is being submitted: cut off behind Postfix's 250 it would go twice.
+        self._tell(IN, lambda: self._intake.round(lambda: self._clock.boottime() >= until or self._over()))
+
+    def _tell(self, folder: str, waits: Callable[[], Backlog]) -> None:
+        alarmed, now = self._alarmed[folder], self._clock.boottime()
+        try:
+            left = waits()
+        except OSError as why:
+            again = now >= self._again.get(folder, now)
+            if again:
+                self._again[folder] = now + ALARM_EVERY
+            level = "alert" if again else "error"
+            self._log("spool_away", identity=self._identity, folder=folder, detail=str(why), level=level)
+            return
+        over = left.over(self._limit.count, self._limit.seconds)
+        if not over:
+            self._again.pop(folder, None)
+        elif now >= self._again.get(folder, now):
+            self._again[folder] = now + ALARM_EVERY
+            alarmed.clear()
+        report(self._identity, folder, left, self._limit, alarmed, self._log)
+
+
+def adopted(settings: Config, coordinator: Coordinator, files: SpoolFiles, clock: Clock, log: Log) -> Spooler:
+    """One that may write. Raises NotOurs, Unavailable, OSError; the first of them is an alert."""
+    try:
+        at = epoch(settings, coordinator)
+        spooler = Spooler(settings.identity, settings.host, at, settings.folder, settings.table, files, clock, log)
+        spooler.adopt()
+    except NotOurs as why:
+        log("spool_refused", identity=settings.identity, detail=str(why), level="alert")
+        raise
+    except (Unavailable, OSError) as why:
+        log("spool_not_begun", identity=settings.identity, detail=str(why), level="error")
+        raise
+    return spooler
+
+
 def start(file: str) -> Callable[[], None]:
     """What runs the daemon of that configuration. Raises ConfigError."""
     settings = load(file)
@@ -116,34 +189,25 @@ def start(file: str) -> Callable[[], None]:
     def serve() -> None:
         clock, log, files = SystemClock(), LineLog(), SpoolFiles()
         try:
-            at = epoch(settings, settings.coordinator)
-            spooler = Spooler(settings.identity, settings.host, at, settings.folder, settings.table, files, clock, log)
-            spooler.adopt()
+            spooler = adopted(settings, settings.coordinator, files, clock, log)
         except NotOurs as why:
-            raise SystemExit(f"holdfast-spool: {why}") from why
+            clock.sleep(REFUSED)
+            raise SystemExit(1) from why
+        except (Unavailable, OSError) as why:
+            raise SystemExit(1) from why
         submission = Submission(settings.submission, settings.host)
         intake = Intake(settings.identity, settings.folder, submission, settings.attempts, files, clock, log)
-        alarmed: set[str] = set()
         wake = threading.Event()  # set by SIGTERM alone
+        work = Work(settings.identity, spooler, intake, settings.alarm, clock, log, wake.is_set)
 
         def failed(why: str) -> None:
             log("lmtp_fails", identity=settings.identity, detail=why, level="error")
-
-        def tick() -> None:
-            until = clock.boottime() + ROUND_MOST
-            try:
-                # A stop waits for the message that is being submitted: cut off behind Postfix's 250 it would go twice.
-                left = intake.round(lambda: clock.boottime() >= until or wake.is_set())
-            except OSError as why:
-                log("intake_fails", identity=settings.identity, detail=str(why), level="error")
-                return
-            report(settings.identity, "in", left, settings.alarm, alarmed, log)
 
         with Server(
             settings.socket, settings.identity, settings.size, spooler, failed, settings.socket_group
         ) as server:
             threading.Thread(target=server.serve_forever, name="lmtp", daemon=True).start()
-            service.run(tick, settings.interval, server.shutdown, PATIENCE, wake)
+            service.run(work.tick, settings.interval, server.shutdown, PATIENCE, wake)
 
     return serve
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -26,17 +27,24 @@ from ..core.spool import (
     Damaged,
     Envelope,
     Header,
+    Octets,
     adopt,
+    head,
+    header_length,
     name,
-    pack,
-    unpack,
     unpack_header,
+    view,
 )
 from ..core.transfer import Backlog, Table, Taken, taken
 
-HEAD = 65536  # octets in which nearly every spool file's header ends
+HEAD = 4096  # octets in which nearly every spool file's header ends
+HEAD_MOST = 2**20  # a longer one is damaged: several are in memory at a time
+# Headers that are read at a time: each takes some round trips, over a line between sites 31 ms each.
+READERS = 8
+TELL_EVERY = 5.0  # seconds between words on how far that is
 FULL = {errno.ENOSPC, errno.EDQUOT}
 AGAIN = 300.0  # seconds until what was not taken is submitted once more; a 4xx of a busy server lasts so long
+FILES_AGAIN = 30.0  # until what its files kept from being submitted is
 
 
 class NotOurs(Exception):
@@ -79,7 +87,7 @@ class Spooler:
             before = None if data is None else Adoption.from_json(json.loads(data))
         except (ValueError, KeyError, TypeError) as why:
             raise NotOurs(f"{self._folder / RECORD} cannot be read: {why!r}; see docs/decisions/0034") from why
-        found = {f.name: self._epoch_of(f.name) for f in self._files.names(self._folder / OUT)}
+        found = self._epochs([f.name for f in self._files.names(self._folder / OUT)])
         try:
             record = adopt(before, self._epoch, self._host, self._clock.now(), found)
         except ValueError as why:
@@ -92,13 +100,32 @@ class Spooler:
         self._log("spool_adopted", identity=self._identity, epoch=self._epoch, waiting=len(record.names))
         return len(record.names)
 
+    def _epochs(self, names: Sequence[str]) -> dict[str, int | None]:
+        """Of each file in `out` its epoch. A long outage of the transfer leaves tens of thousands."""
+        found: dict[str, int | None] = {}
+        tell_at = self._clock.boottime() + TELL_EVERY
+        with ThreadPoolExecutor(READERS) as readers:
+            for one, its in zip(names, readers.map(self._epoch_of, names), strict=True):
+                found[one] = its
+                if self._clock.boottime() >= tell_at:
+                    tell_at = self._clock.boottime() + TELL_EVERY
+                    self._log("spool_adopting", identity=self._identity, looked_at=len(found), of=len(names))
+        return found
+
     def _epoch_of(self, one: str) -> int | None:
-        for most in (HEAD, -1):
-            try:
-                return unpack_header(self._files.read(self._folder / OUT / one, most) or b"")[0].epoch
-            except Damaged:
-                continue  # its header may be longer
-        return None
+        """None: it is damaged, or has gone since it was listed."""
+        data = self._files.read(self._folder / OUT / one, HEAD) or b""
+        if HEAD < (length := header_length(data)) <= HEAD_MOST:
+            data = self._files.read(self._folder / OUT / one, length) or b""
+        try:
+            return unpack_header(data)[0].epoch
+        except Damaged:
+            return None
+
+    def waits(self) -> Backlog:
+        """What is to be carried. Raises OSError."""
+        times = [f.time for f in self._files.names(self._folder / OUT) if ID.fullmatch(f.name)]
+        return Backlog.of(times, self._clock.now())
 
     def recipient(self, address: str) -> Reply | None:
         """Somebody of nowhere is a mistake between the tables of Postfix and ours: it waits."""
@@ -106,7 +133,7 @@ class Spooler:
             return 450, "4.4.4 no identity on the other side holds this recipient"
         return None
 
-    def message(self, envelope: Envelope, data: bytes) -> Reply:
+    def message(self, envelope: Envelope, data: Octets) -> Reply:
         one = name(envelope, data)
         try:
             new = not self._known(one) and self._put(one, envelope, data)
@@ -126,15 +153,15 @@ class Spooler:
         """A file goes from `out` to one of the others, so it is looked for in this order."""
         return any(self._files.exists(self._folder / place / one) for place in (OUT, DONE, QUARANTINE))
 
-    def _put(self, one: str, envelope: Envelope, data: bytes) -> bool:
+    def _put(self, one: str, envelope: Envelope, data: Octets) -> bool:
         header = Header(one, self._identity, self._host, self._epoch, self._clock.now(), envelope, 0, "")
         # Two connections may bring the same message at the same time.
         scratch = self._folder / TMP / f"spool.{one}.{secrets.token_hex(4)}"
-        return self._files.hand(self._folder / OUT / one, pack(header, data), scratch)
+        return self._files.hand(self._folder / OUT / one, data, scratch, head(header, data))
 
 
 class Submitter(Protocol):
-    def submit(self, header: Header, message: bytes) -> Answer: ...
+    def submit(self, header: Header, message: Octets) -> Answer: ...
 
 
 class Intake:
@@ -167,7 +194,11 @@ class Intake:
         self.doubts = 0  # submissions that may have made a second copy, since the start
 
     def round(self, over: Callable[[], bool]) -> Backlog:
-        """Everything that lies in `in`, oldest first, until `over`. What then waits. Raises OSError for the spool."""
+        """Everything that lies in `in`, oldest first, until `over`. What then waits. Raises OSError for the folder.
+
+        A round ends where files fail: that may be the whole spool. The next one begins with another message, since it
+        may be that one alone.
+        """
         waiting = [f for f in self._files.names(self._folder / IN) if ID.fullmatch(f.name)]
         self._not_before = {n: t for n, t in self._not_before.items() if n in {f.name for f in waiting}}
         left = []
@@ -178,7 +209,12 @@ class Intake:
             if self._clock.boottime() < self._not_before.get(found.name, 0.0):
                 left.append(found)
                 continue
-            outcome = self._one(found.name)
+            try:
+                outcome = self._one(found.name)
+            except OSError as why:
+                self._wait(found.name, str(why), FILES_AGAIN)
+                left += waiting[n:]
+                break
             if outcome is not None:
                 left.append(found)
             if outcome is Outcome.DOWN:
@@ -211,9 +247,9 @@ class Intake:
         self._write(one, begun + 1, refused)
         data = self._files.read(self._folder / IN / one)
         try:
-            header, message = unpack(data or b"")
+            header, message = view(data or b"")
         except Damaged as why:
-            self._wait(one, f"damaged: {why}")
+            self._wait(one, f"damaged: {why}", self._again)
             return Outcome.REFUSED
         answer = self._submitter.submit(header, message)
         if answer.outcome is Outcome.ACCEPTED:
@@ -223,11 +259,12 @@ class Intake:
             return None
         if answer.outcome is not Outcome.UNKNOWN:
             self._write(one, begun, refused + (answer.outcome is Outcome.REFUSED))
-        self._wait(one, answer.detail)
+        # A server that is away is so for a moment, and no fault of this message.
+        self._wait(one, answer.detail, 0.0 if answer.outcome is Outcome.DOWN else self._again)
         return answer.outcome
 
-    def _wait(self, one: str, why: str) -> None:
-        self._not_before[one] = self._clock.boottime() + self._again
+    def _wait(self, one: str, why: str, seconds: float) -> None:
+        self._not_before[one] = self._clock.boottime() + seconds
         self._log("submission_fails", identity=self._identity, message=one, detail=why, level="error")
 
     def _try(self, one: str) -> Path:

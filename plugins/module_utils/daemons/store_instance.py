@@ -279,6 +279,9 @@ class StoreInstance:
             self._review()
         return dead
 
+    def lacks(self) -> str | None:
+        return None  # there is nothing beside what it serves with
+
     def _hangs(self) -> str | None:
         """Do the server's threads answer? By the loopback: whether the address is there is another question.
 

@@ -6,25 +6,26 @@ import io
 import socket
 import stat
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from holdfast.adapters import lmtp
 from holdfast.adapters.lmtp import BUSY, Dialogue, Reply, Server
-from holdfast.core.spool import Envelope, Recipient
+from holdfast.core.spool import Envelope, Octets, Recipient
 
 
 class Keeper:
     """`answer`: to every message."""
 
     def __init__(self) -> None:
-        self.got: list[tuple[Envelope, bytes]] = []
+        self.got: list[tuple[Envelope, Octets]] = []
         self.answer: Reply = (250, "2.0.0 kept")
 
     def recipient(self, address: str) -> Reply | None:
         return (450, "4.4.4 nobody has it") if address.startswith("nobody") else None
 
-    def message(self, envelope: Envelope, data: bytes) -> Reply:
+    def message(self, envelope: Envelope, data: Octets) -> Reply:
         self.got.append((envelope, data))
         return self.answer
 
@@ -85,6 +86,22 @@ def test_too_long_is_told_to_each_and_kept_nowhere() -> None:
     long = ["QUIT" + "x" * 500] * 3
     said = talk(commands("MAIL FROM:<s@x>", "RCPT TO:<a@x>", "RCPT TO:<b@x>", "DATA", *long, ".", "NOOP"), keeper)
     assert [line[:3] for line in said[-4:]] == ["354", "552", "552", "250"] and keeper.got == []
+
+
+@pytest.mark.parametrize("line", [b"\r\n", b"x" * 76 + b"\r\n"])
+@pytest.mark.parametrize("times", [1, 5])
+def test_a_message_takes_its_own_room_and_one_that_is_too_long_no_more(line: bytes, times: int) -> None:
+    """A list of its lines is 63 times as large where they are empty. `times`: what it is longer than it may be."""
+    size = 100_000
+    said = commands("MAIL FROM:<s@x>", "RCPT TO:<a@x>", "DATA") + line * (times * size // len(line)) + b".\r\n"
+    tracemalloc.start()
+    try:
+        assert talk(said, size=size)[-1][:3] == ("250" if times == 1 else "552")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # BytesIO shares the octets that it is given.
+    assert peak < 1.5 * size + lmtp.PIECE
 
 
 @pytest.mark.parametrize("length", [lmtp.PIECE - 2, lmtp.PIECE - 1, lmtp.PIECE, lmtp.PIECE + 1, 3 * lmtp.PIECE])

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from holdfast.adapters.spool_files import SpoolFiles
+from holdfast.adapters.spool_files import SpoolFiles, SystemDisk
+from holdfast.core.spool import Octets
+
+DAY = 86400.0
 
 
 @pytest.fixture
@@ -54,9 +60,9 @@ def test_half_a_line_is_no_beginning_of_the_next(files: SpoolFiles, tmp_path: Pa
 
 
 def test_oldest_first_and_nothing_hidden(files: SpoolFiles, tmp_path: Path) -> None:
-    for name, time in (("b", 10), ("a", 20), (".c", 5)):
+    for name, written in (("b", 10), ("a", 20), (".c", 5)):
         (tmp_path / "spool/in" / name).write_bytes(b"")
-        os.utime(tmp_path / "spool/in" / name, (time, time))
+        os.utime(tmp_path / "spool/in" / name, (written, written))
     assert [f.name for f in files.names(tmp_path / "spool/in")] == ["b", "a"]
     assert files.names(tmp_path / "none") == [] and files.read(tmp_path / "none") is None
     assert not files.exists(tmp_path / "none") and files.exists(tmp_path / "spool/in")
@@ -75,3 +81,63 @@ def test_the_servers_time_and_the_rights(files: SpoolFiles, tmp_path: Path) -> N
     assert abs(now - (tmp_path / "spool/tmp").stat().st_mtime) < 5 and not (tmp_path / "spool/tmp/t").exists()
     files.write(tmp_path / "spool/in/a", b"", tmp_path / "spool/tmp/a")
     assert (tmp_path / "spool/in/a").stat().st_mode & 0o007 == 0 and (tmp_path / "spool").stat().st_mode & 0o007 == 0
+
+
+class Full(SystemDisk):
+    """A file system that has room for ten octets of a file, or for no name more."""
+
+    def __init__(self, call: str) -> None:
+        self.call = call
+
+    def write(self, file: Path, *pieces: Octets) -> None:
+        super().write(file, b"".join(pieces)[:10])
+        if self.call == "write":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def link(self, source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def rename(self, source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("call", ["write", "name"])
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda files, target, scratch: files.hand(target, b"x" * 1000, scratch),
+        lambda files, target, scratch: files.write(target, b"x" * 1000, scratch),
+    ],
+)
+def test_what_has_no_room_takes_none(
+    files: SpoolFiles, tmp_path: Path, call: str, act: Callable[[SpoolFiles, Path, Path], None]
+) -> None:
+    """Each try has a scratch file of its own: their halves would keep a full file system full."""
+    with pytest.raises(OSError, match="No space left"):
+        act(SpoolFiles(Full(call)), tmp_path / "spool/out/a", tmp_path / "spool/tmp/spool.a.1")
+    assert list((tmp_path / "spool/tmp").iterdir()) == list((tmp_path / "spool/out").iterdir()) == []
+
+
+def test_a_file_of_two_pieces(files: SpoolFiles, tmp_path: Path) -> None:
+    assert files.hand(tmp_path / "spool/out/a", bytearray(b"message"), tmp_path / "spool/tmp/a", b"head ")
+    assert (tmp_path / "spool/out/a").read_bytes() == b"head message"
+
+
+def test_a_file_is_as_old_as_its_place(files: SpoolFiles, tmp_path: Path) -> None:
+    """What has waited for longer than it is remembered is remembered from when it was carried."""
+    source, target = tmp_path / "spool/out/a", tmp_path / "spool/done/a"
+    source.write_bytes(b"one")
+    os.utime(source, (time.time() - 20 * DAY, time.time() - 20 * DAY))
+    files.move(source, target)
+    (found,) = files.names(target.parent)
+    assert found.time < time.time() - 19 * DAY and abs(found.changed - time.time()) < 60
+    assert files.sweep(target.parent, time.time() - 14 * DAY) == 0 and target.exists()
+    assert files.sweep(target.parent, time.time() + 60) == 1 and not target.exists()
+
+
+def test_what_was_left_is_swept_and_notes_stay(files: SpoolFiles, tmp_path: Path) -> None:
+    for name in ("restore.a", "spool.b.1f", "transfer.t2.c", "try.d"):
+        (tmp_path / "spool/tmp" / name).write_bytes(b"")
+    assert files.sweep(tmp_path / "spool/tmp", time.time() + 60, "try.") == 3
+    assert [p.name for p in (tmp_path / "spool/tmp").iterdir()] == ["try.d"]
+    assert files.sweep(tmp_path / "none", time.time() + 60) == 0

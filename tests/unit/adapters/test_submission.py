@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from holdfast.adapters.submission import Outcome, Submission, stuffed
+from holdfast.adapters.submission import PIECE, Outcome, Submission, stuffed
 from holdfast.core.spool import Envelope, Header, Recipient
 
 RECIPIENTS = (Recipient("a@one.example", "NEVER", "rfc822;a@one.example"), Recipient("b@one.example"))
@@ -141,4 +141,15 @@ def test_nobody_there(tmp_path: Path) -> None:
 
 
 def test_dots_and_ends_of_lines() -> None:
-    assert stuffed(b"") == b"\r\n" and stuffed(b".\r\n.\r\n") == b"..\r\n..\r\n" and stuffed(b"a.b\r\n") == b"a.b\r\n"
+    """Behind the line that names the crossing."""
+    for message, said in ((b"", b""), (b".\r\n.\r\n", b"..\r\n..\r\n"), (b"a.b\r\n", b"a.b\r\n"), (b"\n.", b"\n.\r\n")):
+        assert b"".join(stuffed(message)) == said
+
+
+@pytest.mark.parametrize("before", range(PIECE - 4, PIECE + 2))
+def test_a_large_message_goes_in_pieces(before: int) -> None:
+    """Also where a line ends in one and its dot begins the next."""
+    message = b"x" * before + b"\r\n.\r\n.." + b"y" * PIECE
+    said = list(stuffed(memoryview(message)))
+    assert b"".join(said) == b"x" * before + b"\r\n..\r\n..." + b"y" * PIECE + b"\r\n"
+    assert max(map(len, said)) <= PIECE + 2

@@ -23,3 +23,9 @@ def test_a_start_ends_goes_on_or_fails() -> None:
     assert not units(["sh", "-c", "sleep 20"]).started(wanted, 0.2)
     with pytest.raises(command.CommandError, match="status 3: job for b failed"):
         units(["sh", "-c", "echo job for b failed >&2; exit 3"]).started(wanted, 10)
+
+
+def test_an_order_to_start_is_not_waited_for() -> None:
+    said = []
+    Units(run=lambda given, *, timeout, stdin=None: said.append(list(given)) or "").begin(("a.service",))
+    assert said == [["systemctl", "start", "--no-block", "a.service"]]

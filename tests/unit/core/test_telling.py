@@ -63,6 +63,10 @@ PAST = {"time": NOW, "passed": True, "epoch": 4, "downs": 4, "reason": "4 of 4 a
         ({"leases": {"mail1": False, "mail2": True}}, "owner mail1 has no live lease"),
         ({"reports": {"mail1": Report("mail1", 4, Phase.FAILED, NOW, (), "start: no")}}, "(failed): start: no"),
         ({"reports": {"mail1": Report("mail1", 3, Phase.RUNNING, NOW)}}, "(unknown)"),
+        (
+            {"reports": {"mail1": Report("mail1", 4, Phase.RUNNING, NOW, lacks="holdfast-spool@x is failed")}},
+            "on mail1 holdfast-spool@x is failed; it serves",
+        ),
         ({"reports": {}}, "does not run it at epoch 4"),
         ({"access": Access(4, "r4", None, NOW)}, "store1 admits nobody at epoch 4, not mail1"),
         ({"access": None}, "store1 admits nobody at epoch 0"),

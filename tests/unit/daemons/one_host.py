@@ -43,6 +43,7 @@ class Works:
         self.left = Found(None, ())
         self.gone: str | None = None
         self.dead_units: str | None = None
+        self.lacking: str | None = None
         self.no_address = False
         self.announced: list[int] = []
 
@@ -72,6 +73,9 @@ class Works:
     def dead(self) -> str | None:
         self.did.append("look")
         return self.dead_units
+
+    def lacks(self) -> str | None:
+        return self.lacking
 
     def address_missing(self) -> bool:
         return self.no_address

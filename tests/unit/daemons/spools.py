@@ -10,7 +10,7 @@ from edges import Clock, Lines
 from holdfast.adapters.spool_files import Found, SpoolFiles
 from holdfast.adapters.submission import Answer, Outcome
 from holdfast.adapters.transfer_records import Records
-from holdfast.core.spool import DONE, FOLDERS, IN, OUT, QUARANTINE, Envelope, Header, Recipient, name, pack
+from holdfast.core.spool import DONE, FOLDERS, IN, OUT, QUARANTINE, Envelope, Header, Octets, Recipient, name, pack
 from holdfast.core.transfer import INTERNET, INTRANET, Limits, Table
 from holdfast.daemons.carrying import Carrier
 from holdfast.daemons.spooling import Intake, Spooler
@@ -34,6 +34,7 @@ class Crash(BaseException):
 class Inode:
     data: bytes
     time: float
+    changed: float = 0.0  # its name
 
 
 @dataclass
@@ -87,7 +88,7 @@ class FakeDisk:
 
     def names(self, folder: Path) -> Sequence[Found]:
         self._enter("names", folder)
-        return [Found(i.time, p.name) for p, i in self.now.items() if p.parent == folder]
+        return [Found(i.time, p.name, i.changed) for p, i in self.now.items() if p.parent == folder]
 
     def exists(self, file: Path) -> bool:
         self._enter("exists", file)
@@ -100,12 +101,12 @@ class FakeDisk:
         data = self.now[file].data
         return data if most < 0 else data[:most]
 
-    def write(self, file: Path, data: bytes) -> None:
+    def write(self, file: Path, *pieces: Octets) -> None:
         self._enter("write", file)
         if file in self.now:
             raise FileExistsError(17, "File exists", str(file))
         assert file.parent in self.folders, file
-        self._change({file: Inode(data, self.clock.now())})
+        self._change({file: Inode(b"".join(pieces), self.clock.now(), self.clock.now())})
 
     def append(self, file: Path, data: bytes) -> None:
         self._enter("append", file)
@@ -125,6 +126,7 @@ class FakeDisk:
         if source not in self.now:
             raise FileNotFoundError(2, "No such file", str(source))
         if self.now.get(target) is not self.now[source]:
+            self.now[source].changed = self.clock.now()
             self._change({source: None, target: self.now[source]})
 
     def unlink(self, file: Path) -> None:
@@ -172,7 +174,7 @@ class Postfix:
     before: Callable[[], None] = lambda: None
     after: Callable[[], None] = lambda: None
 
-    def submit(self, header: Header, message: bytes) -> Answer:
+    def submit(self, header: Header, message: Octets) -> Answer:
         self.before()
         if self.outcome is Outcome.ACCEPTED:
             self.got.append((header.id, tuple(r.address for r in header.envelope.recipients)))

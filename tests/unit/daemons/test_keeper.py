@@ -6,7 +6,9 @@ import itertools
 from typing import Any
 
 import pytest
-from holdfast.core.model import Phase
+from edges import MX
+from holdfast.core import keys, telling
+from holdfast.core.model import Owner, Phase, Report
 from holdfast.daemons.keeper import BACK_OFF, LOOK_EVERY
 from holdfast.daemons.running import Found
 from one_host import STEPS, TTL, Host
@@ -17,6 +19,39 @@ def host() -> Host:
     made = Host()
     made.begin()
     return made
+
+
+class TestLacks:
+    """What nobody who is served needs: it is told, and neither stopped for nor begun anew for."""
+
+    def test_is_told_and_no_reason_to_do_anything(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        assert "lacks" not in host.coordinator.data[keys.report("mail1", MX.name)]
+        host.mx.lacking = "holdfast-spool@mx.alpha.example.service is failed"
+        assert set(host.tick(3 * int(LOOK_EVERY))) == {"look"}
+        report = host.report()
+        assert (report.phase, report.error, report.lacks) == (Phase.RUNNING, "", host.mx.lacking)
+        assert telling.unserved(known_by(report)) == []
+        (said,) = host.log.said("lacks")
+        assert said["level"] == "alert" and said["detail"] == host.mx.lacking
+        host.mx.lacking = None
+        host.tick(int(LOOK_EVERY) + 1)
+        assert host.report().lacks == "" and host.log.said("lacks")[-1]["level"] == "info"
+
+    def test_is_over_with_a_stop(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        host.mx.lacking = "holdfast-spool@mx.alpha.example.service is failed"
+        host.tick(int(LOOK_EVERY) + 1)
+        host.own(2, host="mail2")
+        host.tick(2)
+        assert (host.report().phase, host.report().lacks) == (Phase.STOPPED, "")
+
+
+def known_by(report: Report) -> telling.Known:
+    owner = Owner("mail1", report.epoch, "deploy", 0.0)
+    return telling.Known(MX, owner, None, None, False, None, {"mail1": report}, {}, {"mail1": True}, {})
 
 
 class TestStart:

@@ -14,7 +14,7 @@ from holdfast.adapters import command, machine
 from holdfast.core import keys
 from holdfast.core.model import Phase, Run, RunState
 from holdfast.core.ports import Unavailable
-from holdfast.daemons.instance import Instance
+from holdfast.daemons.instance import SPOOL_WITHIN, Instance
 from holdfast.daemons.keeper import BACK_OFF, then_awake
 from holdfast.daemons.running import POLL, Cancelled, Found
 from one_host import STEPS, Host, place
@@ -166,6 +166,9 @@ class Recorder:
     def states(self, units: tuple[str, ...]) -> dict[str, str]:
         return dict.fromkeys(units, self.ended)
 
+    def begin(self, units: tuple[str, ...]) -> None:
+        self.did += [f"begin {u}" for u in units]
+
     def stop(self, units: tuple[str, ...]) -> None:
         self.did += [u.split("@")[0] for u in units]
 
@@ -240,6 +243,61 @@ class TestStart:
         edges = Recorder(0)
         edges.ended = "activating"
         assert "holdfast-postfix@" in self.made(edges, Clock())._start(lambda: False)
+
+
+class TestSpool:
+    """The unit of its end of the transfer: there where its file is, and needed by nobody who is served."""
+
+    UNIT = f"holdfast-spool@{MX.name}.service"
+
+    def made(self, edges: Recorder, clock: Clock, folder: Path) -> Any:
+        here = dataclasses.replace(place(MX), configuration=str(folder / "configuration"))
+        return Instance(here, edges, edges, edges, edges, clock, folder)  # type: ignore[arg-type]
+
+    def test_an_identity_without_one_lacks_nothing(self, tmp_path: Path) -> None:
+        edges = Recorder(0)
+        edges.ended = "failed"
+        made = self.made(edges, Clock(), tmp_path)
+        assert made.lacks() is None and edges.did == []
+        assert self.UNIT not in made.place.everything
+
+    def test_one_that_is_down_is_started_and_after_a_while_told(self, tmp_path: Path) -> None:
+        (tmp_path / "spool.yml").touch()
+        edges, clock = Recorder(0), Clock()
+        made = self.made(edges, clock, tmp_path)
+        clock.sleep(1000)
+        made.mark(1)
+        edges.ended = "failed"
+        assert made.lacks() is None and edges.did == [f"begin {self.UNIT}"]
+        clock.sleep(SPOOL_WITHIN)
+        assert made.lacks() == f"{self.UNIT} is failed"
+        edges.did.clear()
+        # Begun anew by systemd each second, or adopting: an order to start it would add nothing.
+        edges.ended = "activating"
+        assert made.lacks() == f"{self.UNIT} is activating" and edges.did == []
+        edges.ended = "active"
+        assert made.lacks() is None
+        edges.ended = "activating"
+        clock.sleep(SPOOL_WITHIN - 1)
+        assert made.lacks() is None
+
+    def test_it_is_stopped_with_the_rest_and_a_trace_of_it_is_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "spool.yml").touch()
+        edges = Recorder(0)
+        made = self.made(edges, Clock(), tmp_path)
+        made.down()
+        assert edges.did[1:] == ["holdfast-dovecot", "holdfast-postfix", "holdfast-spool", "holdfast-queue", "unmount"]
+        states = dict.fromkeys((*made.place.units, self.UNIT), "inactive") | {self.UNIT: "active"}
+        monkeypatch.setattr(edges, "states", lambda units: {u: states[u] for u in units})
+        monkeypatch.setattr(edges, "path", tmp_path, raising=False)
+        monkeypatch.setattr(edges, "read", lambda: False, raising=False)
+        monkeypatch.setattr(edges, "is_mounted", lambda: True, raising=False)
+        assert made.found() == Found(None, (self.UNIT, "mount"))
+        made.mark(3)
+        states = dict.fromkeys(made.place.units, "active") | {self.UNIT: "failed"}
+        assert made.found() == Found(3, ()), "an identity runs without its spool, too"
 
 
 def test_a_relay_has_its_own_unit_and_no_mailboxes(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from holdfast.adapters.submission import Outcome
 from holdfast.core.spool import Recipient, name, unpack
-from holdfast.daemons.spooling import NotOurs
+from holdfast.daemons.spooling import HEAD, READERS, TELL_EVERY, NotOurs
 from spools import EPOCH, IM1, MX, ROOT, Crash, Site, letter
 
 
@@ -111,6 +113,29 @@ def test_the_epoch_of_a_long_header_is_read_too(site: Site) -> None:
     assert site.spooler(MX, "mail1", EPOCH + 2).adopt() == 2
 
 
+def test_a_long_spool_is_adopted_by_short_looks_at_several_files_at_a_time(site: Site) -> None:
+    """Over a line between sites one after the other would take an hour for 50,000; and how far it is can be seen."""
+    for n in range(2 * READERS):
+        site.spool("a@one.example", text=f"{n}" * HEAD)
+    together, reads = threading.Barrier(READERS, timeout=10), []
+    disk: Any = site.disk
+    read = disk.read
+
+    def slow(file: Path, most: int) -> bytes:
+        if file.parent.name == "out":
+            reads.append(most)
+            together.wait()
+            site.clock.sleep(TELL_EVERY)
+        data: bytes = read(file, most)
+        return data
+
+    disk.read = slow
+    assert site.spooler(MX, "mail2", EPOCH + 1).adopt() == 2 * READERS
+    assert reads == [HEAD] * 2 * READERS
+    told = site.log.said("spool_adopting")
+    assert told and told[-1]["of"] == 2 * READERS
+
+
 # --- in ---------------------------------------------------------------------------------------------------------------
 
 
@@ -171,6 +196,50 @@ def test_a_server_that_is_away_costs_no_attempt_and_no_look_at_the_rest(site: Si
     assert len(site.log.said("submission_fails")) == 9
     site.postfixes[IM1].outcome = Outcome.ACCEPTED
     assert site.take_in(IM1) == 0 and site.log.said("maybe_second_copy") == []
+
+
+def test_a_server_that_is_back_is_asked_at_once(site: Site) -> None:
+    """It was away for an instant: the message that met that waits no longer than the others."""
+    arrived(site)
+    intake = site.intake(IM1)
+    site.postfixes[IM1].outcome = Outcome.DOWN
+    assert intake.round(lambda: False).count == 1
+    site.postfixes[IM1].outcome = Outcome.ACCEPTED
+    assert intake.round(lambda: False).count == 0
+
+
+def test_what_waits_is_counted_when_nothing_can_be_noted(site: Site) -> None:
+    for n in range(3):
+        arrived(site, f"{n}")
+        site.clock.sleep(1)
+    site.clock.sleep(100)
+    site.disk.before = full
+    left = site.intake(IM1).round(lambda: False)
+    assert (left.count, left.oldest) == (3, 103) and site.postfixes[IM1].got == []
+    assert len(site.log.said("submission_fails")) == 1
+
+
+def full(call: str, path: Path) -> None:
+    if call == "write":
+        raise OSError(errno.ENOSPC, "no")
+
+
+def test_one_file_that_cannot_be_read_keeps_no_other_back(site: Site) -> None:
+    bad = arrived(site, "bad")
+    site.clock.sleep(1)
+    arrived(site, "good")
+
+    def before(call: str, path: Path) -> None:
+        if call == "read" and path == ROOT / IM1 / "in" / bad:
+            raise OSError(errno.EIO, "Input/output error")
+
+    site.disk.before = before
+    intake = site.intake(IM1)
+    assert intake.round(lambda: False).count == 2
+    assert intake.round(lambda: False).count == 1 and len(site.postfixes[IM1].got) == 1
+    site.disk.before = lambda call, path: None
+    site.clock.sleep(60)
+    assert intake.round(lambda: False).count == 0 and site.where(bad)[IM1] == {"done"}
 
 
 @pytest.mark.parametrize(

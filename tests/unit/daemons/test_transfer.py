@@ -121,6 +121,96 @@ def test_the_agents_mark_tells_the_epoch_and_else_the_coordinator(tmp_path: Path
     assert spool.epoch(settings, coordinator) == 5
 
 
+def test_who_must_not_write_says_so_by_an_alert(tmp_path: Path) -> None:
+    site = Site()
+    folder = {"mark": str(tmp_path / MX), "folder": str(ROOT / MX)}
+    settings = spool.load(written(tmp_path, {**SPOOL, **folder}))
+    coordinator: Any = Coordinator(site.clock)
+    (tmp_path / MX).write_text(f'{{"epoch": {EPOCH - 1}}}')
+    with pytest.raises(spool.NotOurs):
+        spool.adopted(settings, coordinator, site.files, site.clock, site.log)
+    (said,) = site.log.said("spool_refused")
+    assert said["level"] == "alert" and f"at epoch {EPOCH}" in str(said["detail"])
+    (tmp_path / MX).write_text(f'{{"epoch": {EPOCH}}}')
+    spool.adopted(settings, coordinator, site.files, site.clock, site.log)
+    assert site.log.said("spool_adopted")[-1]["epoch"] == EPOCH
+
+
+# --- the owner's end ------------------------------------------------------------------------------------------------
+
+
+class End:
+    """holdfast-spool of MX and IM1, with a limit of two messages and of 100 seconds."""
+
+    def __init__(self, identity: str) -> None:
+        self.site, self.identity = Site(), identity
+        spooler, intake = self.site.spoolers[identity], self.site.intake(identity)
+        limit, clock, log = Alarm(2, 100.0), self.site.clock, self.site.log
+        self.work = spool.Work(identity, spooler, intake, limit, clock, log, lambda: False)
+
+    def wait(self, seconds: int) -> None:
+        for _ in range(seconds // 5):
+            self.site.clock.sleep(5)
+            self.work.tick()
+
+    def alerts(self) -> list[tuple[str, object]]:
+        return [(e, f["folder"]) for e, f in self.site.log.events if f.get("level") == "alert"]
+
+
+def test_what_nobody_carries_is_an_alert_of_the_owner_each_hour() -> None:
+    """No transfer host lives, or none sees this spool: then only the owner can tell."""
+    end = End(MX)
+    one = end.site.spool("a@one.example")
+    end.wait(100)
+    assert end.alerts() == []
+    end.wait(100)
+    assert end.alerts() == [("backlog", "out")]
+    end.wait(3500)
+    assert end.alerts() == [("backlog", "out")]
+    end.wait(3600)
+    assert end.alerts() == [("backlog", "out")] * 2
+    end.site.files.move(ROOT / MX / "out" / one, ROOT / MX / "done" / one)
+    end.wait(60)
+    assert len(end.site.log.said("backlog_over")) == 1
+    end.site.spool("b@one.example")
+    end.wait(200)
+    assert end.alerts() == [("backlog", "out")] * 3
+
+
+def test_what_has_come_in_is_an_alert_also_where_nothing_can_be_written() -> None:
+    end = End(IM1)
+    end.site.spool("a@one.example")
+    end.site.carry()
+
+    def full(call: str, path: Path) -> None:
+        if call == "write":
+            raise OSError(28, "No space left on device")
+
+    end.site.disk.before = full
+    end.wait(200)
+    assert end.alerts() == [("backlog", "in")] and end.site.lies(IM1, "in")
+    end.wait(3600)
+    assert end.alerts() == [("backlog", "in")] * 2
+    end.site.disk.before = lambda call, path: None
+    end.wait(60)
+    assert not end.site.lies(IM1, "in") and len(end.site.log.said("backlog_over")) == 1
+
+
+def test_a_spool_that_cannot_be_looked_into_is_an_alert_each_hour() -> None:
+    end = End(IM1)
+    inside = Path(ROOT / IM1)
+
+    def away(call: str, path: Path) -> None:
+        if call == "names" and path.parent == inside:
+            raise OSError(5, "Input/output error")
+
+    end.site.disk.before = away
+    end.wait(3500)
+    assert sorted(end.alerts()) == [("spool_away", "in"), ("spool_away", "out")]
+    end.wait(200)
+    assert len(end.alerts()) == 4
+
+
 # --- the loop ---------------------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import jinja2
 import pytest
 import yaml
 from ansible.plugins.filter.core import FilterModule
+from holdfast.adapters.units import Units
 from holdfast.core.transfer import INTERNET, INTRANET
 from holdfast.daemons import spool, transfer
 from jinja2 import StrictUndefined
@@ -402,6 +403,59 @@ def test_the_units_have_a_user_of_their_own_and_few_rights(role: str, template: 
         assert f"{line}\n" in unit
     writable = next(line for line in unit.splitlines() if line.startswith("ReadWritePaths="))
     assert writable in ("ReadWritePaths=-/srv/holdfast/%i/spool", "ReadWritePaths=-/r -/s"), "made by what is started"
+
+
+def test_a_full_load_of_the_largest_messages_has_room_and_harms_nobody_else() -> None:
+    """Two from Postfix at a time, and one on its way to it, beside a program of 40 MB; hosts have 384 MB."""
+    values = {**inventory(), "message_size_limit": 52428800}
+    services = rendered("mail", "postfix/master.cf.j2", of_identity(IM, values))
+    (line,) = [line.split() for line in services.splitlines() if line.startswith("spool ")]
+    assert line[6:] == ["2", "lmtp"]
+    unit = settings_of(rendered("mail", "spool/holdfast-spool@.service.j2", values))
+    most = int(unit["MemoryMax"].removesuffix("M"))
+    assert 40 + 3 * 52.5 < most < 384 - 150 and int(unit["OOMScoreAdjust"]) > 0
+    assert "MALLOC_MMAP_THRESHOLD_=" in unit["Environment"]
+
+
+def settings_of(unit: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in unit.splitlines() if line[:1].isalpha())
+
+
+def test_a_stop_ends_before_the_agent_gives_up_waiting_and_a_start_never() -> None:
+    """Stopped in this order, one after the other; what waits for a dead store ends by the second signal."""
+    spool_unit = settings_of(rendered("mail", "spool/holdfast-spool@.service.j2", inventory()))
+    waits = 2 * int(spool_unit["TimeoutStopSec"])
+    for other in ("holdfast-postfix@.service.j2", "holdfast-dovecot@.service.j2"):
+        waits += int(settings_of(rendered("mail", other, inventory()))["TimeoutStopSec"])
+    assert waits < Units()._timeout
+    assert spool_unit["TimeoutStartSec"] == "infinity"
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "good"),
+    [(good, True) for good in ("14d", "14", 5, "2w", "336h", "1209600s")]
+    + [(bad, False) for bad in ("15d", "3w", "337h", "14 days", "")],
+)
+def test_nothing_waits_for_longer_than_spools_remember(lifetime: str | int, good: bool, tmp_path: Path) -> None:
+    tasks = yaml.safe_load((ROLES / "mail/tasks/preflight.yml").read_text())
+    (refuse,) = [t["ansible.builtin.assert"] for t in tasks if "mail_queue_lifetime" in str(t)]
+    known = {**of_host(inventory()), "mail_queue_lifetime": lifetime}
+
+    def holds(values: Values) -> bool:
+        return bool(environment(NativeEnvironment).from_string("{{ " + refuse["that"] + " }}").render(values))
+
+    assert holds(known) is good
+    assert holds({**known, "topology_spools": {}}), "without spools it may be anything"
+    file = tmp_path / "transfer.yml"
+    table = known["topology_transfer"]["dc1"]
+    settings = {
+        "host": "transfer1",
+        "table": table,
+        "limits": {"size": 1},
+        "coordinator": known["topology_coordinator"],
+    }
+    file.write_text(yaml.safe_dump(settings))
+    assert f"<= {transfer.load(str(file)).done_days} * 86400" in refuse["that"]
 
 
 def test_the_command_says_what_it_knows(tmp_path: Path) -> None:
