@@ -50,6 +50,7 @@ def inventory() -> Values:
         "mail_queue_lifetime": "14d",
         "mail_maximal_backoff": "4000s",
         "mail_process_limit": 20,
+        "__mail_scripts_port": 10190,
         "relay_addresses": ["10.2.1.31"],
         "topology_coordinator": {"endpoints": ["https://10.1.3.31:2379"], "ca": "/ca", "cert": "/c", "key": "/k"},
     }
