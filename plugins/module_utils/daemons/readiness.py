@@ -74,7 +74,7 @@ class Checks:
         disk = machine.free_disk_mb("/var")
         if disk < self._limits.disk_mb:
             yield f"{disk} MB left under /var, {self._limits.disk_mb} needed"
-        # Once it was, it is for good: without its time servers it drifts, and nobody could take over if all lost theirs.
+        # Once is enough: without time servers it only drifts, and if all lost theirs nobody could take over.
         self._in_time = self._in_time or self._synchronised()
         if not self._in_time:
             yield "its clock has not been synchronised (chronyc tracking)"
