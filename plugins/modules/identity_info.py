@@ -42,6 +42,11 @@ unserved:
   type: list
   elements: str
   returned: always
+missed:
+  description: A line for each of these whose owner serves it with an older configuration than another candidate has.
+  type: list
+  elements: str
+  returned: always
 unprotected:
   description: A line for each of these that nobody could take over from its owner, and why.
   type: list
@@ -82,6 +87,7 @@ def main():
         identities=found,
         stores=pairs,
         unserved=[line for one in known for line in telling.unserved(one)],
+        missed=[line for one in known for line in telling.missed(one)],
         unprotected=[line for one in known for line in telling.unprotected(one)],
     )
 

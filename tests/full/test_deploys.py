@@ -68,6 +68,17 @@ def test_a_host_that_has_missed_a_deploy_takes_nothing_over_until_it_has_had_it(
     assert stage.wait_running() == before
 
 
+def test_a_deploy_that_does_not_reach_an_owner_says_so_and_fails(stage: Stage) -> None:
+    """It would refuse for good what the others accept: docs/runbooks/customers.md."""
+    before, runs, change = stage.owner(), stage.runs(), ("-e", "mail_queue_lifetime=12d")
+    words = (*LIMITS, *change, "-e", "serving_retries=3", "--limit", f"all:!{before.host}")
+    said = " ".join(stage.playbook("site.yml", *words, check=False).split())
+    assert f"{IDENTITY}: its owner {before.host} has missed a deploy" in said and "failed=1" in said, said[-3000:]
+    stage.playbook("site.yml", *LIMITS, *change, "--limit", before.host)
+    stage.playbook("site.yml", *LIMITS)  # as it was
+    assert stage.wait_running() == before and stage.runs() == runs
+
+
 def test_an_upgrade_whose_host_dies_in_its_turn_begins_again_with_it(stage: Stage) -> None:
     before, standby = stage.owner(), stage.standby()
     words = ("run", "--", "ansible-playbook", "-i", str(stage.inventory), "playbooks/rolling_upgrade.yml", *LIMITS)

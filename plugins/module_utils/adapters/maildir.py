@@ -1,13 +1,13 @@
 """What lies in a Maildir, by the queue ids of its messages.
 
-A name begins with the Unix second of the delivery (maildir(5)). Over a long line every file costs round trips, so only
-those are read whose time can matter, several at a time.
+A name begins with the Unix second of the delivery (maildir(5)). Over a long line each folder and each file costs round
+trips, so only those files are read whose time can matter, and several at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 from ..core import queue_ids
@@ -43,16 +43,26 @@ def first_received(head: bytes) -> str | None:
     return b" ".join(found).decode(errors="replace") if found else None
 
 
-def _candidates(maildir: Path, since: float, until: float) -> Iterator[tuple[int, Path]]:
-    for folder in ("new", "cur"):  # in this order: a message moves from the first to the second
+def _candidates(folder: Path, since: float, until: float) -> list[tuple[int, Path]]:
+    found = []
+    for part in ("new", "cur"):  # in this order: a message moves from the first to the second
         try:
-            files = list((maildir / folder).iterdir())
-        except FileNotFoundError:
+            files = list((folder / part).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
             continue
         for file in files:
             time = delivered(file.name)
             if time is not None and since <= time <= until:
-                yield time, file
+                found.append((time, file))
+    return found
+
+
+def _folders(maildir: Path) -> list[Path]:
+    """The INBOX and all others (Maildir++): a script of the user's may have filed a message in any of them."""
+    try:
+        return [maildir, *(one for one in maildir.iterdir() if one.name.startswith("."))]
+    except FileNotFoundError:
+        return []
 
 
 def _head(file: Path) -> bytes:
@@ -66,18 +76,20 @@ def _head(file: Path) -> bytes:
 def entries(maildir: Path, since: float, until: float, identity: str) -> dict[str, str]:
     """Queue id to file name of the messages delivered between two Unix times that the identity's Postfix accepted.
 
-    Of more than MOST the newest. No folder: nothing. Raises OSError, Moved when the messages don't keep still.
+    Of all folders together; of more than MOST the newest. No folder: nothing. Raises OSError, Moved when the messages
+    don't keep still.
     """
     for tried in range(TRIES):
-        newest = sorted(_candidates(maildir, since, until), reverse=True)[:MOST]
-        files = [file for _, file in newest]
-        try:
-            with ThreadPoolExecutor(AT_A_TIME) as pool:
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            listed = pool.map(lambda folder: _candidates(folder, since, until), _folders(maildir))
+            newest = sorted(chain.from_iterable(listed), reverse=True)[:MOST]
+            files = [file for _, file in newest]
+            try:
                 heads = list(pool.map(_head, files))
-        except Moved:
-            if tried == TRIES - 1:
-                raise
-            continue
+            except Moved:
+                if tried == TRIES - 1:
+                    raise
+                continue
         found = {}
         for file, head in zip(files, heads, strict=True):
             field = first_received(head)

@@ -6,6 +6,7 @@ Pure: gets the resolved variables and knows in which file each one stands.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,10 @@ from .customers import site_of
 from .model import RELAY_KIND, Method
 
 INTERVAL = (30, 60)  # R1.3
+# Seconds; with more Postfix's queue manager ends as soon as it starts, and its queue stands still.
+LIFETIME = 100 * 86400
+LIFETIMES = ("relay_queue_lifetime", "mail_queue_lifetime", "mail_inside_queue_lifetime")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "": 86400}  # postconf(5); without one it is days
 SECRETS = ("tsig_secret", "probe_password")
 COORDINATOR_SECRET = 32  # characters
 # How the secrets of the lab's inventories begin, which everybody can read; the second is base64.
@@ -71,6 +76,7 @@ def check(inventory: Inventory) -> list[Mistake]:
         _stores,
         _external_stores,
         _monitor,
+        _lifetimes,
         _users,
         _secrets,
         _fencing,
@@ -444,6 +450,16 @@ def _monitor(inventory: Inventory) -> Iterator[Mistake]:
     ttl = settings.get("lease_ttl")
     if not isinstance(ttl, int) or isinstance(ttl, bool) or ttl < 3:
         yield Mistake(inventory.file("lease_ttl"), "lease_ttl", ttl, "give whole seconds, 3 or more")
+
+
+def _lifetimes(inventory: Inventory) -> Iterator[Mistake]:
+    for key in LIFETIMES:
+        value = inventory.settings.get(key)
+        if value is None:
+            continue  # the role's default
+        found = re.fullmatch(r"(\d+)([smhdw]?)", str(value), re.IGNORECASE)
+        if found is None or not 1 <= int(found[1]) * UNITS[found[2].lower()] <= LIFETIME:
+            yield Mistake(inventory.file(key), key, value, "give a time as Postfix takes it here, from 1 s to 100d")
 
 
 def _users(inventory: Inventory) -> Iterator[Mistake]:

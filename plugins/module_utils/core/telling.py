@@ -209,7 +209,7 @@ def _service(known: Known, owner: Owner, aside: Collection[str]) -> list[str]:
     found += unserved(known)
     if phase(known) == Phase.RUNNING and (lacks := known.reports[owner.host].lacks):
         found.append(f"{name}: on {owner.host} {lacks}; it serves, and what is for the other side waits")
-    found += _missed(known, owner, aside)
+    found += missed(known, aside)
     access = known.access
     if access is not None and access.error:
         found.append(f"{name}: store {known.identity.store} does not serve it: {access.error}")
@@ -220,8 +220,11 @@ def _service(known: Known, owner: Owner, aside: Collection[str]) -> list[str]:
     return found
 
 
-def _missed(known: Known, owner: Owner, aside: Collection[str]) -> list[str]:
-    """A deploy that reached another candidate and not the owner, which goes on with what it has."""
+def missed(known: Known, aside: Collection[str] = ()) -> list[str]:
+    """A deploy that has reached another candidate and not the owner, which goes on with what it had."""
+    owner = known.owner
+    if owner is None:
+        return []
     its = known.reports[owner.host].configuration if owner.host in known.reports else None
     others = [h for h in known.identity.candidates if h != owner.host and h in known.reports and h not in aside]
     for other in others if its is not None else ():

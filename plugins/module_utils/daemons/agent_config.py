@@ -19,7 +19,8 @@ identities:                       # those of which this host is a candidate
                                   # a relay has neither dovecot_conf nor a user who logs in
 stores:                           # (o) those of which this host is a member, looked after in the same way
   store1: {address, members, home, device: /dev/drbd0 (o), minor: 0 (o), root: /srv/store (o)}
-ready: {memory_mb: 24, disk_mb: 100}    # (o) least of both for being a candidate
+ready: {memory_mb: 24, disk_mb: 100,    # (o) least of both for being a candidate
+        needs_time: false}              # (o) and only with a clock that was synchronised
 drain_file: /etc/holdfast/drain   # (o) while it exists this host takes nothing over
 watchdog: {device: /dev/watchdog, timeout: 30}   # (o) where the fence plan has that level: this host then stops
                                   # its identities by itself before its lease ends, or is reset
@@ -80,7 +81,10 @@ def load(file: str) -> Config:
         memory_mb=ready.whole("memory_mb", 24),
         disk_mb=ready.whole("disk_mb", 100),
         drain_file=top.path("drain_file", "/etc/holdfast/drain"),
+        needs_time=ready.value("needs_time", False),
     )
+    if not isinstance(limits.needs_time, bool):
+        raise ready.wrong("needs_time", limits.needs_time, "give true or false")
     ready.done()
     etcd = config.coordinator(top.section("coordinator"))
     made = Config(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..adapters import command, machine
+from ..adapters import clock, command, machine
 from ..core.model import Configuration
 from .instance import Place
 
@@ -21,11 +21,15 @@ ANSWER_HOLDS = 5.0
 
 @dataclass(frozen=True)
 class Limits:
-    """Least memory and room under /var, in MB, and the file that drains this host while it exists."""
+    """Least memory and room under /var, in MB, and the file that drains this host while it exists.
+
+    `needs_time`: its clock must have been synchronised.
+    """
 
     memory_mb: int
     disk_mb: int
     drain_file: str
+    needs_time: bool = False
 
 
 def configuration(file: str) -> Configuration | None:
@@ -46,8 +50,11 @@ class Checks:
         run: command.Run = command.run,
         connect: Callable[[str], None] = lambda store: socket.create_connection((store, NFS), CONNECT).close(),
         monotonic: Callable[[], float] = time.monotonic,
+        synchronised: Callable[[], bool] = clock.synchronised,
     ) -> None:
         self._limits = limits
+        self._synchronised = synchronised
+        self._in_time = not limits.needs_time
         self._run = run
         self._connect = connect
         self._monotonic = monotonic
@@ -67,6 +74,10 @@ class Checks:
         disk = machine.free_disk_mb("/var")
         if disk < self._limits.disk_mb:
             yield f"{disk} MB left under /var, {self._limits.disk_mb} needed"
+        # Once is enough: without time servers it only drifts, and if all lost theirs nobody could take over.
+        self._in_time = self._in_time or self._synchronised()
+        if not self._in_time:
+            yield "its clock has not been synchronised (chronyc tracking)"
         if (silent := self.silent(place)) is not None:
             yield silent
         files = [(Path(place.postfix_dir), ["postconf", "-c", place.postfix_dir, "-n"])]

@@ -197,6 +197,12 @@ CASES: list[tuple[str, Callable[[Data], Any], str, str]] = [
     ("limit", lambda d: d["settings"].update(threshold_attempts=0), "threshold_attempts", "above 0"),
     ("interval low", lambda d: d["settings"].update(monitor_interval=29), "monitor_interval", "30 to 60"),
     ("interval high", lambda d: d["settings"].update(monitor_interval=61), "monitor_interval", "30 to 60"),
+    # Behind 100 days Postfix's queue manager does not start.
+    ("held too long", lambda d: d["settings"].update(relay_queue_lifetime="101d"), "relay_queue_lifetime", "100d"),
+    ("weeks", lambda d: d["settings"].update(mail_inside_queue_lifetime="15w"), "mail_inside_queue_lifetime", "100d"),
+    ("a bare number is days", lambda d: d["settings"].update(mail_queue_lifetime=365), "mail_queue_lifetime", "100d"),
+    ("no time", lambda d: d["settings"].update(mail_queue_lifetime="long"), "mail_queue_lifetime", "100d"),
+    ("nothing is held", lambda d: d["settings"].update(relay_queue_lifetime="0s"), "relay_queue_lifetime", "1 s"),
     ("interval text", lambda d: d["settings"].update(monitor_interval="30"), "monitor_interval", "30 to 60"),
     ("method", lambda d: d["settings"].update(monitor_methods=["carrier pigeon"]), "monitor_methods", "pigeon"),
     ("domain", lambda d: second(d, domains=["alpha.example"]), "mx.beta.example.domains", f"served by {MX}"),
@@ -229,6 +235,14 @@ CASES: list[tuple[str, Callable[[Data], Any], str, str]] = [
     ("alone", lambda d: at(d).update(relays=["relay2"]), "relay.dc2.relays", "nobody watches himself"),
     ("lease", lambda d: d["settings"].update(lease_ttl=1), "lease_ttl", "3 or more"),
 ]
+
+
+@pytest.mark.parametrize("value", ["100d", "14d", "14", 30, "8640000s", "2w", "36h", None])
+def test_lifetimes_that_postfix_takes(value: object) -> None:
+    data = right()
+    names = ("relay_queue_lifetime", "mail_queue_lifetime", "mail_inside_queue_lifetime")
+    data["settings"] |= dict.fromkeys(names, value)
+    assert mistakes(data) == []
 
 
 def test_one_site_alone_needs_no_third_place() -> None:

@@ -109,6 +109,20 @@ def test_what_does_not(changes: dict[str, Any]) -> None:
     assert needs(known(**changes), NOW) == []
 
 
+def test_an_owner_that_a_deploy_has_not_reached() -> None:
+    old, new = Configuration("old", 1.0), Configuration("new", 2.0)
+    (line,) = telling.missed(known(reports=deployed(mail1=old, mail2=new)))
+    assert "its owner mail1 has missed a deploy" in line and "--limit mail1" in line
+    for reports in (
+        deployed(mail1=new, mail2=old),
+        deployed(mail1=new, mail2=new),
+        deployed(mail1=None, mail2=new),
+        {},
+    ):
+        assert telling.missed(known(reports=reports)) == []
+    assert telling.missed(known(owner=None)) == []
+
+
 SILENT = {"relay2": None, "relay1": {**PAST, "passed": False, "time": NOW - 100}}
 
 

@@ -70,8 +70,9 @@ class Box:
         return list((self.place / "found").iterdir())
 
     def put(self, entry: str, when: float, folder: str = "new", data: bytes | None = None) -> Path:
-        flags = ":2,S" if folder == "cur" else ""
+        flags = ":2,S" if folder.endswith("cur") else ""
         file = self.root / "home" / "Maildir" / folder / f"{int(when)}.M1P{entry}.mail1,S=1{flags}"
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(message(entry) if data is None else data)
         return file
 
@@ -95,6 +96,17 @@ def test_what_the_dead_owner_had_delivered_is_dropped_and_said(box: Box, folder:
     assert box.ask(entry) == 0
     [(_, text)] = box.said
     assert "already_delivered" in text and entry in text and ALICE in text
+
+
+@pytest.mark.parametrize("folder", [".Junk/new", ".Junk/cur", ".Lists.ietf/new"])
+def test_what_a_script_of_the_user_had_filed_elsewhere_is_dropped(box: Box, folder: str) -> None:
+    entry = queue_id(NOW - 100)
+    box.put(queue_id(NOW - 101), NOW - 99, ".Sent/cur")
+    box.put(entry, NOW - 98, folder)
+    (box.root / "home/Maildir/.dovecot.lda-dupes").write_bytes(b"no folder")
+    (box.root / "home/Maildir/.Empty").mkdir()
+    assert box.ask(entry) == 0
+    assert box.ask(queue_id(NOW - 101, 1)) == 1
 
 
 def test_what_it_had_not_delivered_is_delivered(box: Box) -> None:
@@ -188,6 +200,13 @@ def test_of_a_full_mailbox_the_newest_are_read(box: Box, monkeypatch: pytest.Mon
     assert box.ask(queue_id(NOW - 100 + 39)) == 1
 
 
+def test_the_newest_of_all_folders_together_are_read(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maildir, "MOST", 10)
+    for n in range(30):
+        box.put(queue_id(NOW - 100 + n), NOW - 100 + n, ("new", ".Junk/new", ".Lists/cur")[n % 3])
+    assert [box.ask(queue_id(NOW - 100 + n)) for n in (29, 28, 27, 20, 19)] == [0, 0, 0, 0, 1]
+
+
 def test_a_message_that_is_being_read_moves_and_is_found(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = queue_id(NOW - 100)
     file = box.put(entry, NOW - 98)
@@ -196,6 +215,21 @@ def test_a_message_that_is_being_read_moves_and_is_found(box: Box, monkeypatch: 
     def moved(one: Path) -> bytes:
         if file.exists():
             file.rename(file.parent.parent / "cur" / f"{file.name}:2,S")
+        return head(one)
+
+    monkeypatch.setattr(maildir, "_head", moved)
+    assert box.ask(entry) == 0
+
+
+def test_a_message_that_its_user_files_meanwhile_is_found(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = queue_id(NOW - 100)
+    file = box.put(entry, NOW - 98)
+    filed = box.put(queue_id(NOW - 100, 1), NOW - 98, ".Archive/cur").parent
+    head = maildir._head
+
+    def moved(one: Path) -> bytes:
+        if file.exists():
+            file.rename(filed / f"{file.name}:2,S")
         return head(one)
 
     monkeypatch.setattr(maildir, "_head", moved)

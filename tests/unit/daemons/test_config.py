@@ -66,6 +66,13 @@ def test_agent(tmp_path: Path) -> None:
     made.coordinator.close()
 
 
+def test_an_agent_that_needs_the_time(tmp_path: Path) -> None:
+    for given, needs in (({}, False), ({"needs_time": True}, True)):
+        made = agent_config.load(written(tmp_path, {**agent_file(), "ready": given}))
+        assert made.limits.needs_time is needs
+        made.coordinator.close()
+
+
 def test_store(tmp_path: Path) -> None:
     made = store.load(written(tmp_path, store_file()))
     assert (made.store, str(made.root), made.mail_owner) == ("store1", "/srv/store", (2005, 2005))
@@ -114,6 +121,7 @@ WRONG: list[tuple[Change, str]] = [
     (lambda d: d["identities"]["mx.alpha.example"].update(owner="x"), "identities.mx.alpha.example.owner is unknown"),
     (lambda d: d.update(ready={"memory_mb": -1}), "ready.memory_mb is -1"),
     (lambda d: d.update(ready={"memory": 1}), "ready.memory is unknown"),
+    (lambda d: d.update(ready={"needs_time": "yes"}), "ready.needs_time is 'yes'"),
 ]
 
 

@@ -62,6 +62,38 @@ def test_its_answer_holds_for_a_moment_only(checks: Checks, stores: Stores, tmp_
     assert checks.reasons(one) == ()
 
 
+class Kernel:
+    """Whose clock is kept right by somebody only where it is told so."""
+
+    def __init__(self) -> None:
+        self.synchronised, self.asked = False, 0
+
+    def ask(self) -> bool:
+        self.asked += 1
+        return self.synchronised
+
+
+def test_a_clock_that_nobody_has_set_yet_keeps_it_from_being_ready(stores: Stores, tmp_path: Path) -> None:
+    """What it accepted would be dated wrongly, and have expired when the clock steps."""
+    kernel, one = Kernel(), many(tmp_path, 1)[0]
+    stores.silent.clear()
+    run: Any = lambda argv, timeout: ""  # noqa: E731
+    checks = Checks(Limits(0, 0, "/nowhere", needs_time=True), run, stores.connect, stores.monotonic, kernel.ask)
+    assert checks.reasons(one) == ("its clock has not been synchronised (chronyc tracking)",)
+    kernel.synchronised = True
+    assert checks.reasons(one) == ()
+    kernel.synchronised = False
+    assert checks.reasons(one) == (), "time servers that are away later let it drift by seconds a day at most"
+
+
+def test_where_no_time_is_asked_for_the_kernel_is_not_asked(stores: Stores, tmp_path: Path) -> None:
+    kernel, one = Kernel(), many(tmp_path, 1)[0]
+    stores.silent.clear()
+    run: Any = lambda argv, timeout: ""  # noqa: E731
+    assert Checks(Limits(0, 0, "/nowhere"), run, stores.connect, stores.monotonic, kernel.ask).reasons(one) == ()
+    assert kernel.asked == 0
+
+
 def test_what_was_deployed_and_when(tmp_path: Path) -> None:
     file = tmp_path / "configuration"
     assert configuration(str(file)) is None

@@ -8,11 +8,15 @@ from relays import FAILED, Said, asked, play
 
 NOT_RETRIED = ("-e", "serving_retries=0", "-e", "serving_ready_retries=0")
 UNSERVED = "mx: mail1 does not run it at epoch 1 (failed): store: mount: no route to host"
+MISSED = (
+    "mx: its owner mail1 has missed a deploy: its configuration is older than that of mail2"
+    " (deploy it: playbooks/site.yml --limit mail1)"
+)
 UNPROTECTED = "mx: nobody could take it over: mail2: no live lease"
 
 
-def said(*unserved: str, unprotected: tuple[str, ...] = ()) -> Said:
-    lines = {"unserved": list(unserved), "unprotected": list(unprotected)}
+def said(*unserved: str, missed: tuple[str, ...] = (), unprotected: tuple[str, ...] = ()) -> Said:
+    lines = {"unserved": list(unserved), "missed": list(missed), "unprotected": list(unprotected)}
     return {"changed": False, "identities": {"what": "it knows"}, "stores": {}, **lines}
 
 
@@ -42,6 +46,27 @@ def test_what_is_not_served_fails_the_deploy_and_is_named(tmp_path: Path) -> Non
     assert status != 0
     assert f"Everything is deployed, and yet {UNSERVED}. More is told there by journalctl -u holdfast-agent" in words
     assert "TASK [They do]" not in words, "that is the end"
+
+
+def test_an_owner_that_the_deploy_has_not_reached_fails_it_and_what_to_do_is_told(tmp_path: Path) -> None:
+    """It runs, and refuses for good whom it does not know."""
+    status, words = play("serving.yml", tmp_path, [said(missed=(MISSED,))], *NOT_RETRIED)
+    assert status != 0
+    assert f"{MISSED}. Until then it refuses for good what the others would accept" in words
+    assert "playbooks/failback.yml -e identity=NAME -e to=HOST" in words
+    assert "Everything is deployed" not in words and "TASK [They do]" not in words
+
+
+def test_both_are_told_at_once(tmp_path: Path) -> None:
+    status, words = play("serving.yml", tmp_path, [said(UNSERVED, missed=(MISSED,))], *NOT_RETRIED)
+    assert status != 0
+    assert UNSERVED in words and MISSED in words
+
+
+def test_an_owner_that_has_just_been_deployed_and_has_not_said_so_yet_is_asked_again(tmp_path: Path) -> None:
+    status, words = play("serving.yml", tmp_path, [[said(missed=(MISSED,)), said()]], "-e", "serving_retries=1")
+    assert status == 0, words
+    assert asked(tmp_path) == ["relay1", "relay1"]
 
 
 def test_a_start_is_waited_for_by_asking_the_same_relay_again(tmp_path: Path) -> None:

@@ -118,6 +118,8 @@ def test_another_when_what_is_accepted_is_another(roles: tuple[str, ...], change
 
 SAME: list[tuple[tuple[str, ...], Change]] = [
     (BOTH, lambda v: v["mail_users"].reverse()),
+    # Only of identities of the other kind.
+    (("mail",), lambda v: v.update(mail_inside_queue_lifetime="7d")),
     (BOTH, lambda v: v["mail_users"].append({"address": "mallory@beta.example", "password": "m"})),
     (BOTH, lambda v: v.update(mail_process_limit=7, relay_process_limit=7, topology_pki="/elsewhere")),
     (BOTH, lambda v: v["hostvars"]["relay1"].update(legs={"dmz1": "10.1.1.99"})),
@@ -128,6 +130,14 @@ SAME: list[tuple[tuple[str, ...], Change]] = [
 @pytest.mark.parametrize(("roles", "change"), SAME)
 def test_the_same_when_only_a_host_or_another_identity_differs(roles: tuple[str, ...], change: Change) -> None:
     assert not any(changed(role, change) for role in roles)
+
+
+def test_another_when_what_it_sends_by_its_spool_is_kept_for_another_time() -> None:
+    values = copy.deepcopy(inventory())
+    values["identities"][MX]["kind"] = "intranet"
+    values |= {"topology_spools": {MX: "dc1"}, "topology_transfer": {"dc1": {"sides": {MX: "intranet"}}}}
+    assert digest("mail", values) == digest("mail", values | {"mail_queue_lifetime": "7d"})
+    assert digest("mail", values) != digest("mail", values | {"mail_inside_queue_lifetime": "7d"})
 
 
 def test_nobody_can_try_passwords_on_it() -> None:

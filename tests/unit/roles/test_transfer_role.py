@@ -53,6 +53,8 @@ def inventory() -> Values:
         "mail_queue_lifetime": "14d",
         "mail_maximal_backoff": "4000s",
         "mail_process_limit": 20,
+        "__mail_scripts_port": 10190,
+        "mail_inside_queue_lifetime": "100d",
         "relay_addresses": ["10.2.1.31"],
         "topology_coordinator": {"endpoints": ["https://10.1.3.31:2379"], "ca": "/ca", "cert": "/c", "key": "/k"},
     }
@@ -202,6 +204,16 @@ def test_who_has_his_mailbox_on_the_other_side_has_none_here() -> None:
     assert users(MX, {"transfer": ["transfer1"]}) == [bob, f"probe@{MX}"]
     assert users(IM, {"transfer": ["transfer1"]}) == [alice, f"probe@{IM}"]
     assert users(MX, {}) == [alice, bob, f"probe@{MX}"]
+
+
+def test_what_never_goes_to_a_stranger_is_kept_as_long_as_a_relay_keeps_it() -> None:
+    """A stranger's server that is away is told of in days; homes, stores and spools are ours."""
+    values = inventory()
+    alone = {**values, "groups": {}}
+    for name, given, lifetime in ((IM, values, "100d"), (MX, values, "14d"), (IM, alone, "14d"), (MX, alone, "14d")):
+        text = rendered("mail", "postfix/main.cf.j2", of_identity(name, given))
+        for parameter in ("maximal_queue_lifetime", "bounce_queue_lifetime"):
+            assert f"\n{parameter} = {lifetime}\n" in text, (name, lifetime)
 
 
 def test_an_intranet_identity_sends_all_that_is_not_its_own_into_its_spool() -> None:
