@@ -361,10 +361,10 @@ class Carrier:
             "headers": list(fields(opened.top)),
         }
 
-    def tidy(self, identity: str, done_days: int) -> None:
+    def tidy(self, identity: str, done_days: int, held: Callable[[], None] = lambda: None) -> None:
         """Removes from its spool what was half-written a day ago, and what has been in `done` for so many.
 
-        Notes of submissions (`try.`) are no halves. Raises OSError.
+        Notes of submissions (`try.`) are no halves. `held` raises what ends it. Raises OSError.
         """
         tmp = self._root / identity / TMP
         now = min(self._files.server_time(tmp / f"transfer.{self._host}.time"), self._clock.now())
@@ -373,4 +373,5 @@ class Carrier:
                 self._files.remove(tmp / found.name)
         for found in self._files.names(self._root / identity / DONE):
             if found.time < now - done_days * DAY_SECONDS:
+                held()
                 self._files.remove(self._at(identity, DONE, found.name))

@@ -258,9 +258,7 @@ class Spool(Work):
 
     def turn(self) -> None:
         """What fails is told, and tried again."""
-        if self._clock.boottime() >= self._look_at:
-            self._look()
-            self._look_at = self._clock.boottime() + LOOK_EVERY
+        self._look()
         if not self.there or self._interval is None:
             return
         try:
@@ -279,6 +277,9 @@ class Spool(Work):
             self._told(self.identity, str(why))
 
     def _look(self) -> None:
+        if self._clock.boottime() < self._look_at:
+            return
+        self._look_at = self._clock.boottime() + LOOK_EVERY
         away, no_records = self._carrier.away(self.identity), self._records.away()
         self._told(self.name, away)
         self._told("records", no_records)
@@ -288,6 +289,9 @@ class Spool(Work):
         self.step()
         if self.stop.is_set():
             raise ClaimLost(f"{self.identity}: this host stops")
+        self._look()
+        if not self.there:
+            raise ClaimLost(f"{self.identity} is away")
         self._claims.check(self.identity)
 
     def _round(self) -> None:
@@ -357,12 +361,16 @@ class Tidy(Work):
         if self._records.away() is not None:
             return  # that is told by others
         try:
-            first = self._claims.first(self._coordinator.list(keys.TRANSFER_CLAIMS))
+            claimed = self._coordinator.list(keys.TRANSFER_CLAIMS)
         except Unavailable:
+            claimed = {}
+        if not any(keys.transfer_claim(identity) in claimed for identity in self._settings.table.sides):
+            self._at = self._clock.boottime() + LOOK_EVERY  # this site has only begun
             return
         self._at = self._clock.boottime() + TIDY_EVERY
         # Each host its own.
         self._try("log", self._records.pack_logs)
+        first = self._claims.first(claimed)
         if first is None:
             return
 
@@ -376,12 +384,12 @@ class Tidy(Work):
             for identity in self._settings.table.sides:
                 held()
                 if self._carrier.away(identity) is None:
-                    tidy = functools.partial(self._carrier.tidy, identity, self._settings.done_days)
+                    tidy = functools.partial(self._carrier.tidy, identity, self._settings.done_days, held)
                     self._try(f"done of {identity}", tidy)
             held()
             self._try("archive", lambda: self._expire(held))
             held()
-            self._try("log", self._expire_logs)
+            self._try("old logs", self._expire_logs)
             self._try("tmp of records", self._records.tidy)
         except ClaimLost:
             return  # whoever has it now goes on
@@ -425,10 +433,10 @@ class Transfer:
         for spool in self._spools:
             spool.check()
         try:
-            self._tidy.check()
+            self._tidy.check(TIDY_EVERY)
             self._told("tidying", None)
         except Hang as why:
-            # It may wait for a store for as long as that is away; mail crosses without it.
+            # To delete a day takes long, and it may wait for a store that is away; mail crosses without it.
             self._told("tidying", str(why))
         try:
             self._claims.look([spool.identity for spool in self._spools if spool.there])

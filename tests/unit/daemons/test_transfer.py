@@ -248,6 +248,8 @@ def host() -> Host:
     site = Site()
     made = Host(site, Etcd(site.clock), Claims())
     made.own(EPOCH)
+    for identity in TABLE.sides:
+        made.coordinator.data[keys.transfer_claim(identity)] = {"host": "t1", "since": 0.0}
     return made
 
 
@@ -349,6 +351,23 @@ def test_a_host_whose_records_are_away_leaves_all_to_the_other(host: Host) -> No
     assert host.claims.seen == sorted(TABLE.sides)
 
 
+def test_records_that_go_away_end_a_round(host: Host) -> None:
+    for n in range(9):
+        host.site.spool("a@one.example", text=f"{n}")
+
+    def before(call: str, path: Path) -> None:
+        if len(host.site.lies(IM1, "in")) == 3:
+            host.site.clock.sleep(1)
+            if RECORDS in (path, *path.parents):
+                raise OSError(errno.ESTALE, "Stale file handle")
+
+    host.site.disk.before = before
+    host.tick()
+    host.tick()
+    assert host.claims.seen == [] and len(host.alerts("records")) == 1
+    assert len(host.site.log.said("transfer_waits")) < 6, "the others were not tried"
+
+
 def test_a_new_owner_that_does_not_say_what_it_found_is_an_alert_also_while_nothing_waits(host: Host) -> None:
     host.own(EPOCH + 1)
     host.wait(59)
@@ -441,6 +460,21 @@ def test_old_days_go_and_are_told(host: Host, monkeypatch: pytest.MonkeyPatch) -
     assert len(asked) == 2
 
 
+def test_a_site_that_has_only_begun_is_tidied_as_soon_as_somebody_has_a_claim(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(host.records, "expire", lambda *given: asked.append(1) or [])
+    claims = [keys.transfer_claim(i) for i in TABLE.sides]
+    for key in claims:
+        host.coordinator.data.pop(key)
+    host.wait(15)
+    assert asked == []
+    host.coordinator.data[claims[0]] = {"host": "t1", "since": 0.0}
+    host.wait(10)
+    assert asked == [1]
+
+
 def test_one_host_tidies_and_each_compresses_its_own_log(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = []
     monkeypatch.setattr(host.records, "expire", lambda *given: pytest.fail("the other host does that"))
@@ -452,7 +486,9 @@ def test_one_host_tidies_and_each_compresses_its_own_log(host: Host, monkeypatch
 
 def test_who_is_the_one_no_more_ends_tidying(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
-    monkeypatch.setattr(host.carrier, "tidy", lambda identity, days: done.append(identity) or host.claims.lost.add(IM1))
+    monkeypatch.setattr(
+        host.carrier, "tidy", lambda identity, *more: done.append(identity) or host.claims.lost.add(IM1)
+    )
     monkeypatch.setattr(host.records, "expire", lambda *given: pytest.fail("it has no claim"))
     host.wait(2)
     assert done == [MX]
@@ -462,7 +498,7 @@ def test_what_cannot_be_tidied_is_told_and_keeps_nothing_else_back(host: Host, m
     """A scratch file that somebody takes away ended the daemon once."""
     asked = []
 
-    def fails(identity: str, days: int) -> None:
+    def fails(identity: str, days: int, held: object) -> None:
         raise StopIteration
 
     def away(days: int, to: object, held: object) -> list[str]:
@@ -633,7 +669,7 @@ def test_a_thread_that_ends_or_never_comes_back_ends_the_daemon(host: Host) -> N
     work.join(10)
     with pytest.raises(NotImplementedError):
         work.check()
-    host.tidy._step -= transfer.PATIENCE + 1
+    host.tidy._step -= transfer.TIDY_EVERY + 1
     host.daemon.tick()
     host.daemon.tick()
     assert host.alerts("tidying") == ["tidying: one step does not end"]
