@@ -644,7 +644,8 @@ def test_a_store_that_hangs_stops_what_lies_there_and_nothing_else(running: Runn
     running.nfs.away = None
     running.nfs.back.set()
     running.until(lambda: list((running.root / MX / "out").iterdir()) == [])
-    assert len(list((hung / "in").iterdir())) == 1 and running.claims.seen == sorted(TABLE.sides)
+    assert len(list((hung / "in").iterdir())) == 1
+    running.until(lambda: running.claims.seen == sorted(TABLE.sides))
 
 
 def test_a_stop_waits_for_no_store(running: Running) -> None:
