@@ -640,7 +640,8 @@ def test_a_store_that_hangs_stops_what_lies_there_and_nothing_else(running: Runn
     running.until(lambda: running.claims.seen == sorted({*TABLE.sides} - {IM2}))
     said = [f for f in running.log.said("transfer_fails") if f["what"] == f"spool of {IM2}"]
     assert len(said) == 1 and "does not answer" in str(said[0]["detail"]) and said[0]["level"] == "alert"
-    assert len(list((running.root / MX / "out").iterdir())) == 1
+    # Behind the hand-over comes the mark.
+    running.until(lambda: len(list((running.root / MX / "out").iterdir())) == 1)
     running.nfs.away = None
     running.nfs.back.set()
     running.until(lambda: list((running.root / MX / "out").iterdir()) == [])
