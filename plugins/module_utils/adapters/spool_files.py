@@ -9,9 +9,10 @@ EEXIST to a link, or ENOENT to a rename, that it has carried out: both are taken
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +20,7 @@ from typing import Protocol
 from ..core.spool import Octets
 
 FILE_MODE, FOLDER_MODE = 0o640, 0o750
+PIECE = 262144  # octets of a large file in memory at a time
 
 
 @dataclass(frozen=True, order=True)
@@ -64,6 +66,14 @@ class Disk(Protocol):
         ...
 
     def sync(self, folder: Path) -> None: ...
+
+    def pieces(self, file: Path, start: int) -> Iterator[bytes]:
+        """What stands from that octet on."""
+        ...
+
+    def pour(self, file: Path, pieces: Iterable[bytes]) -> None:
+        """As `write`. Raises what making the pieces raises, and leaves what was written by then."""
+        ...
 
 
 class SystemDisk:
@@ -128,6 +138,19 @@ class SystemDisk:
             os.fsync(number)
         finally:
             os.close(number)
+
+    def pieces(self, file: Path, start: int) -> Iterator[bytes]:
+        with file.open("rb", buffering=0) as opened:
+            opened.seek(start)
+            while piece := opened.read(PIECE):
+                yield piece
+
+    def pour(self, file: Path, pieces: Iterable[bytes]) -> None:
+        how = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_EXCL
+        with open(os.open(file, how, FILE_MODE), "wb") as opened:  # noqa: PTH123 - of a descriptor
+            opened.writelines(pieces)
+            opened.flush()
+            os.fsync(opened.fileno())
 
 
 class SpoolFiles:
@@ -197,6 +220,41 @@ class SpoolFiles:
         # Each time: whether its name lies on the disk, whoever made it and died does not say.
         self._disk.sync(file.parent)
 
+    def pieces(self, file: Path, start: int = 0) -> Iterator[bytes]:
+        """A large file, from that octet on. Raises FileNotFoundError, with the first piece."""
+        return self._disk.pieces(file, start)
+
+    def write_pieces(self, file: Path, pieces: Iterable[bytes], scratch: Path) -> None:
+        """As `write`. Raises what making the pieces raises, too, and then there is no such file."""
+        with self._poured(scratch, pieces):
+            self._disk.rename(scratch, file)
+            self._disk.sync(file.parent)
+
+    def hand_pieces(self, file: Path, pieces: Iterable[bytes], scratch: Path) -> bool:
+        """As `hand`. Raises what making the pieces raises, too, and then there is no such file."""
+        with self._poured(scratch, pieces):
+            try:
+                self._disk.link(scratch, file)
+                new = True
+            except FileExistsError:
+                new = False
+            self._disk.sync(file.parent)
+            self._disk.unlink(scratch)
+        return new
+
+    @contextlib.contextmanager
+    def _poured(self, scratch: Path, pieces: Iterable[bytes]) -> Iterator[None]:
+        """What fails leaves nothing: halves of what it has no room for would keep a full file system full."""
+        with contextlib.suppress(FileNotFoundError):
+            self._disk.unlink(scratch)
+        try:
+            self._disk.pour(scratch, pieces)
+            yield
+        except Exception:
+            with contextlib.suppress(OSError):
+                self._disk.unlink(scratch)
+            raise
+
     def folder(self, folder: Path) -> None:
         """It is there, and those above it."""
         if self._disk.exists(folder):
@@ -206,11 +264,15 @@ class SpoolFiles:
         self._disk.mkdir(folder)
         self._disk.sync(folder.parent)
 
-    def sweep(self, folder: Path, last: float, keep: str | None = None) -> int:
-        """Removes what has had its name since before `last`; how many files. `keep`: how those begin that stay."""
+    def sweep(self, folder: Path, last: float, held: Callable[[], None] = lambda: None, keep: str | None = None) -> int:
+        """Removes what has had its name since before `last`; how many files. `keep`: how those begin that stay.
+
+        `held` raises what ends it.
+        """
         gone = 0
         for found in self.names(folder):
             if found.changed < last and not (keep and found.name.startswith(keep)):
+                held()
                 self.remove(folder / found.name)
                 gone += 1
         return gone
@@ -218,7 +280,9 @@ class SpoolFiles:
     def server_time(self, scratch: Path) -> float:
         """What time it is by the file server's clock: that of a file just written."""
         with self._fresh(scratch):
-            found = next(f for f in self._disk.names(scratch.parent) if f.name == scratch.name)
+            found = next((f for f in self._disk.names(scratch.parent) if f.name == scratch.name), None)
+            if found is None:
+                raise FileNotFoundError(errno.ENOENT, "Another one has removed it", str(scratch))
             self._disk.unlink(scratch)
         return found.time
 

@@ -2,6 +2,9 @@
 
 Times are CLOCK_BOOTTIME, and a lease is counted from before it was asked for: so this host stops believing in a claim
 before the coordinator gives it to another one.
+
+One thread looks after all of them, and asks the coordinator; those that carry only ask what it has found. So a claim
+does not depend on what is done under it, nor for how long.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ class ClaimLost(Exception):
 
 
 class Claims:
-    """Call `look` about once a second, and `check` before each thing that is done in a spool."""
+    """Call `look` about once a second, from one thread, and from any `check` before each thing done in a spool."""
 
     def __init__(
         self, host: str, spools: Sequence[str], coordinator: Coordinator, clock: Clock, log: Log, ttl: int = TTL
@@ -55,8 +58,7 @@ class Claims:
             self._coordinator.unlock(self._held.pop(spool)[0])
             self._log("claim_given_up", identity=spool)
         for spool in list(self._held):
-            with contextlib.suppress(ClaimLost):
-                self._keep(spool)
+            self._keep(spool)
         for spool in mine:
             if spool not in self._held:
                 asked = self._clock.boottime()
@@ -68,13 +70,20 @@ class Claims:
 
     def check(self, spool: str) -> None:
         """Raises ClaimLost unless this host has the claim now and for some seconds more."""
-        self._keep(spool)
+        found = self._held.get(spool)
+        if found is None or self._clock.boottime() - found[1] > self._ttl / 2:
+            raise ClaimLost(spool)
+
+    def first(self, claimed: Collection[str]) -> str | None:
+        """Of these keys of the coordinator the first one that is of a spool of this site, if this host has it.
+
+        So of all hosts of a site one is told apart, for what only one is to do.
+        """
+        found = min((s for s in self._spools if keys.transfer_claim(s) in claimed), default=None)
+        return found if found in self._held else None
 
     def _keep(self, spool: str) -> None:
-        found = self._held.get(spool)
-        if found is None:
-            raise ClaimLost(spool)
-        lock, since = found
+        lock, since = self._held[spool]
         now = self._clock.boottime()
         if now - since <= self._ttl / 4:
             return
@@ -86,15 +95,8 @@ class Claims:
         except LockLost as why:
             del self._held[spool]
             self._log("claim_lost", identity=spool, detail=str(why), level="warning")
-            raise ClaimLost(spool) from why
-        except Unavailable as why:
-            if self._clock.boottime() - since > self._ttl / 2:
-                raise ClaimLost(f"{spool}: {why}") from why
             return
         self._held[spool] = lock, now
-        # In a long round nobody calls `look`.
-        with contextlib.suppress(Unavailable):
-            self._be_there()
 
     def _be_there(self) -> None:
         now = self._clock.boottime()

@@ -18,7 +18,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -247,3 +247,22 @@ def crossings(message: bytes) -> tuple[int, int]:
     """How often it has crossed between the sides, and how many servers have had it (RFC 5321, 6.3)."""
     names = [field.lower() for field, _ in fields(message)]
     return names.count(MARK.lower()), names.count("received")
+
+
+def packed_header(header: Header) -> bytes:
+    """What stands before the message in its file; `header` has to tell the right size and digest of it."""
+    line = json.dumps(header.to_json(), separators=(",", ":")).encode()
+    return b"%s %d %s\n%s\n" % (MAGIC, len(line), hashlib.sha256(line).hexdigest().encode(), line)
+
+
+def checked(header: Header, message: Iterable[bytes]) -> Iterator[bytes]:
+    """The same pieces of a message. Raises Damaged behind the last one if they are not what `header` tells of."""
+    size, digest = 0, hashlib.sha256()
+    for piece in message:
+        size += len(piece)
+        digest.update(piece)
+        yield piece
+    if size != header.size:
+        raise Damaged(f"has {size} octets of a message of {header.size}")
+    if digest.hexdigest() != header.sha256:
+        raise Damaged("the digest of its message is another")

@@ -88,11 +88,11 @@ class Limits:
     received: int = 50
     attempts: int = 3
 
-    def check(self, message: bytes) -> None:
-        """Raises Poison."""
-        if len(message) > self.size:
-            raise Poison(f"has {len(message)} octets, more than the {self.size} that any server takes")
-        crossed, received = crossings(message)
+    def check(self, size: int, top: bytes) -> None:
+        """`top`: its beginning, where each server that has had it put its fields. Raises Poison."""
+        if size > self.size:
+            raise Poison(f"has {size} octets, more than the {self.size} that any server takes")
+        crossed, received = crossings(top)
         if crossed > self.crossings:
             raise Poison(f"has crossed {crossed} times already: a loop")
         if received > self.received:
@@ -128,10 +128,9 @@ class Act(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Lies:
-    """What lies where of one message. `out`: it waits at its source. `logged`: by who asks, in this attempt, since the
+    """What lies where of one message. `out`: it waits at its source. `logged`: by who asks, since it began: the log is
 
-    log is written to and not searched: it tells of every attempt. `reached`: destinations that have it in `in` or in
-    `done`.
+    written to and not searched. `reached`: destinations that have it in `in` or in `done`.
     """
 
     out: bool

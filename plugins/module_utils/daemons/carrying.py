@@ -1,17 +1,22 @@
 """Carries what waits in a spool to the other side (R3.1 to R3.4, I4): what core/transfer.py decides, done with files.
 
 Whoever does this holds the claim on the spool; that two never do is not needed, only that they seldom do. Nothing here
-is undone: whatever ends this process, the next one looks what lies where.
+is undone: whatever ends this process, the next one looks what lies where. Each spool may have a thread of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..adapters.spool_files import Found, SpoolFiles
+from ..adapters.spool_files import PIECE, Found, SpoolFiles
 from ..adapters.transfer_records import DAY_SECONDS, Records
 from ..core.claims import ClaimLost
 from ..core.model import Json
@@ -29,11 +34,77 @@ from ..core.spool import (
     Damaged,
     Header,
     Recipient,
+    checked,
     fields,
-    pack,
-    unpack,
+    packed_header,
+    unpack_header,
 )
 from ..core.transfer import Act, Backlog, Lies, Limits, Poison, Soon, Stays, Table, admit, next_act
+
+HEAD = PIECE  # octets in which nearly every header ends, and all the fields that servers have put on top of a message
+HEADER_MOST = 32 * HEAD  # an envelope of more recipients than any server takes
+# Seconds of a round for what did not cross when it was tried before, and does not now.
+AGAIN_MOST = 30.0
+ALONE = 10.0  # seconds that one waits to be the only one in hand, and the others for it
+
+
+class NotAlone(Exception):
+    """Others are in hand."""
+
+
+class InHand:
+    """What all threads have in hand. A message that kills this process must not count against those beside it.
+
+    So a suspect, of which an attempt did not end, is in hand alone. But one that hangs keeps the others for ALONE only.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+        self._suspects = 0  # in hand, or waiting to be
+
+    @contextlib.contextmanager
+    def __call__(self, suspect: bool) -> Iterator[None]:
+        """Raises NotAlone."""
+        with self._changed:
+            if suspect:
+                self._suspects += 1
+                if not self._changed.wait_for(lambda: self._count == 0, ALONE):
+                    self._suspects -= 1
+                    self._changed.notify_all()
+                    raise NotAlone
+            else:
+                self._changed.wait_for(lambda: self._suspects == 0, ALONE)
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._count -= 1
+                self._suspects -= suspect
+                self._changed.notify_all()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A spool file; only its beginning is in memory. `head`: octets before the message, `top`: its own first ones."""
+
+    header: Header
+    head: bytes
+    top: bytes
+    message: Callable[[], Iterable[bytes]]
+
+    def checked(self) -> Iterator[bytes]:
+        """The message. Raises Damaged behind its last piece."""
+        return checked(self.header, self.message())
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """Why a message stays, and when it was tried last (boottime)."""
+
+    why: str
+    tried: float
 
 
 class Carrier:
@@ -58,43 +129,68 @@ class Carrier:
         self._records = records
         self._clock = clock
         self._log = log
-        self._told: dict[str, str] = {}  # of what stays: why, so that it is told once
+        self._in_hand = InHand()
+        # Each by source, whose thread alone changes them.
+        self._stuck: dict[str, dict[str, Stuck]] = {s: {} for s in table.sides}
+        self._logged: dict[str, dict[str, set[str]]] = {s: {} for s in table.sides}  # to whom a message was tried
         self._away: dict[str, str] = {}
 
     def _at(self, identity: str, folder: str, name: str) -> Path:
         return self._root / identity / folder / name
 
-    def away(self) -> dict[str, str]:
-        """{identity: why its spool cannot be worked on}: a root that is not mounted looks empty."""
-        found = {}
-        for identity in self._table.sides:
-            try:
-                gone = (f for f in FOLDERS if not self._files.exists(self._root / identity / f))
-                if (folder := next(gone, None)) is not None:
-                    found[identity] = f"{self._root / identity / folder} is missing"
-            except OSError as why:
-                found[identity] = str(why)
-        self._away = found
-        return dict(found)
+    def away(self, identity: str) -> str | None:
+        """Why its spool cannot be worked on, from now on: a root that is not mounted looks empty."""
+        why = None
+        try:
+            gone = (f for f in FOLDERS if not self._files.exists(self._root / identity / f))
+            if (folder := next(gone, None)) is not None:
+                why = f"{self._root / identity / folder} is missing"
+        except OSError as error:
+            why = str(error)
+        if why is None:
+            self._away.pop(identity, None)
+        else:
+            self._away[identity] = why
+        return why
 
     def round(self, source: str, owner_epoch: int | None, held: Callable[[], None], until: float) -> Backlog:
         """Everything that waits in that spool, oldest first, or what is done by `until` (boottime). What then waits.
 
+        What did not cross before comes behind what was not tried yet, and has no more than AGAIN_MOST to fail in.
         `held` raises ClaimLost when the claim may be another's by now. Raises OSError when the spool can't be read.
         """
-        out = self._root / source / OUT
+        waiting = self._waiting(source)
+        # Behind the list: what is on it was written by this owner, or by one before.
         adoption = self._adoption(source)
-        waiting = [f for f in self._files.names(out) if ID.fullmatch(f.name)]
+        names = {f.name for f in waiting}
+        stuck = self._stuck[source] = {n: s for n, s in self._stuck[source].items() if n in names}
+        self._logged[source] = {n: to for n, to in self._logged[source].items() if n in names}
         left: list[Found] = []
-        for n, found in enumerate(waiting):
-            if self._clock.boottime() >= until:
-                left += waiting[n:]
-                break
-            held()
-            if not self._try(source, found.name, adoption, owner_epoch, held):
+        lost = 0.0
+        for found in sorted(waiting, key=lambda f: stuck[f.name].tried if f.name in stuck else -math.inf):
+            again, began = found.name in stuck, self._clock.boottime()
+            if began >= until or (again and lost >= AGAIN_MOST):
                 left.append(found)
-        self._told = {name: why for name, why in self._told.items() if self._files.exists(out / name)}
+                continue
+            held()
+            if self._try(source, found.name, adoption, owner_epoch, held):
+                stuck.pop(found.name, None)
+            else:
+                left.append(found)
+                lost += self._clock.boottime() - began if again else 0.0
         return Backlog.of([f.time for f in left], self._clock.now())
+
+    def backlog(self, source: str) -> Backlog:
+        """What waits in that spool. Raises OSError."""
+        return Backlog.of([f.time for f in self._waiting(source)], self._clock.now())
+
+    def _waiting(self, source: str) -> list[Found]:
+        return [f for f in self._files.names(self._root / source / OUT) if ID.fullmatch(f.name)]
+
+    def epoch(self, source: str) -> int | None:
+        """Of whom its spool has a record, None: of nobody. Raises OSError."""
+        adoption = self._adoption(source)
+        return None if adoption is None else adoption.epoch
 
     def _adoption(self, source: str) -> Adoption | None:
         data = self._files.read(self._root / source / RECORD)
@@ -111,11 +207,16 @@ class Carrier:
             begun = self._records.begun(source, name)
             if begun >= self._limits.attempts:
                 raise Poison(f"{begun} attempts to carry it did not end")
-            self._records.begin(source, name, begun + 1)
-            self._carry(source, name, adoption, owner_epoch, held)
-            self._records.ended(source, name)
+            with self._in_hand(suspect=begun > 0):
+                self._records.begin(source, name, begun + 1)
+                self._carry(source, name, adoption, owner_epoch, held)
+                self._records.ended(source, name)
         except ClaimLost:
+            self._end(source, name)
             raise
+        except NotAlone:
+            self._stays(source, name, "an attempt did not end: it waits to be alone in hand", "info")
+            return False
         except Poison as why:
             return self._quarantine(source, name, str(why))
         except Stays as why:
@@ -137,8 +238,9 @@ class Carrier:
         return True
 
     def _stays(self, source: str, name: str, why: str, level: str) -> None:
-        if self._told.get(name) != why:
-            self._told[name] = why
+        before = self._stuck[source].get(name)
+        self._stuck[source][name] = Stuck(why, self._clock.boottime())
+        if before is None or before.why != why:
             self._log("transfer_waits", identity=source, message=name, detail=why, level=level)
 
     def _end(self, source: str, name: str) -> None:
@@ -162,33 +264,41 @@ class Carrier:
     def _carry(
         self, source: str, name: str, adoption: Adoption | None, owner_epoch: int | None, held: Callable[[], None]
     ) -> None:
-        data = self._files.read(self._at(source, OUT, name))
-        if data is None:
+        opened = self._open(self._at(source, OUT, name))
+        if opened is None:
             return  # another host has carried it
-        header, message = unpack(data)
+        header = opened.header
+        for _ in opened.checked():
+            pass
         if (header.id, header.source) != (name, source):
             raise Damaged(f"it says that it is {header.id} of {header.source}")
         admit(header, adoption, owner_epoch)
-        self._limits.check(message)
+        self._limits.check(header.size, opened.top)
         split = self._table.split(source, header.envelope.recipients)
         # Whoever can be reached gets it now; it is marked when all have.
         away = sorted(to for to in split if to in self._away)
         there = [to for to in split if to not in away]
-        logged = False
+        # What cannot be handed over for days is not logged at each attempt.
+        logged = self._logged[source].setdefault(name, set())
+        before = frozenset(logged)
         while True:
             held()
-            lies = self._look(source, name, there, logged)
+            lies = self._look(header, there, logged.issuperset(there))
             if away and lies.out and lies.reached.issuperset(there):
                 raise Soon(f"the spool of {', '.join(away)} is away")
             act, to = next_act(lies, there)
             match act:
                 case Act.ARCHIVE:
-                    self._records.archive(source, name, data)
+                    pieces = itertools.chain([opened.head], opened.checked())
+                    self._records.archive(source, name, header.time, pieces)
                 case Act.LOG:
-                    self._records.log(self._entry(header, message, split))
-                    logged = True
+                    self._records.log(self._entry(opened, {to: split[to] for to in there if to not in logged}))
+                    logged.update(there)
                 case Act.HAND_OVER:
-                    self._hand_over(header, message, to, split[to])
+                    self._hand_over(opened, to, split[to])
+                    if to in before:
+                        # Tried in vain when it was logged; this is the time at which it has crossed.
+                        self._records.log(self._entry(opened, {to: split[to]}))
                 case Act.MARK:
                     self._files.move(self._at(source, OUT, name), self._at(source, DONE, name))
                 case Act.NOTHING:
@@ -197,25 +307,44 @@ class Carrier:
                 self._log("transferred", message=name, identity=source, to=list(split), epoch=header.epoch)
                 return
 
-    def _look(self, source: str, name: str, destinations: Sequence[str], logged: bool) -> Lies:
+    def _open(self, file: Path) -> Opened | None:
+        """None when it is not there. Raises Damaged, OSError."""
+        data = self._files.read(file, HEAD)
+        if data is None:
+            return None
+        if len(data) < HEAD:
+            header, start = unpack_header(data)
+            rest = data[start:]
+            return Opened(header, data[:start], rest, lambda: (rest,))
+        try:
+            header, start = unpack_header(data)
+        except Damaged:
+            data = self._files.read(file, HEADER_MOST) or b""  # its header may be longer
+            header, start = unpack_header(data)
+        return Opened(header, data[:start], data[start : start + HEAD], lambda: self._files.pieces(file, start))
+
+    def _look(self, header: Header, destinations: Sequence[str], logged: bool) -> Lies:
         """A file goes from `in` to `done`, so it is looked for in this order."""
+        source, name = header.source, header.id
         reached = frozenset(
             d for d in destinations if any(self._files.exists(self._at(d, folder, name)) for folder in (IN, DONE))
         )
         there = self._files.exists(self._at(source, OUT, name))
-        return Lies(there, self._records.is_archived(source, name), logged, reached)
+        return Lies(there, self._records.is_archived(source, name, header.time), logged, reached)
 
-    def _hand_over(self, header: Header, message: bytes, to: str, recipients: Sequence[Recipient]) -> None:
+    def _hand_over(self, opened: Opened, to: str, recipients: Sequence[Recipient]) -> None:
         """A copy and not a second name: the two sides must not have one file, which either could change.
 
         Where it is there already, another host was quicker.
         """
+        header = opened.header
         mine = dataclasses.replace(header, envelope=header.envelope.only(recipients))
-        self._files.hand(
-            self._at(to, IN, header.id), pack(mine, message), self._at(to, TMP, f"transfer.{self._host}.{header.id}")
-        )
+        pieces = itertools.chain([packed_header(mine)], opened.checked())
+        scratch = self._at(to, TMP, f"transfer.{self._host}.{header.id}")
+        self._files.hand_pieces(self._at(to, IN, header.id), pieces, scratch)
 
-    def _entry(self, header: Header, message: bytes, split: Mapping[str, Sequence[Recipient]]) -> Json:
+    def _entry(self, opened: Opened, split: Mapping[str, Sequence[Recipient]]) -> Json:
+        header = opened.header
         return {
             "event": "transfer",
             "id": header.id,
@@ -229,20 +358,15 @@ class Carrier:
             "time": self._clock.now(),
             "sender": header.envelope.sender,
             "size": header.size,
-            "headers": list(fields(message)),
+            "headers": list(fields(opened.top)),
         }
 
-    def tidy(self, done_days: int) -> None:
-        """Removes this host's half-written files, and what has been in `done` for so many days. Raises OSError."""
-        for identity in self._table.sides:
-            if identity in self._away:
-                continue
-            tmp = self._root / identity / TMP
-            for found in self._files.names(tmp):
-                if found.name.startswith(f"transfer.{self._host}."):
-                    self._files.remove(tmp / found.name)
-            server = self._files.server_time(tmp / f"transfer.{self._host}.time")
-            last = min(server, self._clock.now()) - done_days * DAY_SECONDS
-            for found in self._files.names(self._root / identity / DONE):
-                if found.time < last:
-                    self._files.remove(self._at(identity, DONE, found.name))
+    def tidy(self, identity: str, done_days: int, held: Callable[[], None] = lambda: None) -> None:
+        """Removes from its spool what was half-written a day ago, and what has been in `done` for so many.
+
+        Notes of submissions (`try.`) are no halves. `held` raises what ends it. Raises OSError.
+        """
+        tmp = self._root / identity / TMP
+        now = min(self._files.server_time(tmp / f"transfer.{self._host}.time"), self._clock.now())
+        self._files.sweep(tmp, now - DAY_SECONDS, held, keep="try.")
+        self._files.sweep(self._root / identity / DONE, now - done_days * DAY_SECONDS, held)

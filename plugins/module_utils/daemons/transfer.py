@@ -7,7 +7,6 @@ FILE is /etc/holdfast/transfer.yml; (o) marks what may be left out, with its def
     host: transfer1
     root: /srv/holdfast-spools        # (o) where the spools are mounted: ROOT/IDENTITY/{tmp,out,in,done,quarantine}
     records: /srv/holdfast-transfer   # (o) archive, log and attempts, on NFS
-    trigger: /run/holdfast-transfer/now     # (o) a file; when it is there all is carried at once (`--now` makes it)
     directions:                       # each may be off and has its own pace, seconds
       inward: {enabled: true (o), interval: 30 (o)}
       outward: {enabled: true (o), interval: 30 (o)}
@@ -17,15 +16,24 @@ FILE is /etc/holdfast/transfer.yml; (o) marks what may be left out, with its def
       users: {}                       # (o) address to identity, where it is not that of its domain
       outlets: {im.alpha.example: mx.alpha.example}      # (o) which identity sends to the rest of the world
     limits: {size: 52428800, crossings: 4 (o), received: 50 (o), attempts: 3 (o)}
-    archive: {days: 30 (o), move_to: null (o)}           # 15 to 30 days, then deleted, or moved to that folder
+    archive: {days: 30 (o), move_to: null (o)}           # 15 to 30 days, then deleted, or moved to that mount point
+    log_days: 90                      # (o) how long the log is kept
     done_days: 14                     # (o) how long spools remember what was carried: as long as a Postfix queues
     backlog: {count: 1000, seconds: 600}    # (o) more, or older, is alarmed
     coordinator: {endpoints: …, ca: …, cert: …, key: …, user: …, password_file: …}
+
+`--now` has both hosts of the site look at once (records/now).
+
+Each spool has a thread of its own, and so has what is tidied. The main thread alone asks for claims and touches no
+file: whatever a store does, what this host has claimed stays claimed, or goes to the partner.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +41,8 @@ from pathlib import Path
 from ..adapters.clock import SystemClock
 from ..adapters.etcd import EtcdCoordinator
 from ..adapters.log import LineLog
-from ..adapters.spool_files import SpoolFiles
+from ..adapters.patient_disk import PatientDisk
+from ..adapters.spool_files import SpoolFiles, SystemDisk
 from ..adapters.transfer_records import Records
 from ..core import keys
 from ..core.claims import ClaimLost, Claims
@@ -48,7 +57,13 @@ FILE = "/etc/holdfast/transfer.yml"
 TICK = 1.0  # seconds
 ROUND_MOST = 300.0  # seconds of one round of one spool; what is left is carried in the next
 TIDY_EVERY = 3600.0
-LOOK_EVERY = 10.0  # seconds between looks whether the spools are there
+LOOK_EVERY = 10.0  # seconds between looks whether a spool is there
+AGAIN = 3600.0  # seconds after which an alert that still holds is told once more
+ADOPTED_WITHIN = 60.0  # seconds that a new owner may take to say what it has found in its spool
+PATIENCE = 600.0  # seconds without a step of a thread: no call to a store takes that long, so that is a defect of ours
+# Together with what the coordinator takes, less than the unit's TimeoutStopSec.
+STOP_WITHIN = 8.0
+HURRY = 3.0  # seconds that a call to a store may take once a stop is asked for
 DAYS = (15, 30)  # R3.4
 
 
@@ -67,12 +82,12 @@ class Config:
     host: str
     root: Path
     records: Path
-    trigger: Path
     intervals: Mapping[Direction, float]
     table: Table
     limits: Limits
     days: int
     move_to: Path | None
+    log_days: int
     done_days: int
     alarm: Alarm
     coordinator: EtcdCoordinator
@@ -124,7 +139,6 @@ def load(file: str) -> Config:
         host=top.text("host"),
         root=Path(top.path("root", "/srv/holdfast-spools")),
         records=Path(top.path("records", "/srv/holdfast-transfer")),
-        trigger=Path(top.path("trigger", "/run/holdfast-transfer/now")),
         intervals=intervals,
         table=table(top.section("table")),
         limits=Limits(
@@ -135,6 +149,7 @@ def load(file: str) -> Config:
         ),
         days=days,
         move_to=None if archive.value("move_to", None) is None else Path(archive.path("move_to")),
+        log_days=top.whole("log_days", 90, least=1),
         done_days=top.whole("done_days", 14, least=1),
         alarm=alarm(top),
         coordinator=config.coordinator(top.section("coordinator")),
@@ -144,8 +159,179 @@ def load(file: str) -> Config:
     return made
 
 
-class Transfer:
-    """Call `tick` about once a second."""
+class Hang(Exception):
+    """A thread that does not come back; systemd starts the daemon anew."""
+
+
+class Told:
+    """What fails: an alert when it begins, or its reason changes, and each hour while it lasts. For all threads."""
+
+    def __init__(self, clock: Clock, log: Log) -> None:
+        self._clock = clock
+        self._log = log
+        self._lock = threading.Lock()
+        self._said: dict[str, tuple[str, float]] = {}  # by what fails: why, and when that was told (boottime)
+
+    def __call__(self, what: str, why: str | None) -> None:
+        now = self._clock.boottime()
+        with self._lock:
+            if why is None:
+                self._said.pop(what, None)
+                return
+            before, at = self._said.get(what, ("", now))
+            if before == why and now - at < AGAIN:
+                return
+            self._said[what] = why, now
+        self._log("transfer_fails", what=what, detail=why, level="alert")
+
+
+class Work(threading.Thread):
+    """Calls `turn` about once a second; `stop` ends it behind the step that it is at."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self.stop = threading.Event()
+        self._error: BaseException | None = None
+        self._step = time.monotonic()
+
+    def run(self) -> None:
+        try:
+            while not self.stop.is_set():
+                self.step()
+                self.turn()
+                self.stop.wait(TICK)
+        except BaseException as error:
+            self._error = error
+            raise
+
+    def turn(self) -> None:
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """A sign of life."""
+        self._step = time.monotonic()
+
+    def check(self, patience: float = PATIENCE) -> None:
+        """Raises what ended it, and Hang."""
+        if self._error is not None:
+            raise self._error
+        if time.monotonic() - self._step > patience:
+            raise Hang(f"{self.name}: one step does not end")
+
+
+class Spool(Work):
+    """Looks whether a spool is there, and carries what waits in it while this host has the claim.
+
+    `interval`: seconds between rounds, None: nothing is carried from it, but it may be where others' mail goes.
+    """
+
+    def __init__(
+        self,
+        identity: str,
+        interval: float | None,
+        limit: Alarm,
+        coordinator: Coordinator,
+        claims: Claims,
+        carrier: Carrier,
+        records: Records,
+        clock: Clock,
+        log: Log,
+        told: Told,
+    ) -> None:
+        super().__init__(f"spool of {identity}")
+        self.identity = identity
+        self.there = False  # whether this host can work on it
+        self._interval = interval
+        self._limit = limit
+        self._coordinator = coordinator
+        self._claims = claims
+        self._carrier = carrier
+        self._records = records
+        self._clock = clock
+        self._log = log
+        self._told = told
+        self._look_at = self._due = clock.boottime()
+        self._asked: bytes | None = None
+        self._alarmed: set[str] = set()
+        self._alarm_at = clock.boottime()  # when one that still holds is told again
+        self._unadopted: float | None = None  # since when the owner has not said what it has found
+
+    def turn(self) -> None:
+        """What fails is told, and tried again."""
+        self._look()
+        if not self.there or self._interval is None:
+            return
+        try:
+            self._claims.check(self.identity)
+        except ClaimLost:
+            self._due = self._clock.boottime()  # as soon as it is this host's
+            return
+        try:
+            asked = self._records.asked()
+            if asked == self._asked and self._clock.boottime() < self._due:
+                return
+            self._asked, self._due = asked, self._clock.boottime() + self._interval
+            self._round()
+            self._told(self.identity, None)
+        except OSError as why:
+            self._told(self.identity, str(why))
+
+    def _look(self) -> None:
+        if self._clock.boottime() < self._look_at:
+            return
+        self._look_at = self._clock.boottime() + LOOK_EVERY
+        away, no_records = self._carrier.away(self.identity), self._records.away()
+        self._told(self.name, away)
+        self._told("records", no_records)
+        self.there = away is None and no_records is None
+
+    def _held(self) -> None:
+        self.step()
+        if self.stop.is_set():
+            raise ClaimLost(f"{self.identity}: this host stops")
+        self._look()
+        if not self.there:
+            raise ClaimLost(f"{self.identity} is away")
+        self._claims.check(self.identity)
+
+    def _round(self) -> None:
+        try:
+            value = self._coordinator.get(keys.owner(self.identity)).value
+            self._told("coordinator", None)
+        except Unavailable as why:
+            self._told("coordinator", str(why))
+            return
+        epoch = None if value is None else Owner.from_json(value).epoch
+        self._adopted(epoch)
+        try:
+            left = self._carrier.round(self.identity, epoch, self._held, self._clock.boottime() + ROUND_MOST)
+        except ClaimLost:
+            self._due = self._clock.boottime()
+            if self.stop.is_set():
+                return
+            left = self._carrier.backlog(self.identity)  # whoever has it now goes on
+        now = self._clock.boottime()
+        if not left.over(self._limit.count, self._limit.seconds):
+            self._alarm_at = now
+        elif now >= self._alarm_at:
+            self._alarm_at = now + AGAIN
+            self._alarmed.clear()
+        report(self.identity, "out", left, self._limit, self._alarmed, self._log)
+
+    def _adopted(self, epoch: int | None) -> None:
+        """A new owner whose end of the spool does not start is told, also while nothing waits."""
+        said = self._carrier.epoch(self.identity)
+        if epoch is None or (said is not None and said >= epoch):
+            self._unadopted = None
+        elif self._unadopted is None:
+            self._unadopted = self._clock.boottime()
+        late = self._unadopted is not None and self._clock.boottime() - self._unadopted >= ADOPTED_WITHIN
+        why = f"holdfast-spool of its owner at epoch {epoch} has not looked into it yet" if late else None
+        self._told(f"owner of {self.identity}", why)
+
+
+class Tidy(Work):
+    """Once an hour, on one host of a site at a time: what is old goes. Moving a day to elsewhere takes its time."""
 
     def __init__(
         self,
@@ -156,7 +342,9 @@ class Transfer:
         records: Records,
         clock: Clock,
         log: Log,
+        told: Told,
     ) -> None:
+        super().__init__("tidying")
         self._settings = settings
         self._coordinator = coordinator
         self._claims = claims
@@ -164,73 +352,107 @@ class Transfer:
         self._records = records
         self._clock = clock
         self._log = log
-        self._due: dict[str, float] = {}  # by spool: when its next round is
-        self._tidy_at = clock.boottime()
-        self._alarmed: set[str] = set()
-        self._said: dict[str, str] = {}  # by what fails: why
-        self._look_at = clock.boottime()
-        self._seen: list[str] = []  # spools that this host can work on
+        self._told = told
+        self._at = clock.boottime()
+
+    def turn(self) -> None:
+        if self._clock.boottime() < self._at:
+            return
+        if self._records.away() is not None:
+            return  # that is told by others
+        try:
+            claimed = self._coordinator.list(keys.TRANSFER_CLAIMS)
+        except Unavailable:
+            claimed = {}
+        if not any(keys.transfer_claim(identity) in claimed for identity in self._settings.table.sides):
+            self._at = self._clock.boottime() + LOOK_EVERY  # this site has only begun
+            return
+        self._at = self._clock.boottime() + TIDY_EVERY
+        # Each host its own.
+        self._try("log", self._records.pack_logs)
+        first = self._claims.first(claimed)
+        if first is None:
+            return
+
+        def held() -> None:
+            self.step()
+            if self.stop.is_set():
+                raise ClaimLost("this host stops")
+            self._claims.check(first)
+
+        try:
+            for identity in self._settings.table.sides:
+                held()
+                if self._carrier.away(identity) is None:
+                    tidy = functools.partial(self._carrier.tidy, identity, self._settings.done_days, held)
+                    self._try(f"done of {identity}", tidy)
+            held()
+            self._try("archive", lambda: self._expire(held))
+            held()
+            self._try("old logs", self._expire_logs)
+            self._try("tmp of records", self._records.tidy)
+        except ClaimLost:
+            return  # whoever has it now goes on
+
+    def _expire(self, held: Callable[[], None]) -> None:
+        gone = self._records.expire(self._settings.days, self._settings.move_to, held)
+        if gone:
+            self._log("archive_expired", days=gone, moved_to=self._settings.move_to)
+
+    def _expire_logs(self) -> None:
+        gone = self._records.expire_logs(self._settings.log_days)
+        if gone:
+            self._log("log_expired", files=gone)
+
+    def _try(self, what: str, call: Callable[[], None]) -> None:
+        """One of them that fails keeps no other back."""
+        try:
+            call()
+            self._told(what, None)
+        except ClaimLost:
+            raise
+        except Exception as why:  # noqa: BLE001 - a defect of ours in here stops no mail
+            self._told(what, str(why) if isinstance(why, OSError) else repr(why))
+
+
+class Transfer:
+    """Call `tick` about once a second."""
+
+    def __init__(self, spools: Sequence[Spool], tidy: Tidy, claims: Claims, told: Told) -> None:
+        self._spools = spools
+        self._tidy = tidy
+        self._claims = claims
+        self._told = told
+
+    def start(self) -> None:
+        for work in (*self._spools, self._tidy):
+            work.start()
 
     def tick(self) -> None:
-        """What fails is told once, and tried again by the next tick."""
+        """Raises what ended a thread, and Hang."""
+        for spool in self._spools:
+            spool.check()
         try:
-            if self._clock.boottime() >= self._look_at:
-                self._look()
-                self._look_at = self._clock.boottime() + LOOK_EVERY
-            self._claims.look(self._seen)
-            self._say("host", None)
-            if self._seen:
-                self._rounds()
-                self._tidy()
-        except (Unavailable, OSError) as why:
-            self._say("host", str(why))
+            self._tidy.check(TIDY_EVERY)
+            self._told("tidying", None)
+        except Hang as why:
+            # To delete a day takes long, and it may wait for a store that is away; mail crosses without it.
+            self._told("tidying", str(why))
+        try:
+            self._claims.look([spool.identity for spool in self._spools if spool.there])
+            self._told("host", None)
+        except Unavailable as why:
+            self._told("host", str(why))
 
-    def _look(self) -> None:
-        """One spool that is away keeps no other from crossing."""
-        away, sides = self._carrier.away(), self._settings.table.sides
-        self._seen = [identity for identity in sides if identity not in away]
-        for identity in sides:
-            self._say(f"spool of {identity}", away.get(identity))
-
-    def _say(self, what: str, why: str | None) -> None:
-        if why is None:
-            self._said.pop(what, None)
-        elif self._said.get(what) != why:
-            self._said[what] = why
-            self._log("transfer_fails", what=what, detail=why, level="alert")
-
-    def _rounds(self) -> None:
-        now = self._clock.boottime()
-        if self._settings.trigger.exists():
-            self._settings.trigger.unlink(missing_ok=True)
-            self._due.clear()
-        for spool in self._claims.held():
-            interval = self._settings.intervals.get(self._settings.table.direction(spool))
-            if interval is None or now < self._due.get(spool, now):
-                continue
-            self._due[spool] = now + interval
-            try:
-                self._round(spool)
-                self._say(spool, None)
-            except ClaimLost:
-                continue  # whoever has it now goes on
-            except (Unavailable, OSError) as why:
-                self._say(spool, str(why))  # and the others go on
-
-    def _round(self, spool: str) -> None:
-        owner = self._coordinator.get(keys.owner(spool)).value
-        epoch = None if owner is None else Owner.from_json(owner).epoch
-        until = self._clock.boottime() + ROUND_MOST
-        left = self._carrier.round(spool, epoch, lambda: self._claims.check(spool), until)
-        report(spool, "out", left, self._settings.alarm, self._alarmed, self._log)
-
-    def _tidy(self) -> None:
-        if self._clock.boottime() >= self._tidy_at:
-            self._tidy_at = self._clock.boottime() + TIDY_EVERY
-            self._carrier.tidy(self._settings.done_days)
-            gone = self._records.expire(self._settings.days, self._settings.move_to)
-            if gone:
-                self._log("archive_expired", days=gone, moved_to=self._settings.move_to)
+    def close(self) -> None:
+        """Each ends behind the step that it is at, and what this host has claimed is the others' at once."""
+        end = time.monotonic() + STOP_WITHIN
+        for work in (*self._spools, self._tidy):
+            work.stop.set()
+        for spool in self._spools:
+            if spool.is_alive():
+                spool.join(max(0.0, end - time.monotonic()))
+        self._claims.close()
 
 
 def report(spool: str, folder: str, left: Backlog, limit: Alarm, alarmed: set[str], log: Log) -> None:
@@ -251,33 +473,52 @@ def start(file: str) -> Callable[[], None]:
     settings = load(file)
 
     def serve() -> None:
-        clock, log, files = SystemClock(), LineLog(), SpoolFiles()
+        clock, log, sides = SystemClock(), LineLog(), settings.table.sides
+        mounts = [settings.records, *(settings.root / identity for identity in sides)]
+        disk = PatientDisk(SystemDisk(), mounts)
+        files = SpoolFiles(disk)
         records = Records(settings.records, settings.host, files, clock)
-        spools = [s for s in settings.table.sides if settings.table.direction(s) in settings.intervals]
-        claims = Claims(settings.host, spools, settings.coordinator, clock, log)
-        carrier = Carrier(settings.host, settings.root, settings.table, settings.limits, files, records, clock, log)
+        transfer = build(settings, records, files, clock, log)
         records.prepare()
-        transfer = Transfer(settings, settings.coordinator, claims, carrier, records, clock, log)
-        service.run(transfer.tick, TICK, claims.close, patience=ROUND_MOST * len(settings.table.sides) + 300.0)
+
+        def close() -> None:
+            disk.hurry(HURRY)
+            transfer.close()
+
+        transfer.start()
+        service.run(transfer.tick, TICK, close)
 
     return serve
 
 
-def trigger(file: str) -> Callable[[], None]:
-    """What makes the daemon carry all that waits at once. Raises ConfigError."""
-    path = load(file).trigger
+def build(settings: Config, records: Records, files: SpoolFiles, clock: Clock, log: Log) -> Transfer:
+    sides, coordinator, told = settings.table.sides, settings.coordinator, Told(clock, log)
+    paces = {identity: settings.intervals.get(settings.table.direction(identity)) for identity in sides}
+    claims = Claims(settings.host, [i for i, pace in paces.items() if pace is not None], coordinator, clock, log)
+    carrier = Carrier(settings.host, settings.root, settings.table, settings.limits, files, records, clock, log)
+    spools = [
+        Spool(i, pace, settings.alarm, coordinator.another(), claims, carrier, records, clock, log, told)
+        for i, pace in paces.items()
+    ]
+    tidy = Tidy(settings, coordinator.another(), claims, carrier, records, clock, log, told)
+    return Transfer(spools, tidy, claims, told)
 
-    def touch() -> None:
+
+def now(file: str) -> Callable[[], None]:
+    """What makes the hosts of this site carry all that waits at once. Raises ConfigError."""
+    settings = load(file)
+
+    def ask() -> None:
         try:
-            path.touch()
+            Records(settings.records, settings.host, SpoolFiles(), SystemClock()).ask()
         except OSError as why:
-            raise ConfigError(f"{path}: {why.strerror}: does holdfast-transfer run, and are you root?") from why
+            raise ConfigError(f"{settings.records}: {why.strerror}: is it mounted, and are you root?") from why
 
-    return touch
+    return ask
 
 
 def main(arguments: Sequence[str]) -> int:
-    return config.main(arguments, FILE, trigger if "--now" in arguments else start)
+    return config.main(arguments, FILE, now if "--now" in arguments else start)
 
 
 if __name__ == "__main__":

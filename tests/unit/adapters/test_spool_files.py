@@ -138,6 +138,6 @@ def test_a_file_is_as_old_as_its_place(files: SpoolFiles, tmp_path: Path) -> Non
 def test_what_was_left_is_swept_and_notes_stay(files: SpoolFiles, tmp_path: Path) -> None:
     for name in ("restore.a", "spool.b.1f", "transfer.t2.c", "try.d"):
         (tmp_path / "spool/tmp" / name).write_bytes(b"")
-    assert files.sweep(tmp_path / "spool/tmp", time.time() + 60, "try.") == 3
+    assert files.sweep(tmp_path / "spool/tmp", time.time() + 60, keep="try.") == 3
     assert [p.name for p in (tmp_path / "spool/tmp").iterdir()] == ["try.d"]
     assert files.sweep(tmp_path / "none", time.time() + 60) == 0

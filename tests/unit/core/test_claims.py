@@ -113,17 +113,51 @@ def test_a_host_that_was_paused_knows_that_its_claim_is_over(pair: Pair) -> None
     with pytest.raises(ClaimLost):
         pair.t1.check("mx1")
     pair.t2.look(SPOOLS)
+    pair.t1.look(SPOOLS)
     assert "mx1" in pair.t2.held() and "mx1" not in pair.t1.held()
 
 
-def test_a_long_round_keeps_claim_and_presence(pair: Pair) -> None:
-    pair.t1.look(SPOOLS)
+def test_every_claim_is_kept_however_long_something_is_done_under_one_of_them(pair: Pair) -> None:
+    """A spool whose round takes minutes must not cost this host the others, which its partner would leave alone."""
+    pair.wait(3, pair.t1, pair.t2)
+    mine = pair.t1.held()
     for _ in range(3 * TTL):
-        pair.clock.sleep(1)
-        pair.t1.check("mx1")
+        pair.wait(1, pair.t1, pair.t2)
+        pair.t1.check(mine[0])
+    assert pair.t1.held() == mine and len(mine) == 2
+    for spool in mine:
+        pair.t1.check(spool)
     assert pair.coordinator.list(keys.TRANSFER_HOSTS)
+
+
+def test_to_check_a_claim_asks_nobody(pair: Pair) -> None:
+    """Each spool has a thread, and a connection to the coordinator is one thread's."""
+    pair.t1.look(SPOOLS)
+    calls = pair.coordinator.calls
+    pair.clock.sleep(TTL / 2 - 1)
+    pair.t1.check("mx1")
+    assert pair.coordinator.calls == calls
     with pytest.raises(ClaimLost):
-        pair.t1.check("mx2")  # nobody looked after that one
+        pair.t1.check("mx9")
+
+
+def test_one_host_of_a_site_is_the_first(pair: Pair) -> None:
+    far = Claims("a1", FAR, pair.coordinator, pair.clock, told)
+
+    def firsts() -> list[str]:
+        claimed = pair.coordinator.list(keys.TRANSFER_CLAIMS)
+        return [f for f in (host.first(claimed) for host in (pair.t1, pair.t2)) if f is not None]
+
+    assert firsts() == []
+    pair.wait(3, pair.t1, pair.t2, far)
+    assert firsts() == ["im1"] and far.first(pair.coordinator.list(keys.TRANSFER_CLAIMS)) == "im9"
+    holder = pair.t1 if "im1" in pair.t1.held() else pair.t2
+    holder.close()
+    left = firsts()
+    assert left == [min(pair.t1.held() or pair.t2.held())]
+    pair.t1.look([s for s in SPOOLS if s != "im1"])
+    pair.t2.look([s for s in SPOOLS if s != "im1"])
+    assert len(firsts()) == 1, "also where nobody sees the first one"
 
 
 def test_without_the_coordinator_a_claim_stands_for_half_its_time(pair: Pair) -> None:
@@ -136,6 +170,9 @@ def test_without_the_coordinator_a_claim_stands_for_half_its_time(pair: Pair) ->
         pair.t1.check("mx1")
     with pytest.raises(Unavailable):
         pair.t1.look(SPOOLS)
+    pair.coordinator.reachable = True
+    pair.t1.look(SPOOLS)
+    pair.t1.check("mx1")
 
 
 def test_an_answer_that_took_too_long_is_none(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +180,8 @@ def test_an_answer_that_took_too_long_is_none(pair: Pair, monkeypatch: pytest.Mo
     pair.t1.look(SPOOLS)
     pair.clock.sleep(TTL / 4 + 1)
     monkeypatch.setattr(pair.coordinator, "refresh", lambda lock: pair.clock.sleep(TTL))
+    monkeypatch.setattr(pair.coordinator, "lock", lambda key, value, ttl: None)
+    pair.t1.look(SPOOLS)
     with pytest.raises(ClaimLost):
         pair.t1.check("mx1")
 

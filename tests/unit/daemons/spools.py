@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ TABLE = Table(
     {IM1: MX, IM2: MX},
 )
 EPOCH = 4
+PIECE = 100  # octets
 
 
 class Crash(BaseException):
@@ -107,6 +108,23 @@ class FakeDisk:
             raise FileExistsError(17, "File exists", str(file))
         assert file.parent in self.folders, file
         self._change({file: Inode(b"".join(pieces), self.clock.now(), self.clock.now())})
+
+    def pieces(self, file: Path, start: int) -> Iterator[bytes]:
+        while True:
+            self._enter("read", file)
+            if file not in self.now:
+                raise FileNotFoundError(2, "No such file", str(file))
+            if not (piece := self.now[file].data[start : start + PIECE]):
+                return
+            yield piece
+            start += len(piece)
+
+    def pour(self, file: Path, pieces: Iterable[bytes]) -> None:
+        """Each of them is a moment at which a machine can die, and leaves what was written by then."""
+        self.write(file, b"")
+        for piece in pieces:
+            self.before("write", file)
+            self.now[file].data += piece
 
     def append(self, file: Path, data: bytes) -> None:
         self._enter("append", file)

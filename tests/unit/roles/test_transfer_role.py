@@ -251,7 +251,7 @@ def test_the_files_of_both_ends_are_what_the_daemons_read(tmp_path: Path) -> Non
     services = rendered("mail", "postfix/master.cf.j2", of_identity(IM, inventory()))
     assert 1000 < end.size <= carries.limits.size < 1000 + 131072
     assert services.count(f"message_size_limit={1000 + 131072}") == 2
-    assert carries.table == end.table and carries.days == 30 and carries.move_to is None
+    assert carries.table == end.table and (carries.days, carries.log_days, carries.move_to) == (30, 90, None)
     assert known["__transfer_mounts"] == {
         f"/srv/holdfast-spools/{MX}": f"10.255.3.1:/srv/store/{MX}/spool",
         f"/srv/holdfast-spools/{IM}": f"10.255.3.1:/srv/store/{IM}/spool",
