@@ -73,6 +73,19 @@ def test_what_is_drained_by_its_own_word_gets_nothing_new_and_keeps_what_it_has(
     until(lambda: bench.who(4)[MX] > 0, "a drain of its own does not end")
 
 
+def test_the_other_site_comes_in_when_all_of_this_one_say_that_they_can_take_nothing(bench: Bench) -> None:
+    """As two servers say whose stores do not answer: to a check both are as good as ever."""
+    (mine,) = [c for name, c in (bench.connect() for _ in range(2)) if name == MX]
+    bench.mail[MX].share = bench.mail[MX3].share = "up 0%\n"
+    until(lambda: bench.share_of(MX) == bench.share_of(MX3) == 0, "the shares are not taken over")
+    assert bench.who(4) == {MX2: 4}
+    assert bench.states_of()[MX] == bench.states_of()[MX3] == "UP"
+    mine.sendall(b"NOOP\r\n")
+    assert mine.recv(100).startswith(b"250"), "what is connected goes on"
+    bench.mail[MX].share = "up 100%\n"
+    until(lambda: bench.who(4) == {MX: 4}, "a store that is back brings nothing back")
+
+
 def test_what_says_that_it_does_not_run_here_is_down_until_it_says_up(bench: Bench) -> None:
     bench.mail[MX].share = "down #does not run here\n"
     until(lambda: bench.states_of().get(MX, "").startswith("DOWN"), "its word does not count")
