@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bench import ADDRESSES, MX, MX2, MX3, SMTP, WITHIN, Bench, Speech, self_signed, until
+from bench import ADDRESSES, FRONT, MX, MX2, MX3, SMTP, WITHIN, Bench, Speech, self_signed, until
 from holdfast.daemons import redirect
 
 
@@ -132,6 +133,41 @@ def test_nobody_is_refused_while_it_is_reloaded(bench: Bench) -> None:
     over.set()
     knocking.join()
     assert refused == []
+
+
+def test_what_is_connected_outlives_reloads_and_so_many_old_processes_there_are(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"smtp": SMTP}, redirector_old_processes=1)
+    try:
+        _, session = bench.connect()
+        session.settimeout(WITHIN)
+        bench.reload()
+        session.sendall(b"NOOP\r\n")
+        assert session.recv(100).startswith(b"250"), "cut off by the first reload"
+        bench.reload()
+        assert session.recv(100) == b"", "a process more than is wanted goes on"
+    finally:
+        bench.close()
+
+
+def test_whoever_is_too_many_for_a_postfix_waits_and_no_server_is_taken_for_dead(tmp_path: Path) -> None:
+    """Eight processes, four redirectors: one connection each, beside the dialogue."""
+    bench = Bench(tmp_path, {"smtp": SMTP}, mail_process_limit=8)
+    try:
+        (first, mine), (second, _) = bench.connect(), bench.connect()
+        assert {first, second} == {MX, MX3}
+        late = socket.create_connection((FRONT, bench.front), 5)
+        bench.mine.append(late)
+        asked = {name: bench.mail[name].checks for name in (MX, MX3)}
+        late.settimeout(3.0)
+        with pytest.raises(TimeoutError):
+            late.recv(100)
+        until(lambda: all(bench.mail[name].checks > asked[name] + 1 for name in asked), "checks wait, too")
+        assert set(bench.states_of().values()) == {"UP"}
+        mine.close()
+        late.settimeout(WITHIN)
+        assert late.recv(100).startswith(f"220 {first}".encode())
+    finally:
+        bench.close()
 
 
 CAPABILITIES = '"IMPLEMENTATION" "Dovecot Pigeonhole"\r\n"SIEVE" "fileinto"\r\n"STARTTLS"\r\n'
