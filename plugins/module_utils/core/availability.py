@@ -85,7 +85,7 @@ def decide(seen: Seen, limits: Limits) -> Availability:
         return Availability(Answer.DOWN, 0, "does not run here")
     if seen.leaving or seen.drained:
         return Availability(Answer.DRAIN, 0, "is being handed over" if seen.leaving else "its host is drained")
-    # It greets as ever, and can take nothing. With the smallest share it would still be preferred to the other site's servers.
+    # It greets as ever, and can take nothing. With the smallest share it would still come before the other site's.
     if seen.silent >= SILENT:
         return Availability(Answer.DRAIN, 0, "its store does not answer")
     load = limits.load.weight(seen.load)

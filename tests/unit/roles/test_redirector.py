@@ -115,7 +115,7 @@ def test_a_reader_may_pause_for_minutes_and_a_new_owner_is_asked_at_once(values:
 
 
 def test_redirectors_together_never_use_up_the_processes_of_a_postfix(values: Values) -> None:
-    """Two of each site, since those of another site come, too; each has a dialogue of its own beside its connections."""
+    """Two of each site, since another site's come, too; each has a dialogue beside its connections."""
     for limit, share in ((20, 4), (100, 24), (8, 1), (3, 1)):
         of_side = Host("redirector", "internet1a", values, mail_process_limit=limit).value("topology_smtp_connections")
         assert of_side == {"internet": share, "isolated": share}
