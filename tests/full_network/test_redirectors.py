@@ -229,8 +229,6 @@ def test_a_switch_card_sends_connections_to_the_other_site_and_back(
     """
     with nobody_takes_over(stage):
         without_card(stage, ways, card)
-        # Those on its ports had no coordinator either; whoever begins to judge must find them with their leases.
-        stage.wait_all_running()
     stage.wait_rotation()
     with flowing(stage, ways, period=1.0, count=2) as flow:
         pass
@@ -242,6 +240,7 @@ def without_card(stage: NetworkStage, ways: list[Way], card: str) -> None:
     domain = network.domains()[0]
     pairs = {kind: network.pair(kind, network.mailer(kind, domain).site) for kind in (INTERNET, INTRANET)}
     ports = [(host, segment) for host, some in network.cards[card].items() for segment in some]
+    owners = {name: stage.owner(name).host for kind, pair in pairs.items() for name in beside(network, kind, pair.site)}
     fault = time.time()
     try:
         for host, segment in ports:
@@ -275,8 +274,15 @@ def without_card(stage: NetworkStage, ways: list[Way], card: str) -> None:
         for host, segment in ports:
             stage.lab.word("plug", host, segment)
     mended = time.time()
+    # Those without a store had no coordinator either, and have given their identities up behind four leases (60 s).
+    # Whoever begins to judge again must find them with their leases.
+    stage.wait_all_running()
     stage.wait_rotation(hosts=[host for pair in pairs.values() for host in pair.hosts])
     print(f"back in rotation {time.time() - mended:.0f} s behind the card")
+    if any(network.segments[segment]["network"] == "storage" for _, segment in ports):
+        for name, host in owners.items():
+            drained = f"availability identity={name} answer=drain .*its store does not answer"
+            assert stage.lines(host, fault, drained, "-u", "holdfast-availability"), f"{host} has not said so of {name}"
 
 
 def gap(answered: list[float], fault: float) -> float:
