@@ -123,11 +123,8 @@ class Flow:
     def wait_flowing(self, since: float, seconds: float = 420, but: Sequence[str] = ()) -> None:
         """Until letters that were begun since then are taken and delivered on all ways but those named."""
         ways = [way for way in self.ways if way.name not in but]
+        self.wait_accepted(since, [way.name for way in ways], seconds)
         still: list[str] = []
-
-        def taken() -> bool:
-            still[:] = letters.flows(self.sent(), [way.name for way in ways], since)
-            return not still
 
         def delivered() -> bool:
             boxes = self._boxes(ways, "ids")
@@ -136,8 +133,20 @@ class Flow:
             return not still
 
         try:
-            wait_for("letters taken on all ways", taken, seconds, every=4)
             wait_for("letters delivered on all ways", delivered, seconds, every=6)
+        except StoryError as why:
+            raise StoryError(f"{why}; not {', '.join(still)}") from why
+
+    def wait_accepted(self, since: float, ways: Sequence[str], seconds: float = 420) -> None:
+        """Until letters that were begun since then are taken on these ways, by name."""
+        still: list[str] = []
+
+        def accepted() -> bool:
+            still[:] = letters.flows(self.sent(), ways, since)
+            return not still
+
+        try:
+            wait_for("letters taken", accepted, seconds, every=4)
         except StoryError as why:
             raise StoryError(f"{why}; not {', '.join(still)}") from why
 

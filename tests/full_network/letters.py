@@ -96,6 +96,12 @@ def arrivals(boxes: Boxes, way: Way) -> dict[str, float]:
     return found
 
 
+def came_meanwhile(sent: Iterable[Sent], way: str, arrived: Mapping[str, float], begin: float, end: float) -> list[str]:
+    """Letters of that way that were begun and had arrived between these times."""
+    ours = [one.id for one in sent if one.way == way and one.begun >= begin]
+    return [ident for ident in ours if arrived.get(ident, float("inf")) < end]
+
+
 def missing(sent: Iterable[Sent], ways: Sequence[Way], boxes: Boxes) -> list[str]:
     """Letters that were taken and are not in their mailbox."""
     there = {way.name: {m["id"] for m in boxes.get(way.recipient, ())} for way in ways}
@@ -111,12 +117,14 @@ def longest_gap(sent: Iterable[Sent], way: str, begin: float, end: float) -> flo
 
 @dataclass
 class Report:
-    """What became of a flow. `delays` and `gaps`: seconds, by way; `mistakes` is empty when all was as it must be."""
+    """What became of a flow. `delays` and `gaps`: seconds, by way; `arrived`: when each letter came, by way; `mistakes`
+    is empty when all was as it must be."""
 
     verdict: Verdict
     delays: dict[str, list[float]]
     gaps: dict[str, float]
     mistakes: list[str] = field(default_factory=list)
+    arrived: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def longest_gap(self) -> tuple[str, float]:
@@ -147,10 +155,11 @@ def judged(
     verdict.twice_allowed = sorted({*verdict.twice_allowed, *(s.id for s in sent if s.cut)})
     verdict.twice_allowed += _crossed_twice(verdict, logs, {s.id for s in sent if by_name[s.way].recipient == STRANGER})
     delays: dict[str, list[float]] = {}
-    for way in ways:
-        arrived = arrivals(boxes, way)
-        delays[way.name] = [arrived[s.id] - s.begun for s in sent if s.way == way.name and s.id in arrived]
-    report = Report(verdict, delays, {way.name: longest_gap(sent, way.name, begin, end) for way in ways})
+    arrived = {way.name: arrivals(boxes, way) for way in ways}
+    for way, came in arrived.items():
+        delays[way] = [came[s.id] - s.begun for s in sent if s.way == way and s.id in came]
+    gaps = {way.name: longest_gap(sent, way.name, begin, end) for way in ways}
+    report = Report(verdict, delays, gaps, arrived=arrived)
     report.mistakes = list(verdict.mistakes)
     report.mistakes += [f"never taken: {s.id}" for s in sent if s.accepted is None]
     report.mistakes += [f"its sender was told: {s.id}: {fault}" for s in sent for fault in s.faults]

@@ -12,10 +12,23 @@ from holdfast.core import keys
 from tests.story.coordinator import Records
 from tests.story.machines import StoryError, wait_for
 
-from .network import INBOUND, INTERNET, INTRANET, OUTBOUND, OUTSIDE, RELAYED, Network, Way
+from .network import (
+    ELSEWHERE,
+    INBOUND,
+    INTERNET,
+    INTRANET,
+    OTHER_SITE,
+    OUTBOUND,
+    OUTSIDE,
+    RELAYED,
+    SAME_SITE,
+    Network,
+    Way,
+)
 from .stage import NetworkStage
 
 Done = Callable[[], None]
+PATIENCE = 180.0  # seconds: longer than relays wait for a server before they ask for another one (threshold_seconds)
 
 
 def nothing() -> None:
@@ -25,7 +38,11 @@ def nothing() -> None:
 @dataclass(frozen=True)
 class Loss:
     """One component. `hosts` for the table; `settled` waits for more than that letters flow; `returned` waits until it
-    is in rotation again; `still`: ways on which nothing can flow meanwhile; `least`: seconds for which it is away."""
+    is in rotation again; `least`: seconds for which it is away.
+
+    Letters flow meanwhile on all ways but these: `still`: nobody takes them; `held`: they are taken, and arrive when it
+    is back; `unseen`: they are taken and arrive, and whoever wants to see it is cut off.
+    """
 
     hosts: Sequence[str]
     cut: Done
@@ -33,6 +50,8 @@ class Loss:
     settled: Done = nothing
     returned: Done = nothing
     still: Sequence[int] = ()
+    held: Sequence[int] = ()
+    unseen: Sequence[int] = ()
     least: float = 0.0
 
 
@@ -42,6 +61,7 @@ def of_host(
     returned: Done,
     settled: Done = nothing,
     still: Sequence[int] = (),
+    held: Sequence[int] = (),
     least: float = 0.0,
 ) -> Loss:
     """By a power cut."""
@@ -49,7 +69,7 @@ def of_host(
     def cut() -> None:
         stage.lab.word("kill", host)
 
-    return Loss((host,), cut, lambda: stage.start(host), settled, returned, still, least)
+    return Loss((host,), cut, lambda: stage.start(host), settled, returned, still, held, least=least)
 
 
 # --- routers ----------------------------------------------------------------------------------------------------------
@@ -100,11 +120,27 @@ def router(stage: NetworkStage, host: str) -> Loss:
     return of_host(stage, host, returned)
 
 
-def line(stage: NetworkStage, host: str, segment: str, still: Sequence[int]) -> Loss:
-    """A provider's line to a site: the cable at the provider's end."""
+def line(
+    stage: NetworkStage,
+    host: str,
+    segment: str,
+    still: Sequence[int],
+    held: Sequence[int] = (),
+    unseen: Sequence[int] = (),
+    least: float = PATIENCE,
+) -> Loss:
+    """A provider's line to a site: the cable at the provider's end.
+
+    No mail service is moved for it: each has another route.
+    """
+    before = {mailer.name: stage.owner(mailer.name) for mailer in stage.network.mailers}
 
     def returned() -> None:
         wait_for(f"BGP of {host}", lambda: not sessions(stage, host), 180, every=4)
+        whole(stage)
+        moved = [name for name, owner in before.items() if stage.owner(name) != owner]
+        if moved:
+            raise StoryError(f"{', '.join(moved)}: moved, though there was another route")
 
     def cable(word: str) -> Done:
         def do() -> None:
@@ -118,8 +154,32 @@ def line(stage: NetworkStage, host: str, segment: str, still: Sequence[int]) -> 
         cable("plug"),
         returned=returned,
         still=still,
-        least=60.0,
+        held=held,
+        unseen=unseen,
+        least=least,
     )
+
+
+def carrier(stage: NetworkStage, host: str, still: Sequence[int], held: Sequence[int]) -> Loss:
+    """The one router behind all lines of a network, which stands for all of its providers."""
+
+    def returned() -> None:
+        wait_for(f"BGP of {host}", lambda: not sessions(stage, host), 180, every=4)
+        whole(stage)
+
+    return of_host(stage, host, returned, still=still, held=held, least=60.0)
+
+
+def whole(stage: NetworkStage) -> None:
+    """Waits until the coordinator, and all whose word ends with its answers, are as before."""
+    for host in stage.network.groups["coordinator"]:
+        member(stage, host)
+    for name in stage.network.stores:
+        stage.store(name).wait_running(300)
+    stage.wait_all_running()
+    for host in stage.network.groups["transfer"]:
+        wait_for(f"{host} seeing all spools", lambda host=host: sees_all(stage, host), 240, every=3)  # type: ignore[misc]
+    stage.wait_rotation()
 
 
 # --- servers ----------------------------------------------------------------------------------------------------------
@@ -172,13 +232,15 @@ def relay(stage: NetworkStage, name: str) -> Loss:
     return of_host(stage, host, returned, settled)
 
 
-def transfer(stage: NetworkStage, host: str) -> Loss:
-    def sees_all() -> bool:
-        word = stage.records.get(keys.transfer_host(host)).get(keys.transfer_host(host))
-        return word is not None and set(word["sees"]) >= set(word["spools"])
+def sees_all(stage: NetworkStage, host: str) -> bool:
+    """Does that transfer host say so of its spools?"""
+    word = stage.records.get(keys.transfer_host(host)).get(keys.transfer_host(host))
+    return word is not None and set(word["sees"]) >= set(word["spools"])
 
+
+def transfer(stage: NetworkStage, host: str) -> Loss:
     def returned() -> None:
-        wait_for(f"{host} seeing all spools", sees_all, 240, every=3)
+        wait_for(f"{host} seeing all spools", lambda: sees_all(stage, host), 240, every=3)
 
     def settled() -> None:
         wait_for(f"the end of {host}'s word", lambda: not stage.records.get(keys.transfer_host(host)), 90, every=2)
@@ -244,7 +306,7 @@ def card(stage: NetworkStage, name: str, least: float = 60.0) -> Loss:
         each("unplug"),
         each("plug"),
         returned=returned,
-        still=range(6),  # for as long as it takes; the redirectors' word is tested by itself
+        still=range(6),  # for as long as it takes; what redirectors do meanwhile is tested in test_redirectors.py
         least=least,
     )
 
@@ -263,12 +325,29 @@ def all_losses(network: Network) -> dict[str, Make]:
     site = network.mailer(INTERNET, near).site
     first = _first(network, site)
     provider = next(r for r in network.groups["core"] if f"{site}-inet" in network.legs[r])
+    isolated = next(r for r in network.groups["core"] if f"{site}-iso" in network.legs[r])
+    # All of these begin where a user writes, and users are behind the isolated network's provider.
+    users = (OUTBOUND, SAME_SITE, OTHER_SITE, ELSEWHERE)
     apart = next(h for h in network.groups["coordinator"] if h not in network.groups["relay"])
 
     return {
         "router, Internet side": lambda s: router(s, first("router", "internet")),
         "router, isolated side": lambda s: router(s, first("router", "isolated")),
         "line of the Internet provider": lambda s: line(s, provider, f"{site}-inet", (OUTBOUND,)),
+        # Users are cut off from the site, and strangers' letters come into its mailboxes all the same, over transfer. A
+        # crossing takes up to 30 s, and the next server sees it up to 60 s later.
+        "line of the isolated network's provider": lambda s: line(
+            s, isolated, f"{site}-iso", users, unseen=(INBOUND, RELAYED), least=PATIENCE + 60
+        ),
+        # Two of five members of the coordinator are alone with the site's stores. Whoever serves goes on without it,
+        # but nobody carries between the sides there: a claim wants it.
+        "line between the sites' stores": lambda s: line(
+            s, isolated, f"{site}-wan", (), held=(INBOUND, OUTBOUND, RELAYED)
+        ),
+        # Nowhere a majority, no user who reaches anything. Strangers notice nothing.
+        "provider of the isolated network and of the stores' lines": lambda s: carrier(
+            s, isolated, users, held=(INBOUND, RELAYED)
+        ),
         "redirector, Internet side": lambda s: redirector(s, network.pair(INTERNET, site).hosts[0]),
         "redirector, isolated side": lambda s: redirector(s, network.pair(INTRANET, site).hosts[0]),
         "Internet mail server": lambda s: mail_server(s, INTERNET, near),
@@ -298,6 +377,6 @@ def _first(network: Network, site: str) -> Callable[..., str]:
     return first
 
 
-def ways_but(ways: Sequence[Way], still: Sequence[int]) -> list[str]:
+def named(ways: Sequence[Way], some: Sequence[int]) -> list[str]:
     """Names of those ways."""
-    return [ways[n].name for n in still]
+    return [ways[n].name for n in some]

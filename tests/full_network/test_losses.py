@@ -13,8 +13,8 @@ import time
 import pytest
 
 from tests.full_network.flow import PERIOD, flowing
-from tests.full_network.letters import Loss, keep_loss, losses_table
-from tests.full_network.losses import all_losses, ways_but
+from tests.full_network.letters import Loss, came_meanwhile, keep_loss, losses_table
+from tests.full_network.losses import all_losses, named
 from tests.full_network.network import Network, Way
 from tests.full_network.stage import NetworkStage
 from tests.story.machines import ROOT
@@ -31,11 +31,14 @@ def test_the_loss_of(stage: NetworkStage, ways: list[Way], component: str) -> No
         fault = time.time()
         try:
             loss.cut()
-            if len(loss.still) < len(ways):
-                flow.wait_flowing(fault, 600, ways_but(ways, loss.still))
+            quiet = (*loss.still, *loss.held, *loss.unseen)
+            if len(quiet) < len(ways):
+                flow.wait_flowing(fault, 600, named(ways, quiet))
+            flow.wait_accepted(fault, named(ways, (*loss.held, *loss.unseen)), 600)
             loss.settled()
             time.sleep(max(0.0, fault + loss.least - time.time()))  # for so long it is away: a time here, no condition
         finally:
+            mending = time.time()
             loss.mend()
         mended = time.time()
         loss.returned()
@@ -57,3 +60,6 @@ def test_the_loss_of(stage: NetworkStage, ways: list[Way], component: str) -> No
         delays = report.delays[name]
         print(f"{name:28} {seconds:5.1f} s without a letter taken, {max(delays, default=0.0):5.1f} s the longest delay")
     assert report.mistakes == []
+    for name in named(ways, loss.unseen):
+        came = came_meanwhile(flow.sent(), name, report.arrived[name], fault, mending)
+        assert came, f"{name}: nothing arrived before it was back"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.full_network.flow import PERIOD, flowing
 from tests.full_network.letters import ways_table
-from tests.full_network.network import CORPORATE, INTERNET, INTRANET, OUTSIDE, Mailer, Way
+from tests.full_network.network import CORPORATE, INTERNET, INTRANET, OTHER_SITE, OUTSIDE, Mailer, Way
 from tests.full_network.stage import NetworkStage
 from tests.story.machines import StoryError
 
@@ -98,6 +98,31 @@ def test_without_both_servers_of_a_kind_the_other_site_serves(stage: NetworkStag
     assert report.mistakes == []
     stage.home(mailer)
     assert stage.reached(asking, mailer.name) == set(pair.addresses)
+
+
+def test_a_server_hands_what_another_one_cannot_take_to_a_relay_of_its_side(
+    stage: NetworkStage, ways: list[Way]
+) -> None:
+    """R1.2 between users: their server does it, at once and before anybody has taken over, and the letter says so."""
+    way = ways[OTHER_SITE]
+    mailer = stage.network.server_of(way.recipient)
+    assert mailer.site != stage.network.server_of(way.sender).site
+    before = stage.owner(mailer.name)
+    with flowing(stage, [way]) as flow:
+        flow.wait_flowing(flow.begun)
+        with without(stage, before.host) as fault:
+            flow.wait_accepted(fault, [way.name])
+            stage.wait_taken(mailer.name, before)
+            stage.wait_all_running()
+            flow.wait_flowing(time.time())
+    assert flow.report(begin=fault - PERIOD).mistakes == []
+    relays = {name for name, relay in stage.network.relays.items() if relay["networks"][0] == "isolated"}
+    later = {s.id for s in flow.sent() if s.begun >= fault}
+    passed = {m["id"]: m["by"] for m in stage.boxes([way])[way.recipient] if m["id"] in later}
+    held = {ident: by for ident, by in passed.items() if relays & set(by)}
+    print(f"{len(held)} of {len(passed)} letters that were begun without {before.host} have passed a relay")
+    assert held, f"none of {len(passed)} has passed one of {', '.join(sorted(relays))}: {list(passed.values())[:3]}"
+    stage.home(mailer)
 
 
 def test_one_site_carries_the_load_of_both(stage: NetworkStage, ways: list[Way]) -> None:

@@ -72,6 +72,11 @@ def test_what_is_loaded_outlives_a_boot(lab: Lab) -> None:
     lab.word("kill", host)
     lab.word("start", host)
     assert lab.run(host, "nft", "-s", "list", "table", *FILTER.split()) == before
+    units = ("holdfast-packet-filter.service", "network-pre.target")
+    asked = "systemctl show --value --property=ActiveEnterTimestampMonotonic"
+    loaded, network = (int(lab.shell(host, f"{asked} {unit}")) for unit in units)
+    # Whatever sets interfaces up does so behind this target (systemd.special(7)); 0: it was never reached.
+    assert 0 < loaded <= network, f"rules at {loaded} us, interfaces from {network} us on"
 
 
 def test_rules_that_shut_out_the_deploy_go_by_themselves(lab: Lab) -> None:

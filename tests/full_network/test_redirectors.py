@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import re
 import time
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -57,8 +59,9 @@ def running(stage: NetworkStage, kind: str, site: str) -> set[str]:
 def test_two_addresses_each_at_home_on_one_host(stage: NetworkStage) -> None:
     for pair in stage.network.pairs:
         assert all(len(addresses) == len(set(addresses)) == 2 for addresses in (pair.hosts, pair.addresses))
-    # A crowded machine keeps a master silent now and then; what he says next puts it right.
-    stage.wait_addresses(30)
+    # A crowded machine keeps a master silent now and then; what he says next puts it right. Behind two looks at HAProxy
+    # that came too late it takes three rounds of dialogues (90 s here).
+    stage.wait_addresses()
 
 
 def test_connections_are_shared_evenly_by_clients_that_take_the_first_address(
@@ -203,12 +206,41 @@ def test_servers_logs_name_the_client_and_no_redirector(stage: NetworkStage, way
     assert f"rip={inside}," in logins and not any(f"rip={address}," in logins for address in redirectors), logins[:2000]
 
 
-def test_a_switch_card_sends_connections_to_the_other_site_and_back(stage: NetworkStage, ways: list[Way]) -> None:
-    """The ports of all mail servers of a site: redirectors notice it, and take them back when the card is back."""
+@contextlib.contextmanager
+def nobody_takes_over(stage: NetworkStage) -> Iterator[None]:
+    """Nobody judges: servers without their stores would be moved within two minutes, and that is not asked here."""
+    relays = stage.network.groups["relay"]
+    try:
+        for host in relays:
+            stage.lab.shell(host, "systemctl stop holdfast-monitor")
+        yield
+    finally:
+        for host in relays:
+            stage.lab.shell(host, "systemctl start holdfast-monitor")
+
+
+@pytest.mark.parametrize("card", Network.load().cards)
+def test_a_switch_card_sends_connections_to_the_other_site_and_back(
+    stage: NetworkStage, ways: list[Way], card: str
+) -> None:
+    """The ports of all mail servers of a site: redirectors notice it, and take them back when the card is back.
+
+    `front`: nobody reaches them. `back`: they greet as ever and have no store; their own word tells, and no dialogue.
+    """
+    with nobody_takes_over(stage):
+        without_card(stage, ways, card)
+    stage.wait_rotation()
+    with flowing(stage, ways, period=1.0, count=2) as flow:
+        pass
+    assert flow.report().mistakes == []
+
+
+def without_card(stage: NetworkStage, ways: list[Way], card: str) -> None:
     network = stage.network
     domain = network.domains()[0]
     pairs = {kind: network.pair(kind, network.mailer(kind, domain).site) for kind in (INTERNET, INTRANET)}
-    ports = [(host, segment) for host, some in network.cards["sjc-front"].items() for segment in some]
+    ports = [(host, segment) for host, some in network.cards[card].items() for segment in some]
+    owners = {name: stage.owner(name).host for kind, pair in pairs.items() for name in beside(network, kind, pair.site)}
     fault = time.time()
     try:
         for host, segment in ports:
@@ -218,14 +250,14 @@ def test_a_switch_card_sends_connections_to_the_other_site_and_back(stage: Netwo
             names = beside(network, kind, pair.site)
             lost = {f"smtp {name}" for name in names}
             for host in pair.hosts:
-                what = f"{host} telling {', '.join(sorted(names))} down"
+                what = f"{host} sending nobody to {', '.join(sorted(names))}"
                 wait_for(
                     what,
                     lambda host=host, names=names, lost=lost: lost <= set(stage.down(host, names)),  # type: ignore[misc]
                     DETECTED,
                     every=2,
                 )
-            print(f"{pair.name}: its servers are down {time.time() - fault:.0f} s behind the fault")
+            print(f"{pair.name}: nobody is sent to its servers {time.time() - fault:.0f} s behind the fault")
             asking = OUTSIDE if kind == INTERNET else CORPORATE
             other = stage.banner(asking, pair.addresses[0])
             assert other in elsewhere(network, kind, pair.site), f"{other or 'nobody'} greets at {pair.addresses[0]}"
@@ -242,11 +274,15 @@ def test_a_switch_card_sends_connections_to_the_other_site_and_back(stage: Netwo
         for host, segment in ports:
             stage.lab.word("plug", host, segment)
     mended = time.time()
+    # Those without a store had no coordinator either, and have given their identities up behind four leases (60 s).
+    # Whoever begins to judge again must find them with their leases.
+    stage.wait_all_running()
     stage.wait_rotation(hosts=[host for pair in pairs.values() for host in pair.hosts])
     print(f"back in rotation {time.time() - mended:.0f} s behind the card")
-    with flowing(stage, ways, period=1.0, count=2) as flow:
-        pass
-    assert flow.report().mistakes == []
+    if any(network.segments[segment]["network"] == "storage" for _, segment in ports):
+        for name, host in owners.items():
+            drained = f"availability identity={name} answer=drain .*its store does not answer"
+            assert stage.lines(host, fault, drained, "-u", "holdfast-availability"), f"{host} has not said so of {name}"
 
 
 def gap(answered: list[float], fault: float) -> float:

@@ -15,8 +15,11 @@ WITHIN = 5.0  # seconds
 def in_hand(queue: str, run: command.Run = command.run) -> int | None:
     """None when the store does not say in time; another process looks, since its files may not answer at all."""
     folders = [f"{queue}/{name}" for name in QUEUES]
+    # NFS keeps folders for up to 60 s and statfs(2) not at all: that one the server itself must answer.
+    asked = ["stat", "--file-system", "--format=%T", queue]
     argv = ["find", *folders, "-ignore_readdir_race", "-type", "f", "-printf", "."]
     try:
+        run(asked, timeout=WITHIN)
         return len(run(argv, timeout=WITHIN))
     except command.CommandError:
         return None

@@ -9,6 +9,7 @@ import enum
 from dataclasses import dataclass
 
 MOST, LEAST = 100, 1  # percent of a server's share; 0 would be a drain
+SILENT = 3  # looks in a row at a queue that its store did not answer
 
 
 class Answer(enum.StrEnum):
@@ -48,7 +49,7 @@ class Seen:
     """An identity on this host.
 
     `leaving`: a planned run is about to hand it over; `drained`: the host is being emptied. `load`: of the whole host,
-    for one processor; `queue`: None when the store does not say.
+    for one processor; `queue`: None when the store does not say; `silent`: so many looks in a row it has not said.
     """
 
     running: bool
@@ -56,6 +57,7 @@ class Seen:
     drained: bool
     load: float
     queue: int | None
+    silent: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ def decide(seen: Seen, limits: Limits) -> Availability:
         return Availability(Answer.DOWN, 0, "does not run here")
     if seen.leaving or seen.drained:
         return Availability(Answer.DRAIN, 0, "is being handed over" if seen.leaving else "its host is drained")
+    # It greets as ever, and can take nothing. With the smallest share it would still come before the other site's.
+    if seen.silent >= SILENT:
+        return Availability(Answer.DRAIN, 0, "its store does not answer")
     load = limits.load.weight(seen.load)
     # Who cannot look into his queue cannot write into it either.
     queue = LEAST if seen.queue is None else limits.queue.weight(seen.queue)

@@ -9,7 +9,7 @@ FILE is /etc/holdfast/availability.yml; (o) marks what may be left out, with its
       mx.alpha.example: {address: 203.0.113.10, queue: /srv/holdfast/mx.alpha.example/queue}
     load: [0.7, 4]                  # (o) average of a minute for each processor: up to the first the whole share, from
     queue: [100, 5000]              # (o) the second on 1 %; letters in hand, the same
-    interval: 5                     # (o) seconds between looks at the queues
+    interval: 5                     # (o) seconds between looks at the queues; three without an answer are a drain
     drain_file: /etc/holdfast/drain # (o) while it exists this host gets nothing new
     marks: /run/holdfast/running    # (o) the agent's word that an identity runs here
     leaving: /run/holdfast/leaving  # (o) and that it is about to be handed over
@@ -112,16 +112,20 @@ class Availability:
         self._in_hand = in_hand
         self._marks = {name: running.Mark(name, settings.marks) for name in settings.identities}
         self._queues: dict[str, int] = {}
+        self._silent: dict[str, int] = {}
         self._told: dict[str, Answer] = {}
 
     def look(self) -> None:
         """Only where it runs: elsewhere there is no queue, or one that is being taken away."""
         for name, served in self._settings.identities.items():
-            length = self._in_hand(served.queue) if self._marks[name].exists() else None
+            runs = self._marks[name].exists()
+            length = self._in_hand(served.queue) if runs else None
             if length is None:
                 self._queues.pop(name, None)
+                # What was silent where it does not run any more says nothing of where it runs anew.
+                self._silent[name] = self._silent.get(name, 0) + 1 if runs else 0
             else:
-                self._queues[name] = length
+                self._queues[name], self._silent[name] = length, 0
 
     def line(self, name: str) -> str:
         settings = self._settings
@@ -131,6 +135,7 @@ class Availability:
             drained=settings.drain_file.exists(),
             load=self._busy(),
             queue=self._queues.get(name),
+            silent=self._silent.get(name, 0),
         )
         found = decide(seen, settings.limits)
         if self._told.get(name) is not found.answer:

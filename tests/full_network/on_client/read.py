@@ -2,9 +2,10 @@
 
 python3 - CA JSON      [{"user", "password", "server", "protocol": "ids", "imap" or "pop3", "expunge": true or not}, …]
 
-One that lies here has `folder` and protocol "maildir". Prints {user: [{id, hash, queue, bounce, time}, …]}; `time`: its
-arrival, Unix seconds, null by POP3. "ids" is IMAP, too, and tells {id, time} alone: that costs the server hardly more
-for a thousand letters than for ten, since it keeps the field that it was asked for before.
+One that lies here has `folder` and protocol "maildir". Prints {user: [{id, hash, queue, by, bounce, time}, …]}; `by`:
+servers that it has passed, the last one first; `time`: its arrival, Unix seconds, null by POP3. "ids" is IMAP, too, and
+tells {id, time} alone: that costs the server hardly more for a thousand letters than for ten, since it keeps the field
+that it was asked for before.
 """
 
 import hashlib
@@ -33,6 +34,7 @@ def known(raw: bytes, arrived: float | None) -> dict[str, Any]:
         "id": ident.group(1).decode() if ident else None,
         "hash": hashlib.sha256(body.rstrip(b"\n")).hexdigest(),
         "queue": entry.group(1).decode() if entry else None,
+        "by": [name.decode() for name in re.findall(rb"^Received:(?:.|\n[ \t])*?\bby ([\w.-]+)", head, re.MULTILINE)],
         "bounce": b"\nContent-Type: multipart/report" in head,
         "time": arrived,
     }

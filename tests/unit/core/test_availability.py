@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 import pytest
-from holdfast.core.availability import LEAST, MOST, Answer, Availability, Limits, Scale, Seen, decide
+from holdfast.core.availability import LEAST, MOST, SILENT, Answer, Availability, Limits, Scale, Seen, decide
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +17,7 @@ loads = st.floats(0, 1e6)
 queues = st.integers(0, 10**9)
 scales = st.tuples(st.floats(0, 1e4), st.floats(1e-3, 1e4)).map(lambda s: Scale(s[0], s[0] + s[1]))
 limits = st.builds(Limits, load=scales, queue=scales)
-seen = st.builds(Seen, st.booleans(), st.booleans(), st.booleans(), loads, st.none() | queues)
+seen = st.builds(Seen, st.booleans(), st.booleans(), st.booleans(), loads, st.none() | queues, st.integers(0, 9))
 
 
 @given(limits, loads, loads, queues, queues)
@@ -38,7 +38,7 @@ def test_what_is_up_has_a_share_and_nothing_else_has_one(seen: Seen, limits: Lim
 def test_who_is_to_go_gets_nothing_new_however_idle(seen: Seen, limits: Limits) -> None:
     found = decide(seen, limits).answer
     if seen.running:
-        assert (found is Answer.DRAIN) is (seen.leaving or seen.drained)
+        assert (found is Answer.DRAIN) is (seen.leaving or seen.drained or seen.silent >= SILENT)
     else:
         assert found is Answer.DOWN
 
@@ -61,6 +61,13 @@ def test_each_answer_is_one_line_that_haproxy_reads(seen: Seen, limits: Limits) 
 )
 def test_the_worse_of_both_counts(load: float, queue: int | None, said: Availability) -> None:
     assert decide(dataclasses.replace(IDLE, load=load, queue=queue), LIMITS) == said
+
+
+def test_a_store_that_stays_silent_leaves_all_to_the_other_site() -> None:
+    """R2.6: whoever greets and can take nothing gets nothing new; once, a store may be taken over."""
+    said = [decide(dataclasses.replace(IDLE, queue=None, silent=n), LIMITS) for n in range(SILENT + 2)]
+    assert [one.line() for one in said] == ["up 1%\n"] * SILENT + ["up 0%\n"] * 2
+    assert said[-1] == Availability(Answer.DRAIN, 0, "its store does not answer")
 
 
 def test_a_drain_leaves_the_operators_alone() -> None:

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,24 @@ def test_a_busy_host_and_a_queue_that_is_long_or_silent_get_less(host: Host) -> 
     assert host.line() == "up 50%\n"
     host.queue = None
     assert host.line() == "up 1%\n"
+
+
+def test_a_store_that_does_not_answer_three_looks_gets_nothing_new_until_it_does(host: Host) -> None:
+    host.mark.write(1)
+    assert host.line() == "up 100%\n"
+    host.queue = None
+    assert [host.line() for _ in range(4)] == ["up 1%\n", "up 1%\n", "up 0%\n", "up 0%\n"]
+    assert host.line(look=False) == "up 0%\n", "looks count and not questions"
+    host.queue = 7
+    assert host.line() == "up 100%\n"
+    host.queue = None
+    assert host.line() == "up 1%\n", "looks in a row"
+    for _ in range(3):
+        host.line()
+    host.mark.remove()
+    assert host.line() == GONE
+    host.mark.write(2)
+    assert host.line() == "up 1%\n", "it has come back, and its store may, too"
 
 
 def test_a_drained_host_and_an_identity_that_is_leaving_get_nothing_new(host: Host) -> None:
@@ -182,6 +200,20 @@ def test_a_store_that_does_not_answer_is_no_empty_queue(tmp_path: Path) -> None:
         raise CommandError("no end after 5 s")
 
     assert backlog.in_hand(str(tmp_path), late) is None
+
+
+def test_the_store_itself_is_asked_and_not_what_is_remembered_of_it(tmp_path: Path) -> None:
+    """find(1) may be answered by the NFS client for a minute; the server was asked by statfs(2) alone."""
+    asked: list[str] = []
+
+    def run(argv: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
+        asked.append(argv[0])
+        if argv[0] == "stat":
+            raise CommandError("no end after 5 s")
+        return "..."
+
+    assert backlog.in_hand(str(tmp_path), run) is None
+    assert asked == ["stat"]
 
 
 def test_load_is_for_each_processor(tmp_path: Path) -> None:

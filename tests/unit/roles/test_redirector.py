@@ -69,7 +69,7 @@ def test_a_takeover_changes_nothing_here(values: Values) -> None:
 def test_both_hosts_listen_on_both_addresses(values: Values) -> None:
     for host in ("isolated1a", "isolated1b"):
         found = sections(files(values, host)[CFG])
-        assert with_word(found["imaps"], "bind") == ["10.1.2.91:993 tcp-ut 60s", "10.1.2.92:993 tcp-ut 60s"]
+        assert with_word(found["imaps"], "bind") == ["10.1.2.91:993 tcp-ut 300s", "10.1.2.92:993 tcp-ut 300s"]
     assert files(values, "isolated1a")["/etc/sysctl.d/62-holdfast-redirector.conf"].endswith("ip_nonlocal_bind = 1\n")
 
 
@@ -100,6 +100,48 @@ def test_nobody_waits_for_a_lost_server_and_nobody_is_cut_off_by_a_time_out_of_h
         for side in ("client", "server"):
             (seconds,) = with_word(found[protocol], f"timeout {side}")
             assert int(seconds.removesuffix("s")) > least
+
+
+def test_a_reader_may_pause_for_minutes_and_a_new_owner_is_asked_at_once(values: Values) -> None:
+    """tcp(7), TCP_USER_TIMEOUT: it ends a connection whose peer acknowledges and does not read, too (zero window)."""
+    found = sections(files(values, "isolated1a")[CFG])
+    (default,) = with_word(found["defaults"], "default-server")
+    assert default.endswith(" tcp-ut 150s")
+    for protocol in USERS:
+        assert all(bind.endswith(" tcp-ut 300s") for bind in with_word(found[protocol], "bind"))
+    # Its reset ends what its predecessor had; behind that Linux goes by tcp-ut and not by a count of keepalives.
+    assert {"option srvtcpka", "srvtcpka-idle 15s", "srvtcpka-intvl 5s"} <= set(found["defaults"])
+    assert not any("tcpka-cnt" in line for line in found["defaults"])
+
+
+def test_redirectors_together_never_use_up_the_processes_of_a_postfix(values: Values) -> None:
+    """Two of each site, since another site's come, too; each has a dialogue beside its connections."""
+    for limit, share in ((20, 4), (100, 24), (8, 1), (3, 1)):
+        of_side = Host("redirector", "internet1a", values, mail_process_limit=limit).value("topology_smtp_connections")
+        assert of_side == {"internet": share, "isolated": share}
+        assert 4 * (share + 1) <= max(limit, 8)
+    for host, protocols in (("internet1a", ["smtp"]), ("isolated2b", ["smtp", "submission", "submissions"])):
+        found = sections(files(values, host, mail_process_limit=40)[CFG])
+        limited = {p: n for p, lines in found.items() for n in with_word(lines, "default-server maxconn")}
+        assert limited == dict.fromkeys(protocols, "9")
+        # So that whoever is too many waits, at any server that becomes free.
+        assert {"option redispatch 1", "timeout queue 30s"} <= set(found["defaults"])
+
+
+def test_senders_leave_half_of_all_connections_to_those_who_read(values: Values) -> None:
+    def most(host: str, **changes: object) -> dict[str, int]:
+        found = sections(files(values, host, redirector_maxconn=1000, **changes)[CFG])
+        return {p: int(n) for p, lines in found.items() if p != "global" for n in with_word(lines, "maxconn")}
+
+    assert most("isolated1a") == {"smtp": 166, "submission": 166, "submissions": 166}
+    assert most("internet1a") == {}, "nobody reads there"
+    pairs = {"internet1": {**values["redirectors"]["internet1"], "protocols": {"smtp": {}, "imaps": {}}}}
+    assert most("internet1a", redirectors=pairs) == {"smtp": 500}
+
+
+def test_old_connections_have_a_day_and_old_processes_an_end(values: Values) -> None:
+    found = sections(files(values, "isolated1a")[CFG])["global"]
+    assert {"hard-stop-after 28800s", "mworker-max-reloads 4"} <= set(found)
 
 
 def test_haproxy_is_told_by_its_socket_only(values: Values) -> None:
@@ -133,6 +175,43 @@ def test_each_host_of_a_pair_comes_first_at_one_address(values: Values) -> None:
         assert a[address][1] == b[address][1], "a number is one of both hosts"
         assert a[address][3:] == tuple(reversed(b[address][3:])) == ("10.1.1.61", "10.1.1.62")
     assert len({held[1] for held in a.values()}) == 2
+
+
+def test_whatever_the_looks_at_haproxy_say_each_address_is_with_one_host(values: Values) -> None:
+    """As keepalived elects: a script with a weight moves the priority, which stays in 1 to 254; without one it would be
+    FAULT, and two bad looks would leave the address with nobody."""
+    hosts = values["redirectors"]["internet1"]["hosts"]
+    weights, priorities = {}, {}
+    for host in hosts:
+        conf = files(values, host)[KEEPALIVED]
+        (script,) = re.findall(r"^vrrp_script haproxy \{\n(.*?)^\}", conf, re.MULTILINE | re.DOTALL)
+        (weights[host],) = map(int, re.findall(r"^ +weight (-\d+)$", script, re.MULTILINE))
+        assert len(re.findall(r"track_script \{\s+haproxy\s+\}", conf)) == 2
+        priorities[host] = {address: one[2] for address, one in instances(conf).items()}
+
+    def held(*bad: str) -> list[str]:
+        """Who has the first address and who the second."""
+        found = []
+        for address in ("10.1.1.71", "10.1.1.72"):
+            now = {h: min(254, max(1, priorities[h][address] + (weights[h] if h in bad else 0))) for h in hosts}
+            assert len(set(now.values())) == 2, "equal ones are decided by the hosts' addresses"
+            found.append(max(hosts, key=lambda host: now[host]))
+        return found
+
+    a, b = hosts
+    assert held() == [a, b]
+    assert held(a) == [b, b] and held(b) == [a, a]
+    assert held(a, b) == [a, b]
+
+
+def test_whoever_comes_back_waits_for_looks_at_servers_and_whoever_stands_in_does_not(values: Values) -> None:
+    for seconds, least in ((5, 15), (30, 90)):
+        conf = files(values, "internet1a", redirector_check_interval=seconds)[KEEPALIVED]
+        (interval,), (rise,) = (re.findall(rf"^ +{word} (\d+)$", conf, re.MULTILINE) for word in ("interval", "rise"))
+        assert least <= int(interval) * int(rise) < least + int(interval)
+        assert "    init_fail\n" in conf, "it counts as bad from keepalived's start on"
+        # By preempt_delay a partner would let a master go on whose HAProxy is dead (keepalived.conf(5)).
+        assert not re.search(r"^ +preempt_delay ", conf, re.MULTILINE)
 
 
 def test_numbers_of_a_pair_differ_whatever_its_addresses(values: Values) -> None:
@@ -170,6 +249,7 @@ def test_haproxy_takes_it(values: Values, host: str, tmp_path: Path) -> None:
     if shutil.which("haproxy") is None:
         pytest.skip("no haproxy here (package haproxy)")
     self_signed(tmp_path, "authority")
+    (tmp_path / "servers").write_text("1\n")  # HAProxy 2.6 warns while there is none
     file = tmp_path / "haproxy.cfg"
     file.write_text(readable_here(files(values, host)[CFG], tmp_path))
     # -dW: a warning is a failure, too.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bench import ADDRESSES, MX, MX2, MX3, SMTP, WITHIN, Bench, Speech, self_signed, until
+from bench import ADDRESSES, FRONT, MX, MX2, MX3, SMTP, WITHIN, Bench, Speech, self_signed, until
 from holdfast.daemons import redirect
 
 
@@ -73,6 +74,19 @@ def test_what_is_drained_by_its_own_word_gets_nothing_new_and_keeps_what_it_has(
     until(lambda: bench.who(4)[MX] > 0, "a drain of its own does not end")
 
 
+def test_the_other_site_comes_in_when_all_of_this_one_say_that_they_can_take_nothing(bench: Bench) -> None:
+    """As two servers say whose stores do not answer: to a check both are as good as ever."""
+    (mine,) = [c for name, c in (bench.connect() for _ in range(2)) if name == MX]
+    bench.mail[MX].share = bench.mail[MX3].share = "up 0%\n"
+    until(lambda: bench.share_of(MX) == bench.share_of(MX3) == 0, "the shares are not taken over")
+    assert bench.who(4) == {MX2: 4}
+    assert bench.states_of()[MX] == bench.states_of()[MX3] == "UP"
+    mine.sendall(b"NOOP\r\n")
+    assert mine.recv(100).startswith(b"250"), "what is connected goes on"
+    bench.mail[MX].share = "up 100%\n"
+    until(lambda: bench.who(4) == {MX: 4}, "a store that is back brings nothing back")
+
+
 def test_what_says_that_it_does_not_run_here_is_down_until_it_says_up(bench: Bench) -> None:
     bench.mail[MX].share = "down #does not run here\n"
     until(lambda: bench.states_of().get(MX, "").startswith("DOWN"), "its word does not count")
@@ -119,6 +133,41 @@ def test_nobody_is_refused_while_it_is_reloaded(bench: Bench) -> None:
     over.set()
     knocking.join()
     assert refused == []
+
+
+def test_what_is_connected_outlives_reloads_and_so_many_old_processes_there_are(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"smtp": SMTP}, redirector_old_processes=1)
+    try:
+        _, session = bench.connect()
+        session.settimeout(WITHIN)
+        bench.reload()
+        session.sendall(b"NOOP\r\n")
+        assert session.recv(100).startswith(b"250"), "cut off by the first reload"
+        bench.reload()
+        assert session.recv(100) == b"", "a process more than is wanted goes on"
+    finally:
+        bench.close()
+
+
+def test_whoever_is_too_many_for_a_postfix_waits_and_no_server_is_taken_for_dead(tmp_path: Path) -> None:
+    """Eight processes, four redirectors: one connection each, beside the dialogue."""
+    bench = Bench(tmp_path, {"smtp": SMTP}, mail_process_limit=8)
+    try:
+        (first, mine), (second, _) = bench.connect(), bench.connect()
+        assert {first, second} == {MX, MX3}
+        late = socket.create_connection((FRONT, bench.front), 5)
+        bench.mine.append(late)
+        asked = {name: bench.mail[name].checks for name in (MX, MX3)}
+        late.settimeout(3.0)
+        with pytest.raises(TimeoutError):
+            late.recv(100)
+        until(lambda: all(bench.mail[name].checks > asked[name] + 1 for name in asked), "checks wait, too")
+        assert set(bench.states_of().values()) == {"UP"}
+        mine.close()
+        late.settimeout(WITHIN)
+        assert late.recv(100).startswith(f"220 {first}".encode())
+    finally:
+        bench.close()
 
 
 CAPABILITIES = '"IMPLEMENTATION" "Dovecot Pigeonhole"\r\n"SIEVE" "fileinto"\r\n"STARTTLS"\r\n'

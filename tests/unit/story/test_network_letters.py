@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from holdfast.core.model import Owner
 
 from tests.full_network import letters
 from tests.full_network.letters import Loss, Report, Sent
@@ -25,10 +26,22 @@ from tests.full_network.network import (
     isolated_relay,
     six_ways,
 )
+from tests.full_network.stage import NetworkStage
+from tests.story.coordinator import Records
 from tests.story.journal import Line
+from tests.story.machines import Lab
 from tests.story.messages import body_hash
 
 NETWORK = Network.load()
+
+
+class Owned(Records):
+    """Everything is owned by somebody."""
+
+    def owner(self, identity: str) -> Owner:
+        return Owner("somebody", 1, "", 0.0)
+
+
 WAYS = six_ways(NETWORK)
 HERE = WAYS[SAME_SITE]
 
@@ -103,6 +116,30 @@ def test_each_of_the_nine_kinds_can_be_lost() -> None:
         "card",
     ):
         assert kind in names
+
+
+def test_what_stands_still_for_a_loss_is_of_the_six_ways_and_named_once() -> None:
+    """The isolated network's lines and its provider are lost, too; some letters are taken during each."""
+    stage = NetworkStage(Lab("none"), Owned(Lab("none")), NETWORK)
+    found = {name: make(stage) for name, make in all_losses(NETWORK).items() if name.startswith(("line", "provider"))}
+    assert {host for loss in found.values() for host in loss.hosts} == {
+        "core-inet: sjc-inet",
+        "core-iso: sjc-iso",
+        "core-iso: sjc-wan",
+        "core-iso",
+    }
+    for name, loss in found.items():
+        quiet = [*loss.still, *loss.held, *loss.unseen]
+        assert len(set(quiet)) == len(quiet) and set(quiet) <= set(range(6)), name
+        assert len(loss.still) < 6, name
+
+
+def test_what_came_meanwhile_is_what_was_begun_and_had_arrived_within() -> None:
+    some = [sent(n, begun=100.0 + n) for n in range(4)] + [sent(9, way=WAYS[OTHER_SITE], begun=103.0)]
+    arrived = {"run-0": 101.0, "run-1": 109.0, "run-2": 121.0, "run-9": 104.0}
+    assert letters.came_meanwhile(some, HERE.name, arrived, 101.0, 120.0) == ["run-1"]
+    one = sent(1)
+    assert judged([one], {HERE.recipient: [copy(one)]}).arrived[HERE.name] == {one.id: 105.0}
 
 
 def test_sessions_are_read_from_what_frr_says() -> None:
