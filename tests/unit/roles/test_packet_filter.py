@@ -160,6 +160,12 @@ class Wires:
                 lines.append(f"route add {self.plan.segments[segment]['prefix']} dev {segment} table {n}")
                 lines.append(f"route add default via {self.gateway(segment)} table {n}")
                 lines.append(f"rule add from {host.legs[segment]} lookup {n} priority {1000 + n}")
+            networks = [self.plan.network(s) for s in routes]
+            for identity in self.plan.identities.values():
+                first = next((n for n in self.plan.networks_of(identity) if n in networks), networks[0])
+                if name in identity["candidates"] and first != networks[0]:
+                    way = f"lookup {101 + networks.index(first)}"
+                    lines.append(f"rule add from {identity['address']} to 203.0.113.0/24 {way} priority 1100")
         if host.groups & {"mail", "relay"}:
             lines.append(f"route add 10.255.3.1 via {self.part['sjc-store1'].legs['sjc-storage']}")
         return lines
