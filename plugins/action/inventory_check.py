@@ -49,7 +49,7 @@ SETTINGS = (
     "probe_password",
 )
 SECRETS = ("tsig_secret", "probe_password", "drbd_secret", "coordinator_secret")
-HOST_VALUES = ("site", "legs", "store_device")
+HOST_VALUES = ("site", "legs", "store_device", "packet_filter")
 
 
 class _AnyTag(yaml.SafeLoader):
