@@ -44,6 +44,7 @@ SETTINGS = (
     "no_candidate",
     "lab_switch",
     "controllers",
+    "router_default",
     "flows_besides",
     "tsig_secret",
     "probe_password",

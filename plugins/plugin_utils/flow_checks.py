@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..module_utils.core.checks import Inventory, Mistake
 from .flows import PROTOCOLS
-from .network_map import ANY, CLIENTS
+from .network_map import ANY, CLIENTS, inside
 
 
 def check(inventory: Inventory) -> list[Mistake]:
     """Every mistake, in the order of the checks."""
-    parts = (_management, _segments, _filtered, _controllers, _besides)
+    parts = (_management, _segments, _filtered, _default, _controllers, _besides)
     return [mistake for part in parts for mistake in part(inventory)]
 
 
@@ -46,6 +46,20 @@ def _filtered(inventory: Inventory) -> Iterator[Mistake]:
 def _is_on(given: object) -> bool:
     """As the role has it: on where nothing is said; from the command line it comes as text."""
     return given is None or str(given).lower() not in ("false", "no", "off", "0")
+
+
+def _default(inventory: Inventory) -> Iterator[Mistake]:
+    file, segments = inventory.file("router_default"), inventory.settings.get("segments") or {}
+    given = inventory.settings.get("router_default") or {}
+    if not isinstance(given, Mapping):
+        yield Mistake(file, "router_default", given, "give {segment: the provider's address there}")
+        return
+    for name, gateway in given.items():
+        if name not in segments:
+            yield Mistake(file, f"router_default.{name}", gateway, f"name a segment: {', '.join(segments)}")
+        elif not (_is_network(gateway) and inside(str(gateway), str(segments[name].get("prefix")))):
+            remedy = f"give the provider's address in {name}, one of {segments[name].get('prefix')}"
+            yield Mistake(file, f"router_default.{name}", gateway, remedy)
 
 
 def _controllers(inventory: Inventory) -> Iterator[Mistake]:
