@@ -47,12 +47,13 @@ SETTINGS = (
     "no_candidate",
     "lab_switch",
     "controllers",
+    "router_default",
     "flows_besides",
     "tsig_secret",
     "probe_password",
 )
 SECRETS = ("tsig_secret", "probe_password", "drbd_secret", "coordinator_secret")
-HOST_VALUES = ("site", "legs", "store_device")
+HOST_VALUES = ("site", "legs", "store_device", "packet_filter")
 
 
 class _AnyTag(yaml.SafeLoader):

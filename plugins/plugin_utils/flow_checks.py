@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..module_utils.core.checks import Inventory, Mistake
 from .flows import PROTOCOLS
-from .network_map import ANY, CLIENTS
+from .network_map import ANY, CLIENTS, inside
 
 
 def check(inventory: Inventory) -> list[Mistake]:
     """Every mistake, in the order of the checks."""
-    return [*_management(inventory), *_segments(inventory), *_controllers(inventory), *_besides(inventory)]
+    parts = (_management, _segments, _filtered, _default, _controllers, _besides)
+    return [mistake for part in parts for mistake in part(inventory)]
 
 
 def _management(inventory: Inventory) -> Iterator[Mistake]:
@@ -27,6 +28,38 @@ def _segments(inventory: Inventory) -> Iterator[Mistake]:
         if (clients := segment.get("clients")) is not None and clients not in CLIENTS:
             remedy = f"name one of: {', '.join(CLIENTS)}; or leave it out where only hosts of the inventory are"
             yield Mistake(inventory.file("segments"), f"segments.{name}.clients", clients, remedy)
+
+
+def _filtered(inventory: Inventory) -> Iterator[Mistake]:
+    """Filters that know of no client drop all mail, and a deploy is content: it proves no more than SSH."""
+    served = inventory.settings.get("identities") or inventory.settings.get("redirectors")
+    segments = inventory.settings.get("segments") or {}
+    filtering = [h for h, values in inventory.hosts.items() if _is_on(values.get("packet_filter"))]
+    if served and segments and filtering and not any(s.get("clients") for s in segments.values()):
+        remedy = (
+            f"say in `segments` where who uses mail is (`clients: {ANY}` for strangers, `clients: prefix` for users), "
+            "or set it to false: these filters drop whoever is none of the inventory's"
+        )
+        yield Mistake(inventory.file("packet_filter"), "packet_filter", True, remedy)
+
+
+def _is_on(given: object) -> bool:
+    """As the role has it: on where nothing is said; from the command line it comes as text."""
+    return given is None or str(given).lower() not in ("false", "no", "off", "0")
+
+
+def _default(inventory: Inventory) -> Iterator[Mistake]:
+    file, segments = inventory.file("router_default"), inventory.settings.get("segments") or {}
+    given = inventory.settings.get("router_default") or {}
+    if not isinstance(given, Mapping):
+        yield Mistake(file, "router_default", given, "give {segment: the provider's address there}")
+        return
+    for name, gateway in given.items():
+        if name not in segments:
+            yield Mistake(file, f"router_default.{name}", gateway, f"name a segment: {', '.join(segments)}")
+        elif not (_is_network(gateway) and inside(str(gateway), str(segments[name].get("prefix")))):
+            remedy = f"give the provider's address in {name}, one of {segments[name].get('prefix')}"
+            yield Mistake(file, f"router_default.{name}", gateway, remedy)
 
 
 def _controllers(inventory: Inventory) -> Iterator[Mistake]:

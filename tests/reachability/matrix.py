@@ -65,7 +65,8 @@ class Table:
         return sorted(named | set(CLOSED[protocol]))
 
     def targets(self, host: str) -> list[dict[str, Any]]:
-        """Every address, from whatever source the host takes; identities once more by each route of a relay."""
+        """Every address, from whatever source the host takes; identities once more by each route of a relay, and what
+        identities speak with from each that the host may hold (`held`: left out where it does not)."""
         mine = set(self.hosts[host]["legs"].values())
         found: list[dict[str, Any]] = [
             {"address": a} for a in sorted(self.names, key=ipaddress.ip_address) if a not in mine
@@ -78,7 +79,19 @@ class Table:
                     and "relay" in self.hosts[host]["group_names"]
                 ):
                     found.append({"address": identity["address"], "source": address})
+        for identity in self.facts["identities"].values():
+            if host in identity.get("candidates", ()):
+                source = identity["address"]
+                found += [{"address": a, "source": source, "held": True} for a in self._spoken_with() if a != source]
         return found
+
+    def _spoken_with(self) -> list[str]:
+        """Identities, redirectors, and one stranger."""
+        found = [identity["address"] for identity in self.facts["identities"].values()]
+        found += [a for pair in (self.facts.get("redirectors") or {}).values() for a in pair["addresses"]]
+        outside = [name for name, segment in self.facts["segments"].items() if segment.get("clients") == ANY]
+        legs = [self.hosts[host]["legs"] for host in sorted(self.clients())]
+        return found + [own[segment] for own in legs for segment in outside if segment in own][:1]
 
     def passes(self, source: str, address: str, protocol: str, port: int | None) -> bool:
         key = (source, address, protocol)

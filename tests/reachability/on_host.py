@@ -1,6 +1,8 @@
 """Runs on a host, by its own Python: tries everything it is told at once, and tells what came back.
 
-    python3 - JSON    {targets: [{address, source, device}], tcp: [ports], udp: [ports], timeout, at_once}
+    python3 - JSON    {targets: [{address, source, device, held}], tcp: [ports], udp: [ports], timeout, at_once}
+
+A target with `held` is tried only if its source is one of this host's addresses now.
 
 Prints JSON: {found: [{address, source, tcp: {open, refused}, udp: {open, refused}, echo}], addresses: [...],
 listening: {tcp: [...], udp: [...]}}.
@@ -183,11 +185,13 @@ def addresses() -> list[str]:
 
 def main(words: list[str]) -> int:
     wanted = json.loads(words[0])
+    own = set(addresses())
+    targets = [target for target in wanted["targets"] if not target.get("held") or target["source"] in own]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, wanted["at_once"] + 64), hard))
     found: list[dict[str, Any]] = []
     probes: list[Probe] = []
-    for target in wanted["targets"]:
+    for target in targets:
         empty: dict[str, Any] = {protocol: {"open": [], "refused": []} for protocol in ("tcp", "udp")}
         result: dict[str, Any] = {
             "address": target["address"],
@@ -203,7 +207,7 @@ def main(words: list[str]) -> int:
         for protocol, kind in (("tcp", socket.SOCK_STREAM), ("udp", socket.SOCK_DGRAM)):
             ports = target.get(protocol, wanted[protocol])
             probes += [(target, kind, port, result[protocol]) for port in ports]
-    answered = echoes(wanted["targets"], wanted["timeout"]) if os.geteuid() == 0 else set()
+    answered = echoes(targets, wanted["timeout"]) if os.geteuid() == 0 else set()
     for n in answered:
         found[n]["echo"] = True
     # One port of all hosts after the other, so that nobody gets all of his at once.

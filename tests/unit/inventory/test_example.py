@@ -91,6 +91,15 @@ def test_routers_speak_over_the_lines_and_share_the_gateways(rendered: Path) -> 
     assert not re.search(r"\b192\.0\.2\.1/", keepalived), "the provider's own address is not ours to have"
 
 
+def test_nobody_filters_before_the_inventory_can_say_what_providers_join(rendered: Path) -> None:
+    """Filters made of what it says now would drop all mail."""
+    assert not list(rendered.rglob("packet_filter*")) and not list(rendered.rglob("holdfast-packet-filter*"))
+    segments = yaml.safe_load((EXAMPLE / "group_vars/all/network.yml").read_text())["segments"]
+    assert not [name for name, segment in segments.items() if "clients" in segment], (
+        "then packet_filter can be what it is by default"
+    )
+
+
 def test_devices_are_those_of_the_hosts(rendered: Path) -> None:
     assert "dev eno2.64" in (rendered / "dc1-mail1/usr/lib/holdfast/routes").read_text()
     assert "disk /dev/disk/by-partlabel/holdfast-store;" in (rendered / "dc1-store1/etc/drbd.d/files1.res").read_text()

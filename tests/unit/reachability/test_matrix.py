@@ -27,11 +27,12 @@ def table() -> Table:
         "dmz": {"network": "internet", "prefix": "10.1.1.0/24", "gateway": "10.1.1.1"},
         "iso": {"network": "isolated", "prefix": "10.1.2.0/24"},
     }
-    identities = {"mx": {"address": "203.0.113.10"}}
+    identities = {"mx": {"address": "203.0.113.10", "candidates": ["mail1"]}}
     facts = {
         "hosts": hosts,
         "segments": segments,
         "identities": identities,
+        "redirectors": {"pair": {"addresses": ["10.1.1.7"]}},
         "mail_routes": ["internet", "isolated"],
         "ours": ["10.1.0.0/16", "203.0.113.0/24"],
     }
@@ -60,8 +61,21 @@ def test_addresses_protocols_and_ports_decide() -> None:
 
 def test_everybody_is_a_target_and_identities_by_each_route() -> None:
     some = table().targets("relay1")
-    assert {t["address"] for t in some} == {"10.1.1.1", "10.1.1.11", "10.1.1.99", "203.0.113.10"}
+    assert {t["address"] for t in some} == {"10.1.1.1", "10.1.1.7", "10.1.1.11", "10.1.1.99", "203.0.113.10"}
     assert [t.get("source") for t in some if t["address"] == "203.0.113.10"] == [None, "10.1.1.31", "10.1.2.31"]
+
+
+def test_identities_speak_with_each_other_with_redirectors_and_with_a_stranger() -> None:
+    """From wherever they may be; their answers take other ways than those of the hosts that hold them."""
+    one = table()
+    one.facts["segments"]["dmz"]["clients"] = "any"
+    one.facts["identities"]["relay"] = {"address": "203.0.113.31", "candidates": ["relay1"]}
+    held = {h: [t for t in one.targets(h) if t.get("held")] for h in one.hosts}
+    spoken = {"203.0.113.10", "203.0.113.31", "10.1.1.7", "10.1.1.99"}
+    assert held["client1"] == []
+    for host, source in (("mail1", "203.0.113.10"), ("relay1", "203.0.113.31")):
+        assert {t["address"] for t in held[host]} == spoken - {source}
+        assert {t["source"] for t in held[host]} == {source}
 
 
 def answer(**row: Any) -> dict[str, Any]:
@@ -150,7 +164,12 @@ def found() -> dict[str, Any]:
         gone.close()
         tcp, udp = [server.getsockname()[1], closed], [mute.getsockname()[1], closed]
         wanted = {
-            "targets": [{"address": "127.0.0.1"}, {"address": "127.0.0.1", "source": "127.0.0.5"}],
+            "targets": [
+                {"address": "127.0.0.1"},
+                {"address": "127.0.0.1", "source": "203.0.113.31", "held": True},  # by another host
+                {"address": "127.0.0.1", "source": "127.0.0.5"},
+                {"address": "127.0.0.1", "source": "127.0.0.1", "held": True},
+            ],
             "tcp": tcp,
             "udp": udp,
             "timeout": 0.5,
@@ -164,7 +183,7 @@ def found() -> dict[str, Any]:
 
 
 def test_the_prober_tells_open_closed_and_silent(found: dict[str, Any]) -> None:
-    for row, source in zip(found["found"], ("127.0.0.1", "127.0.0.5"), strict=True):
+    for row, source in zip(found["found"], ("127.0.0.1", "127.0.0.5", "127.0.0.1"), strict=True):
         assert row["source"] == source
         assert row["tcp"] == {"open": found["tcp"][:1], "refused": found["tcp"][1:]}
         assert row["udp"] == {"open": [], "refused": found["udp"][1:]}

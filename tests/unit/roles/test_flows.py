@@ -197,6 +197,29 @@ def test_mistakes_in_what_the_inventory_adds_are_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("clients", "on", "served", "right"),
+    [
+        (None, None, "identities", False),
+        (None, True, "redirectors", False),
+        (None, "true", "identities", False),
+        (None, False, "identities", True),
+        (None, "false", "identities", True),
+        (None, None, None, True),
+        ("any", None, "identities", True),
+        ("prefix", True, "identities", True),
+    ],
+)
+def test_who_filters_says_where_clients_are(clients: object, on: object, served: str | None, right: bool) -> None:
+    """Else the filters drop every client, and the deploy says that all is well."""
+    segment = {"network": "internet", "prefix": "10.1.1.0/24"} | ({"clients": clients} if clients else {})
+    settings = {"segments": {"dmz": segment}} | ({served: {"one": {}}} if served else {})
+    hosts = {"mail1": {"groups": [], "packet_filter": on}, "relay1": {"groups": [], "packet_filter": False}}
+    said = [str(m) for m in flow_checks.check(Inventory(hosts, settings, {"packet_filter": "all/network.yml"}))]
+    assert len(said) == (not right)
+    assert all(line.startswith("all/network.yml: packet_filter is True: say in `segments` where") for line in said)
+
+
+@pytest.mark.parametrize(
     ("name", "right"),
     # {}: not resolvable, which inventory_check has said
     [("admin", True), (None, True), ({}, True), ("mgmt", False), ("", False), (["admin"], False)],

@@ -68,6 +68,36 @@ def test_other_tables_stay_and_loading_twice_is_the_same() -> None:
     assert done.returncode == 0 and "table inet holdfast_store" in done.stdout, done.stderr
 
 
+@needs_nft
+def test_rules_that_cannot_be_loaded_leave_no_host_open(tmp_path: Path) -> None:
+    """At boot; where rules are in force they stay, and good ones take the place of what was closed."""
+    confirmed, good, program = (tmp_path / n for n in ("confirmed", "good", "program"))
+    (tmp_path / "sysctl").touch()
+    good.write_text(rendered(plan("full"))["sjc-rin1"])
+    paths = {"__packet_filter_confirmed": str(confirmed), "__packet_filter_sysctl": str(tmp_path / "sysctl")}
+    values = {"hostvars": {"sjc-rin1": {"devices": {"mgmt": "eno1"}}}, "groups": {}}
+    program.write_text(Host("packet_filter", "sjc-rin1", values, **paths).text({"src": "packet-filter.sh.j2"}))
+    script = f"""
+      list() {{ echo "--"; nft -s list table inet holdfast_filter; }}
+      cp {good} {confirmed}; echo "table inet holdfast_filter {{ chain no" >>{confirmed}
+      if sh {program} load; then exit 3; fi; list
+      cp {good} {confirmed}; sh {program} load; list
+      echo nonsense >{confirmed}; if sh {program} load; then exit 4; fi; list"""
+    done = subprocess.run([*NAMESPACE, "sh", "-ec", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    _, closed, loaded, kept = done.stdout.split("--\n")
+    assert closed.count("policy drop") == 2 and 'iifname "eno1" tcp dport 22 accept' in closed
+    assert 'iifname "lo" accept' in closed and closed.count("accept") == 2
+    assert "set ours" in loaded and kept == loaded
+
+
+def test_a_shutdown_stops_no_filter() -> None:
+    """Of all units a target of systemd's stops those that conflict with it, by default or by their own word."""
+    values = {"hostvars": {"sjc-rin1": {}}, "groups": {}}
+    unit = Host("packet_filter", "sjc-rin1", values).text({"src": "holdfast-packet-filter.service.j2"})
+    assert "DefaultDependencies=no" in unit.splitlines() and "Conflicts=" not in unit
+
+
 def test_only_routers_forward_and_keep_no_state() -> None:
     plan_of = plan("full")
     for host, text in rendered(plan_of).items():
@@ -160,6 +190,12 @@ class Wires:
                 lines.append(f"route add {self.plan.segments[segment]['prefix']} dev {segment} table {n}")
                 lines.append(f"route add default via {self.gateway(segment)} table {n}")
                 lines.append(f"rule add from {host.legs[segment]} lookup {n} priority {1000 + n}")
+            networks = [self.plan.network(s) for s in routes]
+            for identity in self.plan.identities.values():
+                first = next((n for n in self.plan.networks_of(identity) if n in networks), networks[0])
+                if name in identity["candidates"] and first != networks[0]:
+                    way = f"lookup {101 + networks.index(first)}"
+                    lines.append(f"rule add from {identity['address']} to 203.0.113.0/24 {way} priority 1100")
         if host.groups & {"mail", "relay"}:
             lines.append(f"route add 10.255.3.1 via {self.part['sjc-store1'].legs['sjc-storage']}")
         return lines
