@@ -55,6 +55,7 @@ def inventory() -> Values:
         "topology_inside_port": 2525,
         "topology_inside_concurrency": 20,
         "returning": [],
+        "unlimited": ["203.0.113.10", "10.2.1.31"],
         "inside": {"clients": ["203.0.113.10", "10.2.1.31"], "processes": 23},
         "topology_coordinator": {"endpoints": ["https://10.1.3.31:2379"], "ca": "/ca", "cert": "/c", "key": "/k"},
     }
