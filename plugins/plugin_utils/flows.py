@@ -44,7 +44,8 @@ def allowed(plan: NetworkMap) -> list[Flow]:
     """All flows of an inventory. Those without a source or a destination are left out."""
     found: list[Flow] = []
     for part in (
-        _management, _names, _coordinator, _files, _routing, _redundancy, _mail, _clients, _redirected, _echo, _besides,
+        _management, _names, _coordinator, _files, _routing, _redundancy, _mail, _inside, _clients, _redirected, _echo,
+        _besides,
     ):  # fmt: skip
         found += [_tidy(flow) for flow in part(plan) if flow.sources and flow.destinations]
     return _joined(found)
@@ -240,6 +241,13 @@ def _mail(plan: NetworkMap) -> Iterator[Flow]:
         for protocol, served in PASSED_ON.items() if identity["kind"] == "intranet" else ():
             if any(_reached(plan, side, p) for p in served):
                 yield _flow("home", [identity["address"]], homes, plan.facts["protocols"][protocol]["port"])
+
+
+def _inside(plan: NetworkMap) -> Iterator[Flow]:
+    """Past strangers, at a port of their own: exactly those whom Postfix takes there (topology_inside)."""
+    for name, inside_of in plan.facts["inside"].items():
+        address = plan.identities[name]["address"]
+        yield _flow("inside", [c for c in inside_of["clients"] if c != address], [address], plan.facts["inside_port"])
 
 
 def _homes(plan: NetworkMap, kind: str) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 from ..core.model import Attempt, Identity, Method, Result, Route
 from ..core.ports import Clock, Log, Unavailable
 from ..core.schedule import next_route, routes_to
-from . import command
+from . import command, smtp
 
 TRANSPORT = "route-"
 
@@ -45,6 +45,7 @@ NOT_CONNECTED = re.compile(
 )
 LOST = re.compile(r"(lost connection with|conversation with) ")
 CLOSING = re.compile(r"refused to talk to me: 421[ -]")
+NOT_GREETED = re.compile(r"(lost connection with|conversation with) .* while receiving the initial server greeting")
 # dsn codes of RFC 3463 for texts that are not known: no answer from host, bad connection.
 LINE_CODES = {"4.4.1", "4.4.2"}
 OWN_FAULTS = re.compile(r"connect to \S+: (Permission denied|Cannot assign requested address|Operation not permitted)")
@@ -66,6 +67,11 @@ def classify(status: str, dsn: str, text: str) -> Result:
     if dsn in LINE_CODES and not re.match(r"host \S+ (said|refused)", text):
         return Result.DOWN
     return Result.REFUSED
+
+
+def ungreeted(text: str) -> bool:
+    """Was nothing said to Postfix before it gave up, but that nobody has time?"""
+    return any(sign.search(text) for sign in (NOT_CONNECTED, NOT_GREETED, CLOSING))
 
 
 @dataclass(frozen=True)
@@ -142,11 +148,16 @@ def parse_table(text: str) -> dict[str, str]:
     return found
 
 
-def render_table(identities: Iterable[Identity], routes: Mapping[str, str]) -> str:
+def nexthops(address: str, port: int) -> str:
+    """transport(5): a server's port for our own hosts, and the public one while that cannot be had."""
+    return ", ".join(f"[{address}]:{p}" for p in dict.fromkeys((port, smtp.PORT)))
+
+
+def render_table(identities: Iterable[Identity], routes: Mapping[str, str], port: int = smtp.PORT) -> str:
     """transport(5): every domain goes over its identity's route (`routes`) to its address, without asking DNS."""
     lines = ["# Written by holdfast-monitor, which chooses the routes; changes are lost.\n"]
     for identity in identities:
-        nexthop = f"[{identity.address}]:25"
+        nexthop = nexthops(identity.address, port)
         lines += [f"{domain}\t{TRANSPORT}{routes[identity.name]}:{nexthop}\n" for domain in identity.domains]
     return "".join(lines)
 
@@ -166,8 +177,8 @@ class PostfixQueue:
     `identities`: all that this host's relays hold mail for; `routes`: in their order, the first is used until somebody
     chooses; `instances`: the relays that this host may own: those that run here are worked, none is no fault;
     `table`: source text of the map `lmdb:TABLE`, which all of them use, and where the choice is remembered, for other
-    programs and for the next start; `timeout`: seconds that one attempt may take, longer than the transports'
-    connection and greeting timeouts together.
+    programs and for the next start; `port`: where identities serve our own hosts; `timeout`: seconds that one attempt
+    may take, longer than the transports' connection and greeting timeouts together, at both ports.
     """
 
     def __init__(
@@ -179,6 +190,7 @@ class PostfixQueue:
         *,
         instances: Sequence[Instance],
         table: str = "/var/lib/holdfast/relay/transport",
+        port: int = smtp.PORT,
         timeout: float = 45.0,
         run: command.Run = command.run,
         begin: command.Begin = command.beginning,
@@ -190,11 +202,15 @@ class PostfixQueue:
         self._log = log
         self._instances = instances
         self._table = Path(table)
+        self._port = port
         self._timeout = timeout
         self._run = run
         self._begin = begin
         self._follow = follow
         self._tried: dict[str, tuple[str, float]] = {}
+
+    def route(self, name: str) -> Route:
+        return self._routes[name]
 
     def waiting(self, identity: Identity) -> int:
         messages = itertools.chain.from_iterable(self._queue(instance) for instance in self._here())
@@ -215,7 +231,7 @@ class PostfixQueue:
         try:
             with (self._table.with_name(f".{self._table.name}.lock")).open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                text = render_table(self._identities, {**self._chosen(), **chosen})
+                text = render_table(self._identities, {**self._chosen(), **chosen}, self._port)
                 if not self._built() or self._table.read_text() != text:
                     self._write(text)
         except OSError as why:

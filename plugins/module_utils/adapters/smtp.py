@@ -19,6 +19,7 @@ from ..core.model import Attempt, Identity, Method, Result, Route
 from ..core.ports import Clock
 from . import tls
 
+PORT = 25  # where the world hands in its mail (RFC 5321, 2.1)
 CLOSING = 421
 
 # The fault is on this side: no word about the server, so it must not count against it.
@@ -39,7 +40,8 @@ class Dialogue:
     """What to say to whom.
 
     `name`: whom the certificate should name; `recipient`: an address that the server accepts mail for; `sender`: the
-    envelope sender, empty as in a delivery notice (RFC 5321, 4.5.5); `bind`: own address, None for the kernel's choice.
+    envelope sender, empty as in a delivery notice (RFC 5321, 4.5.5); `bind`: own address, None for the kernel's choice;
+    `otherwise`: the port to ask when no connection to `port` comes to be.
     """
 
     address: str
@@ -47,9 +49,14 @@ class Dialogue:
     recipient: str
     sender: str = ""
     bind: str | None = None
-    port: int = 25
+    port: int = PORT
+    otherwise: int | None = None
     ca: str | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        return (self.port,) if self.otherwise in (None, self.port) else (self.port, self.otherwise)
 
 
 @dataclass(frozen=True)
@@ -142,12 +149,9 @@ def _talk(what: Dialogue, deadline: float, verify: bool) -> Outcome:
 
 def _converse(what: Dialogue, verify: bool, cut: _Cut) -> Outcome:
     smtp = smtplib.SMTP(local_hostname=_literal(what.bind or what.address))
-    stage = f"connection to {what.address} port {what.port}"
+    stage = f"connection to {what.address} port {', then '.join(map(str, what.ports))}"
     try:
-        source = (what.bind, 0) if what.bind else None
-        # What is left for a second dialogue may be nothing, which would mean not to wait at all.
-        left = max(0.001, min(what.timeouts.connect, cut.deadline - time.monotonic()))
-        smtp.sock = socket.create_connection((what.address, what.port), left, source)
+        smtp.sock, note = _connect(what, cut.deadline)
         smtp.sock.settimeout(what.timeouts.reply)
         cut.watch(smtp.sock)
         stage = "greeting"
@@ -171,7 +175,7 @@ def _converse(what: Dialogue, verify: bool, cut: _Cut) -> Outcome:
             _expect(stage, 250, *smtp.docmd(stage))
         with contextlib.suppress(smtplib.SMTPException, OSError):
             smtp.quit()
-        return Outcome(Result.OK, f"takes mail for {what.recipient}, {said}")
+        return Outcome(Result.OK, f"takes mail for {what.recipient}, {said}{note}")
     except _Refused as why:
         return Outcome(Result.REFUSED, str(why), why.temporary)
     except smtplib.SMTPServerDisconnected as why:
@@ -188,6 +192,43 @@ def _converse(what: Dialogue, verify: bool, cut: _Cut) -> Outcome:
         return Outcome(Result.DOWN, f"{stage}: {why.strerror or why}")
     finally:
         smtp.close()
+
+
+def _connect(what: Dialogue, deadline: float) -> tuple[socket.socket, str]:
+    """A connection, and what is to be told of its port. Raises OSError.
+
+    The second port is asked whatever kept the first from being reached: a server of an earlier release refuses it, a
+    packet filter of an earlier release drops it. Both share the time for a connection, so that a server which is gone
+    is known as early as by one.
+    """
+    source = (what.bind, 0) if what.bind else None
+    first, *second = what.ports
+    # What is left for a second dialogue may be nothing, which would mean not to wait at all.
+    within = max(0.001, min(what.timeouts.connect, deadline - time.monotonic()))
+    end = time.monotonic() + within
+    try:
+        return socket.create_connection((what.address, first), within / len(what.ports), source), ""
+    except OSError as why:
+        if not second or why.errno in OWN_FAULTS:
+            raise
+        note = f"; not at port {first}: {why.strerror or why}"
+    left = max(0.001, end - time.monotonic())
+    return socket.create_connection((what.address, second[0]), left, source), note
+
+
+def unheard(address: str, port: int = PORT, within: float = 5.0) -> str:
+    """Why nobody listens at this port of an address of our own; empty if somebody does.
+
+    Without a listener the kernel refuses at once. It leaves unanswered what a listener that is there, and has as many
+    waiting as it may, cannot take just now.
+    """
+    try:
+        socket.create_connection((address, port), within).close()
+    except TimeoutError:
+        pass
+    except OSError as why:
+        return f"port {port}: {why.strerror or why}"
+    return ""
 
 
 def _starttls(smtp: smtplib.SMTP, what: Dialogue, verify: bool) -> str:
@@ -227,11 +268,14 @@ def probe(
     clock: Clock,
     *,
     sender: str = "",
-    port: int = 25,
+    port: int = PORT,
     ca: str | None = None,
     timeouts: Timeouts | None = None,
 ) -> Attempt:
-    """One attempt over `route` by the method `probe` (R1.4)."""
+    """One attempt over `route` by the method `probe` (R1.4).
+
+    `port`: where the identity serves our own hosts. Nobody has to listen there for it to be up.
+    """
     start = clock.now()
     what = Dialogue(
         address=identity.address,
@@ -240,6 +284,7 @@ def probe(
         sender=sender,
         bind=route.bind_address,
         port=port,
+        otherwise=PORT,
         ca=ca,
         timeouts=timeouts or Timeouts(),
     )

@@ -15,8 +15,8 @@ identities:                       # those of which this host is a candidate
     dovecot_conf: /etc/holdfast/identity/mx.alpha.example/dovecot/dovecot.conf   # (o)
     configuration: /etc/holdfast/identity/mx.alpha.example/configuration         # (o) digest of what was deployed
     tls_ca: /etc/holdfast/tls/ca.pem
-    probe: {user: probe@alpha.example, password_file: …, recipient: postmaster@alpha.example}
-                                  # a relay has neither dovecot_conf nor a user who logs in
+    probe: {user: probe@alpha.example, password_file: …, recipient: postmaster@alpha.example, port: 25 (o)}
+                                  # a relay has neither dovecot_conf nor a user who logs in; port: for our own hosts
 stores:                           # (o) those of which this host is a member, looked after in the same way
   store1: {address, members, home, device: /dev/drbd0 (o), minor: 0 (o), root: /srv/store (o)}
 ready: {memory_mb: 24, disk_mb: 100,    # (o) least of both for being a candidate
@@ -31,6 +31,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..adapters import smtp
 from ..adapters.etcd import EtcdCoordinator
 from . import config
 from .instance import Mailboxes, Place
@@ -138,6 +139,7 @@ def _place(name: str, section: config.Section) -> Place:
         tls_ca=section.path("tls_ca"),
         probe_recipient=probe.text("recipient"),
         mailboxes=mailboxes,
+        smtp_port=probe.whole("port", smtp.PORT, least=1),
     )
     probe.done()
     return made

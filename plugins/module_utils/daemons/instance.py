@@ -4,7 +4,7 @@ store    its files are mounted
 queue    the old queue and, unless it is a relay, the mailboxes are there
 address  keepalived has put its address on, told by the track file
 start    its queue is adopted, its Dovecot (no relay has one) and its Postfix run
-verify   a real SMTP dialogue and, where there are mailboxes, a real login on its address
+verify   a real SMTP dialogue and, where there are mailboxes, a real login on its address; and the world's port is open
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Mailboxes:
 class Place:
     """Where an identity's parts are on this host. `mailboxes`: None for a relay.
 
-    `configuration`: a file with the digest of what the last deploy gave this host for it (model.Configuration).
+    `configuration`: a file with the digest of what the last deploy gave this host for it (model.Configuration);
+    `smtp_port`: where it serves our own hosts.
     """
 
     identity: Identity
@@ -58,6 +59,7 @@ class Place:
     tls_ca: str
     probe_recipient: str
     mailboxes: Mailboxes | None
+    smtp_port: int = smtp.PORT
 
     @property
     def adoption(self) -> str:
@@ -189,14 +191,20 @@ class Instance:
         """As a sender and as a user see it.
 
         A server that says 4xx to the end, its store is full, serves all the same: whoever is refused keeps the mail,
-        and users can make room only where they can log in.
+        and users can make room only where they can log in. The dialogue is held at the port for our own hosts, since
+        strangers may keep all that serve the public one busy from its first second on; of that one the kernel is asked.
         """
         place, why, refuses = self.place, "", ""
-        dialogue = smtp.Dialogue(place.identity.address, place.identity.name, place.probe_recipient, ca=place.tls_ca)
+        dialogue = smtp.Dialogue(
+            place.identity.address, place.identity.name, place.probe_recipient, port=place.smtp_port, ca=place.tls_ca
+        )
         login = None if place.mailboxes is None else self._login(place.mailboxes)
 
         def answers() -> str | None:
             nonlocal why, refuses
+            if closed := smtp.unheard(place.identity.address):
+                why, refuses = f"SMTP: {closed}", ""
+                return None
             if login is None:
                 outcome = smtp.talk(dialogue)
                 why = f"SMTP: {outcome.detail}"

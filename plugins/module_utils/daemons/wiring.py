@@ -8,7 +8,8 @@ stores {S: {address, members, home}}: only for people: status, and hand-overs by
 external_stores {S: {I: candidates}}: stores from elsewhere, whose program is given its time
 dns {servers {ADDRESS: [I]}, port, zones, key_name, algorithm, secret_file, ttl, relay_names {I: {HOST: NAME}},
      reached {I: {OWNER: [ADDRESS]}}}
-relay {transport, running, deliver_timeout}, probe {port, connect_timeout, timeout, ca}
+relay {transport, running, deliver_timeout}
+probe {port, connect_timeout, timeout, ca}; `port`: where identities serve our own hosts, also with what relays hold
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def load(path: str) -> Config:
         switches=devices.switches,
         names=_names(s.section("dns"), identities),
         relays=_relays(relay, identities.values(), s.text("host")),
-        probe_port=probe.whole("port", 25, least=1),
+        probe_port=probe.whole("port", smtp.PORT, least=1),
         probe_ca=probe.path("ca", "/etc/holdfast/tls/ca.pem"),
         # One that takes longer than a round would keep others from being made, and count for none (core/watching.py).
         probe_timeouts=smtp.Timeouts(probe.number("connect_timeout", 10.0), probe.number("timeout", 20.0), interval),
@@ -292,6 +293,7 @@ def build(config: Config, name: str, log: Log | None = None) -> Parts:
         log,
         instances=config.relays.instances.get(one.side, ()),
         table=config.relays.table(one.side),
+        port=config.probe_port,
         timeout=config.relays.deliver_timeout,
     )
     client = config.coordinator.another()

@@ -21,6 +21,7 @@ from holdfast.adapters.postfix import (
     parse_queue,
     parse_table,
     render_table,
+    ungreeted,
 )
 from holdfast.core.model import Identity, Result, Route
 from holdfast.core.ports import Unavailable
@@ -212,6 +213,31 @@ def test_table() -> None:
         "beta.example\troute-isolated:[203.0.113.11]:25",
         "b.example\troute-isolated:[203.0.113.11]:25",
     ]
+
+
+def test_table_with_a_port_for_our_own_hosts() -> None:
+    """A server that was deployed before there was one is still reached."""
+    text = render_table([ALPHA], {ALPHA.name: "internet"}, 2525)
+    assert text.splitlines()[1:] == ["alpha.example\troute-internet:[203.0.113.10]:2525, [203.0.113.10]:25"]
+    assert parse_table(text) == {"alpha.example": "internet"}
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        (f"connect to {HOST}:25: Connection refused", True),
+        (f"connect to {HOST}:25: Connection timed out", True),
+        (f"delivery temporarily suspended: connect to {HOST}:25: No route to host", True),
+        (f"conversation with {HOST} timed out while receiving the initial server greeting", True),
+        (f"lost connection with {HOST} while receiving the initial server greeting", True),
+        (f"host {HOST} refused to talk to me: 421 4.7.0 Error: too many connections", True),
+        (f"lost connection with {HOST} while sending message body", False),
+        (f"conversation with {HOST} timed out while sending RCPT TO", False),
+        (f"host {HOST} said: 452 4.3.1 Insufficient system storage (in reply to MAIL FROM command)", False),
+    ],
+)
+def test_what_a_public_port_without_a_free_server_looks_like(text: str, asked: bool) -> None:
+    assert ungreeted(f"alice@alpha.example: deferred 4.4.1 {text}") is asked
 
 
 class Relay:

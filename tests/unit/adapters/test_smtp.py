@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cluster import free_port
 from holdfast.adapters.clock import SystemClock
-from holdfast.adapters.smtp import Dialogue, Timeouts, probe, talk
+from holdfast.adapters.smtp import Dialogue, Timeouts, probe, talk, unheard
 from holdfast.core.model import Identity, Result, Route
 from line_server import DRIBBLE, DROP, HANG, Talk, serve
 from tls_files import self_signed
@@ -136,6 +138,95 @@ def test_own_fault_does_not_count_against_the_server() -> None:
         outcome = talk(ask(port, bind="192.0.2.77"))
     assert outcome.result is Result.REFUSED
     assert "own fault" in outcome.detail
+
+
+@pytest.fixture
+def full() -> Iterator[int]:
+    """A port whose listener takes nobody: connections wait, and when enough do the kernel answers no more."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+    port = listener.getsockname()[1]
+    waiting = [socket.socket() for _ in range(3)]
+    for one in waiting:
+        one.setblocking(False)
+        one.connect_ex(("127.0.0.1", port))
+    yield port
+    for one in (*waiting, listener):
+        one.close()
+
+
+class TestTwoPorts:
+    """The one for our own hosts first, the public one where no connection to that comes to be."""
+
+    def test_the_first_one_is_asked_alone_while_it_is_there(self) -> None:
+        """The public one may be busy with strangers: whoever hangs there says nothing of the server."""
+        inside, public = Talk("220 mx ESMTP", postfix), Talk(HANG, postfix)
+        with serve(inside) as port, serve(public) as otherwise:
+            outcome = talk(ask(port, otherwise=otherwise))
+        assert outcome.result is Result.OK and "port" not in outcome.detail
+        assert inside.heard and not public.peers
+
+    def test_refused(self) -> None:
+        """By a server that was deployed before there was such a port."""
+        public, gone = Talk("220 mx ESMTP", postfix), free_port()
+        with serve(public) as otherwise:
+            outcome = talk(ask(gone, otherwise=otherwise))
+        assert outcome.result is Result.OK
+        assert f"not at port {gone}: Connection refused" in outcome.detail
+
+    def test_dropped(self, full: int) -> None:
+        """By a packet filter that was loaded before there was such a port."""
+        with serve(Talk("220 mx ESMTP", postfix)) as otherwise:
+            outcome = talk(ask(full, otherwise=otherwise))
+        assert outcome.result is Result.OK and f"not at port {full}: timed out" in outcome.detail
+
+    def test_a_server_that_is_gone_is_known_in_the_time_of_one_port(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[tuple[int, float]] = []
+
+        def nobody(address: tuple[str, int], timeout: float, source: object) -> socket.socket:
+            asked.append((address[1], round(timeout, 1)))
+            raise TimeoutError("timed out")
+
+        monkeypatch.setattr(socket, "create_connection", nobody)
+        monkeypatch.setattr(time, "monotonic", lambda: 100.0 + sum(within for _, within in asked))
+        outcome = talk(ask(2525, otherwise=25, timeouts=Timeouts(connect=10.0)))
+        assert (outcome.result, outcome.detail) == (
+            Result.DOWN,
+            "time-out at connection to 127.0.0.1 port 2525, then 25",
+        )
+        assert asked == [(2525, 5.0), (25, 5.0)]
+
+    def test_neither(self) -> None:
+        outcome = talk(ask(free_port(), otherwise=free_port()))
+        assert outcome.result is Result.DOWN and "then" in outcome.detail and "refused" in outcome.detail
+
+    @pytest.mark.parametrize("greeting", [HANG, DROP, "421 4.3.2 busy"])
+    def test_one_that_is_reached_and_does_not_serve_is_down(self, greeting: str) -> None:
+        public = Talk("220 mx ESMTP", postfix)
+        with serve(Talk(greeting, postfix)) as port, serve(public) as otherwise:
+            assert talk(ask(port, otherwise=otherwise)).result is Result.DOWN
+        assert not public.peers
+
+    def test_an_own_fault_is_one_at_any_port(self) -> None:
+        public = Talk("220 mx ESMTP", postfix)
+        with serve(public) as otherwise:
+            outcome = talk(ask(free_port(), otherwise=otherwise, bind="192.0.2.77"))
+        assert outcome.result is Result.REFUSED and not public.peers
+
+    def test_probes_ask_the_public_one_as_well(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        identity = Identity("mx", "127.0.0.1", "internet", ("alpha.example",), "a", ("a", "b"), "s")
+        with serve(Talk("220 mx ESMTP", postfix)) as otherwise:
+            monkeypatch.setattr("holdfast.adapters.smtp.PORT", otherwise)
+            made = probe(identity, Route("isolated", "127.0.0.7"), "a@alpha.example", SystemClock(), port=free_port())
+        assert made.result is Result.OK
+
+
+def test_whether_anybody_listens(full: int) -> None:
+    """One that has all it can take is there; strangers may see to that from the first second on."""
+    with serve(Talk(HANG, postfix)) as port:
+        assert unheard("127.0.0.1", port) == ""
+    assert unheard("127.0.0.1", full, 0.3) == ""
+    gone = free_port()
+    assert unheard("127.0.0.1", gone) == f"port {gone}: Connection refused"
 
 
 class TestStarttls:

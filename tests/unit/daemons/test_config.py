@@ -73,6 +73,14 @@ def test_an_agent_that_needs_the_time(tmp_path: Path) -> None:
         made.coordinator.close()
 
 
+def test_the_port_at_which_it_serves_our_own_hosts(tmp_path: Path) -> None:
+    """The code is new from a deploy's beginning on, the file is not."""
+    data = agent_file()
+    assert agent_config.load(written(tmp_path, data)).places[0].smtp_port == 25
+    data["identities"]["mx.alpha.example"]["probe"]["port"] = 2525
+    assert agent_config.load(written(tmp_path, data)).places[0].smtp_port == 2525
+
+
 def test_store(tmp_path: Path) -> None:
     made = store.load(written(tmp_path, store_file()))
     assert (made.store, str(made.root), made.mail_owner) == ("store1", "/srv/store", (2005, 2005))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def clock() -> Clock:
 def instance(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(Instance, "_login", lambda self, mailboxes: object())
     monkeypatch.setattr(imap, "login", lambda login: "probe logged in")
+    monkeypatch.setattr(smtp, "unheard", lambda address: "")
     nothing: Any = None
     return Instance(place(MX), nothing, nothing, nothing, nothing, clock, Path())
 
@@ -71,4 +73,29 @@ def test_nor_does_one_that_nobody_can_log_in_to(instance: Any, monkeypatch: pyte
 
     monkeypatch.setattr(imap, "login", fails)
     with pytest.raises(Unavailable, match="IMAP"):
+        instance._verify(lambda: False)
+
+
+def test_it_is_asked_where_strangers_are_not(instance: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[smtp.Dialogue] = []
+
+    def talk(dialogue: smtp.Dialogue) -> Outcome:
+        asked.append(dialogue)
+        return OK
+
+    monkeypatch.setattr(smtp, "talk", talk)
+    instance.place = replace(instance.place, smtp_port=2525)
+    instance._verify(lambda: False)
+    assert [d.ports for d in asked] == [(2525,)]
+
+
+def test_one_that_the_world_cannot_reach_does_not_serve(instance: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is a refusal of its beginning, from before that was known, a reason to go on."""
+    says(monkeypatch, OK)
+    heard = ["port 25: Connection refused", ""]
+    monkeypatch.setattr(smtp, "unheard", lambda address: heard.pop(0))
+    assert "takes mail" in instance._verify(lambda: False)
+    says(monkeypatch, FULL)
+    heard = ["", *["port 25: Connection refused"] * 10_000]
+    with pytest.raises(Unavailable, match="SMTP: port 25: Connection refused"):
         instance._verify(lambda: False)

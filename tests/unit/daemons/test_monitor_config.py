@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from holdfast.adapters import smtp
 from holdfast.adapters.external_nfs import longest
-from holdfast.adapters.postfix import Instance
+from holdfast.adapters.postfix import Instance, PostfixQueue
 from holdfast.core.fencing import DEFAULT_LEVELS, LONGEST, LevelName, Withdrawal
 from holdfast.core.locked_run import Timeouts
+from holdfast.core.model import Result
 from holdfast.core.promotion import Promote
 from holdfast.daemons import wiring
 from holdfast.daemons.config import ConfigError
@@ -67,6 +70,31 @@ def test_what_was_enough_before_is_enough(tmp_path: Path) -> None:
     assert made.fence_plan.levels("mail1") == DEFAULT_LEVELS and not made.fence_plan.stops_alone("mail1")
     assert made.endings[MX].promote is Promote.PRIMARY and made.endings[MX].archive_after is None
     assert made.identities[MX].candidates == ("mail1", "mail2") and made.lock == Timeouts.lock
+
+
+@pytest.mark.parametrize(
+    ("probe", "nexthop"), [({}, "[203.0.113.10]:25"), ({"port": 2525}, "[203.0.113.10]:2525, [203.0.113.10]:25")]
+)
+def test_what_is_held_goes_to_the_port_that_is_probed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, probe: dict[str, int], nexthop: str
+) -> None:
+    table = tmp_path / "transport"
+    data = monitor_file() | {"probe": probe, "relay": {"transport": str(table)}}
+    monkeypatch.setattr(PostfixQueue, "_write", lambda self, text: table.write_text(text))
+    asked: list[smtp.Dialogue] = []
+
+    def talk(what: smtp.Dialogue) -> smtp.Outcome:
+        asked.append(what)
+        return smtp.Outcome(Result.OK, "")
+
+    monkeypatch.setattr(smtp, "talk", talk)
+    made = load(tmp_path, data)
+    no_names: Any = None
+    parts = wiring.build(dataclasses.replace(made, switches=dict, names=lambda name: no_names), MX)
+    parts.queue.use_route([parts.identity], made.routes[0])
+    assert f":{nexthop}\n" in table.read_text()
+    parts.prober.probe(parts.identity, made.routes[0])
+    assert asked[0].ports == ((25,) if not probe else (2525, 25))
 
 
 def test_plan_and_devices(tmp_path: Path) -> None:

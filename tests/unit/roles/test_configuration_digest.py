@@ -48,7 +48,8 @@ def inventory() -> Values:
         "topology_transfer": {},
         "topology_beside": {MX: {}},
         "topology_nexthops": {"mx.beta.example": ["203.0.113.11", "203.0.113.21"]},
-        "__mail_route_segments": ["dmz1"],
+        "topology_returns": {},
+        "topology_inside": {name: {"clients": ["203.0.113.10"], "processes": 1} for name in identities},
     }
 
 

@@ -53,8 +53,12 @@ def main_cf(files: dict[str, str], name: str) -> dict[str, str]:
 
 
 def nexthop(given: dict[str, str], domain: str) -> list[str]:
+    """Each first at its port for our own hosts."""
     (found,) = re.findall(r"\{ " + re.escape(domain) + r" = home:([^}]*) \}", given["transport_maps"])
-    return [re.fullmatch(r"\[(.*)\]:25", hop)[1] for hop in found.split(", ")]  # type: ignore[index]
+    hops = found.split(", ")
+    addresses = [re.fullmatch(r"\[(.*)\]:25", hop)[1] for hop in hops[1::2]]  # type: ignore[index]
+    assert hops[::2] == [f"[{address}]:2525" for address in addresses]
+    return addresses
 
 
 def test_names(values: Values) -> None:
@@ -76,7 +80,8 @@ def test_relays_hold_its_mail_and_know_its_users(values: Values) -> None:
         ("internet", "relay1.sjc.alpha.example", "203.0.113.15"),
         ("isolated", "relay1.sjc.iso.alpha.example", HOME_ADDRESS),
     ):
-        assert f"gamma.example route-{side}:[{address}]:25\n" in files[f"/etc/postfix/transport.first-{side}"]
+        hops = f"[{address}]:2525, [{address}]:25"
+        assert f"gamma.example route-{side}:{hops}\n" in files[f"/etc/postfix/transport.first-{side}"]
         assert "gamma.example" in parameters(files[f"{ETC}/{relay}/postfix/main.cf"])["relay_domains"]
         known = files[f"{ETC}/{relay}/postfix/recipients"]
         assert "nora@gamma.example OK\n" in known and "postmaster@gamma.example OK\n" in known
