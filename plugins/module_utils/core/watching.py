@@ -481,6 +481,10 @@ class Watch:
     def _ended(self, run: Run) -> None:
         self.log("takeover_ended", identity=run.identity, run=run.run, state=run.state, host=run.to_host)
         self._lease_seen = None
+        if self.evidence is not None and run.epoch > self.evidence.epoch:
+            # The round that follows at once is about the new owner: who speaks with it there takes part in no request
+            # of a relay that does not.
+            self.evidence = Evidence(run.epoch)
         self.try_now()
 
     def _return_late(self, run: Run) -> None:

@@ -264,6 +264,8 @@ class Agent:
                 access = stores.as_access(owner, stores.parse(access_value))
             else:
                 access = None if access_value is None else Access.from_json(access_value)
+        # First: it may wait for a store that does not answer, and a stop may end meanwhile.
+        forsaken = self._forsaken(keeper, place, entries is not None)
         left = self._lease_end - self._clock.boottime() if self._stops_alone else None
         action = ownership.decide(
             self._host,
@@ -275,7 +277,7 @@ class Agent:
             self._ttl,
             left,
             run=run,
-            forsaken=self._forsaken(keeper, place, entries is not None),
+            forsaken=forsaken,
         )
         keeper.act(action, owner, entries is not None, run)
 

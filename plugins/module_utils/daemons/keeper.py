@@ -145,8 +145,8 @@ class Keeper:
             self._work(Action.STOP, lambda: self._stop(order=run))
         elif action is Action.STOP or (action is Action.WAIT and sure and self._traces):
             self._work(Action.STOP, self._stop)
-        elif action is Action.KEEP:
-            self._look()
+        elif action is Action.KEEP and self.epoch is not None:  # a stop may have ended since that was decided
+            self._look(self.epoch)
 
     def _released(self, run: Run) -> bool:
         """Is that very order carried out? What an earlier run was told says nothing about this one."""
@@ -248,10 +248,8 @@ class Keeper:
         self._not_before = self._clock.boottime() + min(most, first * 2**self._failures)
         self._failures = min(self._failures + 1, 10)
 
-    def _look(self) -> None:
+    def _look(self, epoch: int) -> None:
         """Does it still run? As its owner this host mends it."""
-        assert self.epoch is not None
-        epoch = self.epoch
         if (back := self._set_back()) > STEP:
             self._log("clock_set_back", identity=self.name, seconds=round(back, 1), level="alert")
             self._reload_due, self._next_look = True, self._clock.boottime()

@@ -171,6 +171,19 @@ class Broken(World):
         raise Unavailable("postqueue: no queue")
 
 
+def test_the_round_behind_a_takeover_is_about_the_new_owner() -> None:
+    """Else whoever has moved it knows nothing of it for a round, and takes another relay's word for its outage."""
+    world = World()
+    pair = Pair(world)
+    pair.run(5)
+    world.up.discard("mail1")
+    while world.owner.epoch == 1 or world.record.state is not RunState.DONE:
+        pair.run(1)
+    pair.run(3)
+    evidence = pair.watches[world.record.invoker].evidence
+    assert evidence is not None and (evidence.epoch, len(evidence.attempts) > 0) == (2, True)
+
+
 @pytest.mark.parametrize(("evidence", "request_", "moved"), [(0, 0, True), (80, 0, False), (0, 80, False)])
 def test_words_are_good_for_two_rounds_from_when_they_are_heard(evidence: int, request_: int, moved: bool) -> None:
     """relay1 has fallen silent behind them; the owner has lost the coordinator, and serves. Ages are in seconds."""

@@ -175,6 +175,21 @@ class TestForsaken:
         alone.tick(2)
         assert alone.report().phase is Phase.RUNNING
 
+    def test_a_stop_that_ends_while_its_store_is_asked_leaves_nothing_to_look_at(self, alone: Host) -> None:
+        """The store's word takes seconds where it does not answer."""
+        alone.later, alone.gap = [], TTL + 1.0  # it stood still: a stop begins, and takes its time
+        alone.tick()
+        (stop,) = alone.later
+
+        class Asked(set[str]):
+            def __contains__(self, store: object) -> bool:
+                if alone.keepers[MX.name].epoch is not None:
+                    stop()
+                return True
+
+        alone.silent = Asked()
+        assert alone.tick() == ["down"] and alone.keepers[MX.name].epoch is None
+
     def test_with_a_coordinator_a_silent_store_stops_nobody(self, alone: Host) -> None:
         alone.coordinator.reachable = True
         assert "down" not in alone.tick(3 * FORSAKEN * TTL)
