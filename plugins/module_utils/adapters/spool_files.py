@@ -178,21 +178,11 @@ class SpoolFiles:
 
     def write(self, file: Path, data: bytes, scratch: Path) -> None:
         """That content under that name, in one step. `scratch`: a name on that file system that nobody else uses."""
-        with self._fresh(scratch, data):
-            self._disk.rename(scratch, file)
-            self._disk.sync(file.parent)
+        self._rename(file, scratch, lambda: self._disk.write(scratch, data))
 
     def hand(self, file: Path, data: Octets, scratch: Path, head: bytes = b"") -> bool:
         """A new file, `head` and `data`, under a name that must not be taken; whether it was not."""
-        with self._fresh(scratch, head, data):
-            try:
-                self._disk.link(scratch, file)
-                new = True
-            except FileExistsError:
-                new = False
-            self._disk.sync(file.parent)
-            self._disk.unlink(scratch)
-        return new
+        return self._link(file, scratch, lambda: self._disk.write(scratch, head, data))
 
     def move(self, source: Path, target: Path) -> bool:
         """Whether it was there to be moved."""
@@ -226,13 +216,19 @@ class SpoolFiles:
 
     def write_pieces(self, file: Path, pieces: Iterable[bytes], scratch: Path) -> None:
         """As `write`. Raises what making the pieces raises, too, and then there is no such file."""
-        with self._poured(scratch, pieces):
-            self._disk.rename(scratch, file)
-            self._disk.sync(file.parent)
+        self._rename(file, scratch, lambda: self._disk.pour(scratch, pieces))
 
     def hand_pieces(self, file: Path, pieces: Iterable[bytes], scratch: Path) -> bool:
         """As `hand`. Raises what making the pieces raises, too, and then there is no such file."""
-        with self._poured(scratch, pieces):
+        return self._link(file, scratch, lambda: self._disk.pour(scratch, pieces))
+
+    def _rename(self, file: Path, scratch: Path, make: Callable[[], None]) -> None:
+        with self._fresh(scratch, make):
+            self._disk.rename(scratch, file)
+            self._disk.sync(file.parent)
+
+    def _link(self, file: Path, scratch: Path, make: Callable[[], None]) -> bool:
+        with self._fresh(scratch, make):
             try:
                 self._disk.link(scratch, file)
                 new = True
@@ -241,19 +237,6 @@ class SpoolFiles:
             self._disk.sync(file.parent)
             self._disk.unlink(scratch)
         return new
-
-    @contextlib.contextmanager
-    def _poured(self, scratch: Path, pieces: Iterable[bytes]) -> Iterator[None]:
-        """What fails leaves nothing: halves of what it has no room for would keep a full file system full."""
-        with contextlib.suppress(FileNotFoundError):
-            self._disk.unlink(scratch)
-        try:
-            self._disk.pour(scratch, pieces)
-            yield
-        except Exception:
-            with contextlib.suppress(OSError):
-                self._disk.unlink(scratch)
-            raise
 
     def folder(self, folder: Path) -> None:
         """It is there, and those above it."""
@@ -279,7 +262,7 @@ class SpoolFiles:
 
     def server_time(self, scratch: Path) -> float:
         """What time it is by the file server's clock: that of a file just written."""
-        with self._fresh(scratch):
+        with self._fresh(scratch, lambda: self._disk.write(scratch)):
             found = next((f for f in self._disk.names(scratch.parent) if f.name == scratch.name), None)
             if found is None:
                 raise FileNotFoundError(errno.ENOENT, "Another one has removed it", str(scratch))
@@ -287,7 +270,7 @@ class SpoolFiles:
         return found.time
 
     @contextlib.contextmanager
-    def _fresh(self, scratch: Path, *pieces: Octets) -> Iterator[None]:
+    def _fresh(self, scratch: Path, make: Callable[[], None]) -> Iterator[None]:
         """What somebody left who died may have a second name by now: written to, it would change there, too.
 
         What fails leaves nothing: a full file system would be kept full by the halves of what it has no room for.
@@ -295,9 +278,9 @@ class SpoolFiles:
         with contextlib.suppress(FileNotFoundError):
             self._disk.unlink(scratch)
         try:
-            self._disk.write(scratch, *pieces)
+            make()
             yield
-        except OSError:
+        except Exception:
             with contextlib.suppress(OSError):
                 self._disk.unlink(scratch)
             raise

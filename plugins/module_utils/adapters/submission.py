@@ -129,9 +129,8 @@ def rcpt(offered: dict[str, str], recipient: Recipient) -> str:
 
 def stuffed(message: Octets) -> Iterator[bytes]:
     """As it goes over the line: a dot before each line's first dot, and an end of line at its end. In pieces."""
-    before = (
-        b"\r\n"  # a dot belongs to the piece that it is in, and what makes it a line's first one may be in that before
-    )
+    # A dot belongs to the piece that it is in, and what makes it a line's first one may be in that before.
+    before = b"\r\n"
     for at in range(0, len(message), PIECE):
         piece = before + bytes(message[at : at + PIECE])
         yield piece.replace(b"\r\n.", b"\r\n..")[2:]

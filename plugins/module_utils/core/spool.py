@@ -126,9 +126,8 @@ def name(envelope: Envelope, message: Octets) -> str:
 
 def head(header: Header, message: Octets) -> bytes:
     """What stands before `message` in its file. Size and digest are those of `message`, whatever `header` says."""
-    told = dataclasses.replace(header, size=len(message), sha256=hashlib.sha256(message).hexdigest())
-    line = json.dumps(told.to_json(), separators=(",", ":")).encode()
-    return b"%s %d %s\n%s\n" % (MAGIC, len(line), hashlib.sha256(line).hexdigest().encode(), line)
+    size, digest = len(message), hashlib.sha256(message).hexdigest()
+    return packed_header(dataclasses.replace(header, size=size, sha256=digest))
 
 
 def pack(header: Header, message: Octets) -> bytes:

@@ -89,9 +89,15 @@ class Place:
         return f"holdfast-spool@{self.identity.name}.service" if there else None
 
     @property
+    def beside(self) -> tuple[str, ...]:
+        """That unit, or nothing."""
+        spool = self.spool
+        return () if spool is None else (spool,)
+
+    @property
     def everything(self) -> tuple[str, ...]:
         """All that may run of it."""
-        return (*self.units, self.adoption) if self.spool is None else (*self.units, self.spool, self.adoption)
+        return (*self.units, *self.beside, self.adoption)
 
 
 class Instance:
@@ -317,8 +323,7 @@ class Instance:
         if not self._track.path.exists():
             self._track.write(False)  # keepalived has something to read from the beginning
         epoch = self._mark.read()
-        spool = () if self.place.spool is None else (self.place.spool,)
-        traces = running.alive(self._units.states((*self.place.units, *spool)))
+        traces = running.alive(self._units.states((*self.place.units, *self.place.beside)))
         whole = epoch is not None and self._mount.is_mounted() and set(traces) >= set(self.place.units)
         if whole:
             return running.Found(epoch, ())

@@ -124,13 +124,19 @@ def test_who_speaks_with_the_owner_moves_nothing_for_a_relay_that_does_not() -> 
     assert world.owner.epoch == 1 and "mail1" in world.up
 
 
-def test_the_other_relay_tries_what_it_holds_as_soon_as_a_takeover_has_ended() -> None:
+def taken_over() -> tuple[World, Pair]:
+    """At the moment at which the takeover of a dead owner's identity has ended."""
     world = World()
     pair = Pair(world)
     pair.run(5)
     world.up.discard("mail1")
     while world.owner.epoch == 1 or world.record.state is not RunState.DONE:
         pair.run(1)
+    return world, pair
+
+
+def test_the_other_relay_tries_what_it_holds_as_soon_as_a_takeover_has_ended() -> None:
+    world, pair = taken_over()
     by = world.record.invoker
     pair.run(5)
     told = world.said("flush")
@@ -173,12 +179,7 @@ class Broken(World):
 
 def test_the_round_behind_a_takeover_is_about_the_new_owner() -> None:
     """Else whoever has moved it knows nothing of it for a round, and takes another relay's word for its outage."""
-    world = World()
-    pair = Pair(world)
-    pair.run(5)
-    world.up.discard("mail1")
-    while world.owner.epoch == 1 or world.record.state is not RunState.DONE:
-        pair.run(1)
+    world, pair = taken_over()
     pair.run(3)
     evidence = pair.watches[world.record.invoker].evidence
     assert evidence is not None and (evidence.epoch, len(evidence.attempts) > 0) == (2, True)
