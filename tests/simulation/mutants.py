@@ -222,6 +222,14 @@ MUTANTS = (
         test="tests/unit/core/test_two_monitors.py::test_a_lost_lease_proves_nothing_while_the_other_relay_reaches_the_owner",
     ),
     Mutant(
+        "old_evidence_behind_an_outage_of_all_lines",
+        "an owner is tried once more when the coordinator is back",
+        WATCHING,
+        "Watch._passed",
+        (("self._observed < self._apart + APART", "False"),),
+        test="tests/unit/core/test_watching.py::test_an_owner_that_was_cut_off_with_everybody_else_is_tried_before_its_lease_counts",
+    ),
+    Mutant(
         "old_evidence_of_others",
         "evidence of another relay is fresh",
         WATCHING,

@@ -162,6 +162,10 @@ class Scenario(Faults[World]):
 
     def _plain(self) -> None:
         self._until(self.dice.uniform(40.0, 90.0))
+        # From dice of its own: all other seeds are as before there was this one.
+        if random.Random(f"{self.seed} apart").random() < 0.25 and not self.world.topology.plan.stops_alone("mail1"):
+            self._apart()
+            return
         # Who has lost its power is fenced by its switch, whatever else might be tried first or afterwards.
         by_power = self.world.topology.plan.levels("mail1")[0].level is LevelName.POWER
         if by_power and self.dice.random() < 0.5:
@@ -184,6 +188,21 @@ class Scenario(Faults[World]):
             world.judge.violate("hands_over", f"{patience:.0f} s after an operator began to move {name}: {why}")
         elif not dies and world.owners[name] == before:
             world.judge.violate("hands_over", f"nothing failed, and {before[0]} still owns {name}")
+
+    def _apart(self) -> None:
+        """The owner and all relays lose their lines at once, and get them back at once. The owner, which reaches its
+        store, has gone on all the time: for what relays saw then nobody is fenced.
+        """
+        world, before = self.world, dict(self.world.owners)
+        ways = world.network.around("mail1", (*MAIL_ROUTES, MANAGEMENT))
+        ways += [way for relay in world.topology.relays for way in world.network.around(relay, ALL)]
+        self._begin(lambda: self._cut("mail1 and all relays are alone", ways), seconds=self.dice.uniform(200.0, 400.0))
+        while self.active and not self.kernel.stopped:
+            self._until(self.kernel.now + 5.0)
+        self._until(self.kernel.now + 3 * world.topology.interval)
+        for name, (host, epoch) in world.owners.items():
+            if (host, epoch) != before[name]:
+                world.judge.violate("need", f"all lines are back, nobody was down, and {name} went to {host}")
 
     def _host_lost(self) -> None:
         """One host is lost and nothing else: everything that it ran must be served by another in time."""

@@ -22,6 +22,9 @@ UNSEEN = 3  # intervals without a round after which what was seen before says no
 # Seconds; at the least that. A store's partner makes a round every other second, and while a member of the coordinator
 # is dying a single call may outlast three of them.
 UNSEEN_LEAST = 30.0
+# Seconds. Who has had no answer of the coordinator for longer may have been cut off from everything, and whoever lives
+# has its lease and its routes back so much later than the coordinator answers again.
+APART = 10.0
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,8 @@ class Watch:
         self._calm = False  # nothing of an outage or of a run was to be seen at the last look
         self._observed: float | None = None  # CLOCK_BOOTTIME at which the last round that counts began
         self._down_since: tuple[float, float] | None = None  # `first_down` as it is written, and in CLOCK_BOOTTIME
+        self._answered = float("-inf")  # CLOCK_BOOTTIME at which the coordinator last answered
+        self._apart = float("-inf")  # CLOCK_BOOTTIME at which it last gave none, for longer than APART
         self._others: dict[str, tuple[int, float]] = {}  # relay -> revision of its evidence, when that was new here
         self._asking: tuple[int, float] | None = None  # the same of a request of a relay without fence rights
         self._last_run: tuple[str, float] | None = None  # id of the last run, when that was new here
@@ -142,9 +147,12 @@ class Watch:
             self._calm = False
             try:
                 self._tell(*self._judge())
+                self._answered = self.clock.boottime()
             except Unavailable as why:
                 # A relay that is cut off from the majority never triggers anything; it holds and tries again.
                 self._tell("coordinator_unreachable", str(why))
+                if self.clock.boottime() - self._answered > APART:
+                    self._apart = self.clock.boottime()
             except LockLost as why:
                 self._tell("lock_lost", str(why))
             except Limited as why:
@@ -212,6 +220,8 @@ class Watch:
             return None
         if now - self._observed > self.settings.unseen:
             return None
+        if self._observed < self._apart + APART:
+            return None  # all lines may have been down: the owner is tried once more
         return passed(evidence, self.settings.threshold, self._down_since[0] + now - self._down_since[1])
 
     def _known(self, state: State) -> Evidence:
@@ -415,7 +425,7 @@ class Watch:
         self._asking = _heard(self._asking, entry.revision, now)
         if entry.value is None or now - self._asking[1] > fresh:
             return None
-        if now - self._spoken <= fresh:
+        if now - self._spoken <= fresh or now < self._apart + APART:
             return None
         request, words = Request.from_json(entry.value), dict(self._evidence_of_others(state, fresh))
         return granted(request, words.get(request.relay), state.owner.epoch, lease)

@@ -280,6 +280,34 @@ def test_without_quorum_the_relay_holds_and_what_it_saw_counts_afterwards() -> N
     assert world.owner.epoch == 2
 
 
+def test_an_owner_that_was_cut_off_with_everybody_else_is_tried_before_its_lease_counts() -> None:
+    """All lines were down, and are back: the relay asks for leases before the owner has its own again."""
+    world = World()
+    watch = world.watch(DEFAULT)
+    world.let_run(watch, 5)
+    world.cut, world.alone, world.coordinator.reachable = {"mail1"}, {"mail1"}, False
+    world.let_run(watch, 300)
+    world.coordinator.reachable = True
+    world.coordinator._put(keys.report("mail1", MX.name), Report("mail1", 1, Phase.RUNNING, world.clock.time).to_json())
+    world.let_run(watch, 8)
+    assert keys.lease("mail1") not in world.coordinator.data
+    world.cut, world.alone = set(), set()
+    world.let_run(watch, 300)
+    assert world.owner.epoch == 1 and "mail1" in world.up and not world.said("takeover_asked")
+
+
+def test_an_owner_that_died_while_nobody_had_a_coordinator_is_taken_over_behind_it() -> None:
+    world = World()
+    watch = world.watch(DEFAULT)
+    world.let_run(watch, 5)
+    world.coordinator.reachable = False
+    world.let_run(watch, 300)
+    fail(world, "mail1")
+    world.coordinator.reachable = True
+    world.let_run(watch, 200)
+    assert (world.owner.host, world.owner.epoch) == ("mail2", 2)
+
+
 def test_server_came_back_makes_a_round_at_once() -> None:
     world = World()
     watch = world.watch(DEFAULT)
