@@ -1,5 +1,5 @@
 #!/bin/sh
-# The programs that unit tests start on loopback (etcd, Knot) and nft,, in the guests' versions: unpacked below build/programs and
+# The programs that unit tests start on loopback (etcd, Knot) and nft, in the guests' versions: unpacked below build/programs and
 # run through their own loader, so nothing is installed and no service of this machine starts. Says nothing when they are there.
 set -eu
 cd "$(dirname "$0")/.."

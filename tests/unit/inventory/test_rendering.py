@@ -106,6 +106,14 @@ def test_a_pair_of_routers_is_one_gateway(full: Path) -> None:
     assert "neighbor 10.1.1.3 peer-group pair" in frr(full, "sjc-rin1")
 
 
+def test_scripts_of_keepalived_are_named_without_a_link(full: Path) -> None:
+    """/bin is one: keepalived calls what is behind it insecure, and takes no such file (2.3.3)."""
+    files = [*full.glob("*/etc/keepalived/keepalived.conf")]
+    scripts = [m for file in files for m in re.findall(r'^\s*(?:script|notify\w*) "(\S+?)[" ]', file.read_text(), re.M)]
+    assert len(scripts) >= len(files) > 0
+    assert [script for script in scripts if not script.startswith("/usr/")] == []
+
+
 def test_a_router_has_no_fixed_routes(full: Path) -> None:
     assert "via" not in (full / "sjc-rin1/usr/lib/holdfast/routes").read_text()
     assert "route replace 10.2.1.0/24 via 10.1.1.1" in (full / "sjc-min1/usr/lib/holdfast/routes").read_text()
