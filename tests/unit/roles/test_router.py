@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +34,44 @@ def of_map(frr: str, name: str) -> list[str]:
     """Its entries, each on one line."""
     found = re.findall(rf"^route-map {name} (\S+ \d+)\n((?: .*\n)*)exit$", frr, re.MULTILINE)
     return [f"{entry}: {'; '.join(line.strip() for line in lines.splitlines())}" for entry, lines in found]
+
+
+def run_loaded(tmp_path: Path, values: Values, given: str, times: int) -> subprocess.CompletedProcess[str]:
+    """The script with an FRR that shows `given` at first, and its whole file once that was handed over so often."""
+    script = text(values, "sjc-rin1", "frr-loaded.sh.j2").replace("/etc/frr/frr.conf", str(tmp_path / "frr.conf"))
+    assert "seconds=70" in script
+    (tmp_path / "frr.conf").write_text(text(values, "sjc-rin1"))
+    (tmp_path / "running").write_text(given)
+    (tmp_path / "vtysh").write_text(f"""#!/bin/sh
+cd {tmp_path}
+[ "$1" = -b ] || exec cat running
+echo >>handed
+[ $(wc -l <handed) -lt {times} ] || cp frr.conf running
+""")
+    (tmp_path / "vtysh").chmod(0o755)
+    script = script.replace("seconds=70", "seconds=2")
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    return subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True, check=False, timeout=30)
+
+
+@pytest.mark.parametrize("given", ["", "whole but a neighbour", "whole"])
+def test_frr_that_came_up_without_its_file_gets_it_again(tmp_path: Path, full: Values, given: str) -> None:
+    whole = text(full, "sjc-rin1")
+    some = "\n".join(line for line in whole.splitlines() if not line.startswith(" neighbor 10.1.1.11 "))
+    done = run_loaded(tmp_path, full, {"whole": whole, "": ""}.get(given, some), 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "handed").exists() == (given != "whole")
+
+
+def test_frr_that_never_takes_its_file_is_no_start(tmp_path: Path, full: Values) -> None:
+    done = run_loaded(tmp_path, full, "router bgp 64501\n", 10**9)
+    assert done.returncode == 1 and "FRR does not run" in done.stderr and "frr.conf" in done.stderr
+
+
+def test_every_host_with_frr_looks_whether_it_has_its_file(full: Values) -> None:
+    for host in ("core-inet", "sjc-rin1", "sjc-transfer1", "sjc-store1", "sjc-min1"):
+        unit = text(full, host, "frr.service.conf.j2")
+        assert "ExecStartPost=/usr/lib/holdfast/frr-loaded\n" in unit and "After=\n" not in unit
 
 
 def test_what_came_by_the_partner_is_told_to_no_line(full: Values) -> None:
