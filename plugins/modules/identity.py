@@ -79,7 +79,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.mail.plugins.module_utils.adapters.etcd import Login
 from ansible_collections.holdfast.mail.plugins.module_utils.core import keys
-from ansible_collections.holdfast.mail.plugins.module_utils.core.model import Owner
+from ansible_collections.holdfast.mail.plugins.module_utils.core.model import FIRST_RUN, Owner
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
 from ansible_collections.holdfast.mail.plugins.module_utils.core.rights import OPERATOR
 from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import read_state
@@ -96,7 +96,7 @@ def create(module, config, client, owners):
     if module.check_mode:
         return [name for name in owners if client.get(keys.owner(name)).value is None]
     now = time.time()
-    return [n for n, host in owners.items() if client.create(keys.owner(n), Owner(host, 1, "deploy", now).to_json())]
+    return [n for n, host in owners.items() if client.create(keys.owner(n), Owner(host, 1, FIRST_RUN, now).to_json())]
 
 
 def flag(module, client, state):

@@ -52,7 +52,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.mail.plugins.module_utils.adapters.disk import make_file_system
 from ansible_collections.holdfast.mail.plugins.module_utils.adapters.drbd import Drbd
 from ansible_collections.holdfast.mail.plugins.module_utils.core import keys, stores
-from ansible_collections.holdfast.mail.plugins.module_utils.core.model import Owner
+from ansible_collections.holdfast.mail.plugins.module_utils.core.model import FIRST_RUN, Owner
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.agent_config import load
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.config import ConfigError
@@ -109,7 +109,7 @@ def main():
             # The set before the owner: an owner without one starts nothing.
             if found[set_key].value is None:
                 client.create(set_key, stores.InSync(place.identity.candidates, 1, 1, now).to_json())
-            client.create(owner_key, Owner(settings.host, 1, "deploy", now).to_json())
+            client.create(owner_key, Owner(settings.host, 1, FIRST_RUN, now).to_json())
         after = client.read([owner_key, set_key])
     except (Unavailable, ConfigError) as why:
         module.fail_json(msg=str(why))

@@ -123,6 +123,9 @@ class Identity:
         )
 
 
+FIRST_RUN = "deploy"  # of the owner that a deploy has named, for want of one
+
+
 @dataclass(frozen=True)
 class Owner:
     """The host that may run an identity now. `epoch` only grows, by one per change of owner (I2)."""

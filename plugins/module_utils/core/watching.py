@@ -8,7 +8,7 @@ from typing import Any
 
 from . import keys, stores
 from .handover import Handover, interrupted, obstacle_in
-from .model import Attempt, Identity, Method, Owner, Phase, Report, Result, Route, Run, RunState
+from .model import FIRST_RUN, Attempt, Identity, Method, Owner, Phase, Report, Result, Route, Run, RunState
 from .ports import Clock, Coordinator, LockLost, Log, Prober, RelayQueue, Unavailable
 from .requests import Request, granted
 from .returning import Returns, outlasted, without_candidate
@@ -23,8 +23,9 @@ UNSEEN = 3  # intervals without a round after which what was seen before says no
 # is dying a single call may outlast three of them.
 UNSEEN_LEAST = 30.0
 # Seconds. Who has had no answer of the coordinator for longer may have been cut off from everything, and whoever lives
-# has its lease and its routes back so much later than the coordinator answers again.
+# has its lease and its routes back so much later than the coordinator answers again. So does who renews late.
 APART = 10.0
+LATE = 5.0  # seconds of one read: who has answers so late cannot tell a lost lease from one that is renewed late
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ class Watch:
         self._next_look = clock.boottime()
         self._retry_takeover = clock.boottime()
         self._lease_seen: bool | None = None
+        self._lost: tuple[str, float] | None = None  # owner without a lease, CLOCK_BOOTTIME at which that was new here
+        self._late = float("-inf")  # CLOCK_BOOTTIME of the last answer that had taken longer than LATE
         self._calm = False  # nothing of an outage or of a run was to be seen at the last look
         self._observed: float | None = None  # CLOCK_BOOTTIME at which the last round that counts began
         self._down_since: tuple[float, float] | None = None  # `first_down` as it is written, and in CLOCK_BOOTTIME
@@ -260,7 +263,10 @@ class Watch:
 
     def _judge(self) -> tuple[str, str]:
         """Act on what is known. Returns a condition worth telling, as event and detail; no detail: all is well."""
+        asked = self.clock.boottime()
         state = read_state(self.coordinator, self.identity.name, self.identity.candidates)
+        if self.clock.boottime() - asked > LATE:
+            self._late = self.clock.boottime()
         nothing = ("judging", "")
         if state.owner is None:
             return nothing
@@ -272,26 +278,29 @@ class Watch:
             self.log("server_came_back", identity=self.identity.name, host=state.owner.host)
             self.try_now()
         self._lease_seen = lease
+        kept = self._keeps(state.owner, lease)
         ended = state.run is None or state.run.state is RunState.DONE
         self._calm = lease and not evidence.downs and ended and state.locked_by is None and not state.inoperable
         if state.locked_by is not None or self.clock.boottime() < self._retry_takeover:
             return nothing
         reason = self._passed(evidence)
+        if reason is not None and not state.inoperable and self._never_served(state, state.owner):
+            return "never_served", f"{reason}, but {state.owner.host} has not said yet that it begins to serve it"
         if self.takeover is not None and interrupted(state):
             self._ended(Handover.beside(self.takeover).undo())
         elif state.inoperable:
             self._request("operator: treat as inoperable", state.owner.epoch)
-        elif reason is not None and lease and (word := self._gives_up(state)) is not None:
+        elif reason is not None and kept and (word := self._gives_up(state)) is not None:
             self._hand_over(f"{reason}; {word}", state.owner.epoch)
-        elif reason is not None and (second := self._second(lease, state)) is not None:
+        elif reason is not None and (second := self._second(kept, state)) is not None:
             self._request(f"{reason}; {second}", state.owner.epoch, run=state.run)
-        elif (asked := self._asked(lease, state)) is not None:
+        elif (asked := self._asked(kept, state)) is not None:
             self._request(asked, state.owner.epoch)
         elif reason is not None:
             if left_behind(state):
                 # The owner is back, and all that keeps it from its work is a run that could not go on.
                 self._give_up()
-            why = f"{state.owner.host} keeps its lease" if lease else f"{self._reached(state)} has just reached it"
+            why = f"{state.owner.host} keeps its lease" if kept else f"{self._reached(state)} has just reached it"
             return "second_evidence_missing", f"{reason}, but {why}"
         elif abandoned(state) and not self._came_back(lease, state):
             assert state.run is not None
@@ -306,6 +315,21 @@ class Watch:
         if owner.host in self.identity.candidates:
             return owner.host in state.alive
         return self.coordinator.get(keys.lease(owner.host)).value is not None  # it is no candidate any more
+
+    def _keeps(self, owner: Owner, lease: bool) -> bool:
+        """Has the owner its lease, or may it yet have it again? On a starved machine renewals come late."""
+        now, least = self.clock.boottime(), min(APART, self.settings.interval)
+        if lease:
+            self._lost = None
+        elif self._lost is None or self._lost[0] != owner.host:
+            self._lost = (owner.host, now)
+        return self._lost is None or now - self._lost[1] < least or now - self._late < least
+
+    def _never_served(self, state: State, owner: Owner) -> bool:
+        """Is it the owner that a deploy has named, and no agent has begun with the identity yet? That is no outage."""
+        if owner.run != FIRST_RUN or state.run is not None or self.identity.kind == stores.KIND:
+            return False
+        return self.coordinator.get(keys.report(owner.host, self.identity.name)).value is None
 
     def _hear(self, state: State) -> None:
         """When did the other relays write? By this relay's own CLOCK_BOOTTIME: their wall clocks may be wrong."""

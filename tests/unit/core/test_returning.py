@@ -132,7 +132,8 @@ def test_a_candidate_that_is_away_for_a_moment_returns_nothing() -> None:
 
 def test_an_owner_that_is_back_gets_its_access_and_nothing_is_returned() -> None:
     """The run that was held for want of a candidate is given up: then mail is about to be delivered."""
-    world = World(store_up=False)
+    world = World()
+    world.store_up = False
     world.up.discard("mail1")
     box = Box(world)
     monitor = watch(world, box, 120)
