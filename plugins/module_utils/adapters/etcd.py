@@ -20,6 +20,7 @@ import contextlib
 import itertools
 import json
 import random
+import time
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ from ..core.model import Json
 from ..core.ports import AT_ONCE, Entry, Lock, LockLost, Unavailable
 
 TIMEOUT = 3.0  # seconds for one call to one member
+# Seconds until a client that has left the member at which it began asks that one again. Without it whatever makes one
+# member slow for a moment would move its clients for good, and in the end one answers them all.
+HOME_AFTER = 300.0
 WORDS = 200  # characters of a member's error text
 
 LEASE_GONE = "requested lease not found"
@@ -323,7 +327,8 @@ class EtcdCoordinator:
         self.login = login
         self._members = [(url, member_client(url, self.tls, timeout)) for url in endpoints]
         # Clients begin at different members, else the first one named would carry all of them.
-        self._now = random.randrange(len(endpoints)) if first is None else first
+        self._home = self._now = random.randrange(len(endpoints)) if first is None else first
+        self._left = 0.0  # time.monotonic() at which it last gave no answer
         self._held: dict[Lock, _Held] = {}
 
     def another(self) -> EtcdCoordinator:
@@ -468,6 +473,8 @@ class EtcdCoordinator:
     def _post(self, path: str, body: Json, said: MutableSequence[str] | None = None) -> Json:
         """Ask the member that answered last, then the others, each once; `said` gets the words of those that failed."""
         said = [] if said is None else said
+        if time.monotonic() - self._left >= HOME_AFTER:
+            self._now = self._home
         for _ in self._members:
             url, client = self._members[self._now]
             try:
@@ -479,6 +486,8 @@ class EtcdCoordinator:
                 if NO_RIGHT in text:
                     raise Denied(self._no_right(path, body)) from why
                 said.append(f"{url}: {text}")
+            if self._now == self._home:
+                self._left = time.monotonic()
             self._now = (self._now + 1) % len(self._members)
         raise Unavailable(f"coordinator: no answer from any member: {'; '.join(said)}")
 

@@ -58,6 +58,35 @@ def test_nobody_there_names_every_member() -> None:
     assert all(url in str(said.value) for url in urls)
 
 
+def test_a_client_comes_back_to_the_member_at_which_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or one slow moment of each member moves all clients to the last one, for good."""
+    client = EtcdCoordinator([f"http://127.0.0.{n}:2379" for n in (1, 2, 3)], first=1)
+    now, slow, asked = [1000.0], {"http://127.0.0.2:2379"}, []
+
+    def answer(member: Any, path: str, body: Any) -> dict[str, Any]:
+        url = next(url for url, other in client._members if other is member)
+        asked.append(url[15])
+        if url in slow:
+            raise ValueError("too late")
+        return {}
+
+    monkeypatch.setattr(client, "_ask", answer)
+    monkeypatch.setattr(etcd.time, "monotonic", lambda: now[0])
+    client._post("/kv/range", {})
+    slow.clear()
+    now[0] += etcd.HOME_AFTER - 1
+    client._post("/kv/range", {})
+    now[0] += 1
+    client._post("/kv/range", {})
+    client._post("/kv/range", {})
+    assert asked == ["2", "3", "3", "2", "2"]
+    # While it is dead, it is asked once in that time.
+    slow.add("http://127.0.0.2:2379")
+    for _ in range(3):
+        client._post("/kv/range", {})
+    assert asked[5:] == ["2", "3", "3", "3"]
+
+
 def test_endpoint_without_scheme_is_refused() -> None:
     with pytest.raises(ValueError, match="10\\.0\\.0\\.1:2379"):
         EtcdCoordinator(["10.0.0.1:2379"])
