@@ -48,6 +48,7 @@ def test_a_dead_host_that_comes_back_starts_nothing_and_is_ready_to_take_over(st
     assert stage.owner() == before
 
 
+@pytest.mark.full
 def test_back_before_the_threshold_it_gets_the_held_mail_and_nothing_else_happens(stage: Stage) -> None:
     before = stage.owner()
     host, fault = stage.kill_owner()
