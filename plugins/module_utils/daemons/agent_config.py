@@ -2,7 +2,7 @@
 
 host: mail1
 lease_ttl: 15                     # seconds
-tick: 2                           # (o) seconds between decisions; a change in etcd makes one at once
+tick: 2                           # (o) seconds between decisions, lease_ttl / 2 at most; changes make one at once
 coordinator: {endpoints: [https://10.1.3.21:2379], ca: …, cert: …, key: …,
               user: (o), password_file: (o), timeout: 3 (o)}
 identities:                       # those of which this host is a candidate
@@ -40,6 +40,7 @@ from .store_instance import StorePlace
 from .store_instance import place as store_place
 
 FILE = "/etc/holdfast/agent.yml"
+TICK = 2.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def load(file: str) -> Config:
     made = Config(
         host=top.text("host"),
         lease_ttl=top.whole("lease_ttl", least=3),
-        tick=top.number("tick", 2.0, least=0.1),
+        tick=_tick(top),
         coordinator=etcd,
         places=tuple(places),
         limits=limits,
@@ -109,6 +110,13 @@ def load(file: str) -> Config:
             remedy = f"is no candidate of {identity.name}; remove that identity here"
             raise top.wrong("host", made.host, remedy)
     return made
+
+
+def _tick(top: config.Section) -> float:
+    tick = top.number("tick", TICK, least=0.1)
+    if tick > max(TICK, top.whole("lease_ttl", least=3) / 2):
+        raise top.wrong("tick", tick, "give no more than half of lease_ttl, or the lease runs out between two looks")
+    return tick
 
 
 def _watchdog(top: config.Section) -> WatchdogPlan | None:

@@ -103,6 +103,7 @@ WRONG: list[tuple[Change, str]] = [
     (lambda d: d.pop("host"), "host is missing: set it"),
     (lambda d: d.update(host=7), "host is 7: give a text"),
     (lambda d: d.update(host="mail9"), "host is 'mail9': is no candidate of mx.alpha.example"),
+    (lambda d: d.update(tick=8), "tick is 8.0: give no more than half of lease_ttl"),
     (lambda d: d.update(lease_ttl="15"), "lease_ttl is '15': give a number"),
     (lambda d: d.update(lease_ttl=1), "lease_ttl is 1: give a number, 3 or more"),
     (lambda d: d.update(lease_ttl=7.5), "lease_ttl is 7.5: give a whole number"),
