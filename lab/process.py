@@ -12,7 +12,7 @@ from pathlib import Path
 from lab.errors import LabError
 
 PROC = Path("/proc")
-GONE_WITHIN = 10.0
+GONE_WITHIN = 60.0
 
 
 @dataclass(frozen=True)

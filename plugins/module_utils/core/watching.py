@@ -263,9 +263,9 @@ class Watch:
 
     def _judge(self) -> tuple[str, str]:
         """Act on what is known. Returns a condition worth telling, as event and detail; no detail: all is well."""
-        asked = self.clock.boottime()
+        begun = self.clock.boottime()
         state = read_state(self.coordinator, self.identity.name, self.identity.candidates)
-        if self.clock.boottime() - asked > LATE:
+        if self.clock.boottime() - begun > LATE:
             self._late = self.clock.boottime()
         nothing = ("judging", "")
         if state.owner is None:
