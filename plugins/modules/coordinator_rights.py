@@ -97,10 +97,10 @@ def due(etcd, wanted, passwords, enable):
     out = steps(found, wanted, passwords)
     if not on:
         out += etcd.admin_steps(passwords[ADMIN])
-    for user in [*sorted(found.users.keys() & wanted.keys()), *([ADMIN] if on else [])]:
-        if not on or not etcd.takes_password(user, passwords[user]):
-            body = {"name": user, "password": passwords[user]}
-            out.append(Step("/auth/user/changepw", body, f"password of {user}"))
+    users = [*sorted(found.users.keys() & wanted.keys()), *([ADMIN] if on else [])]
+    for user in etcd.refused({user: passwords[user] for user in users}) if on else users:
+        body = {"name": user, "password": passwords[user]}
+        out.append(Step("/auth/user/changepw", body, f"password of {user}"))
     if enable and not on:
         out.append(Step("/auth/enable", {}, "etcd asks for users"))
     return out, on

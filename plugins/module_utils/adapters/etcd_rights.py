@@ -7,7 +7,9 @@ its own name. etcd keeps all of it in its data, so a member that comes back or i
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,8 @@ from ..core.model import Json
 from ..core.ports import Unavailable
 from ..core.rights import ADMIN, Grant
 from .etcd import NO_TOKEN, WRONG_PASSWORD, Tls, carry, encode, member_client, prefix_end, token, words
+
+AT_ONCE = 8  # questions: each is short work for a member, and on a crowded machine a long wait for whoever asks
 
 
 @dataclass(frozen=True, order=True)
@@ -107,6 +111,7 @@ class Rights:
         self._plain = [(url, member_client(url, tls, timeout)) for url in endpoints]
         self._tls = tls
         self._passwords = admin_passwords
+        self._turn = threading.Lock()  # of the members
 
     def on(self) -> bool:
         """Does the cluster ask for users at all?"""
@@ -121,11 +126,7 @@ class Rights:
 
     def find(self) -> Found:
         """Call `on` first."""
-        rows = {r: self._ask("/auth/role/get", {"role": r}).get("perm", ()) for r in self._names("role")}
-        return Found(
-            {user: self._roles(user) for user in self._names("user")},
-            {role: frozenset(_row(perm) for perm in perms) for role, perms in rows.items()},
-        )
+        return Found(_of_each(self._names("user"), self._roles), _of_each(self._names("role"), self._rows))
 
     def admin_steps(self, password: str) -> list[Step]:
         """What makes etcd's administrator, without whom it does not ask for users."""
@@ -167,8 +168,12 @@ class Rights:
         """Changed rights make the present token old."""
         self._ask(step.path, step.body)
 
-    def takes_password(self, user: str, password: str) -> bool:
-        """Only while the cluster asks for users."""
+    def refused(self, passwords: Mapping[str, str]) -> list[str]:
+        """Users whom it does not take with these passwords. Only while the cluster asks for users."""
+        taken = _of_each(passwords, lambda user: self._takes_password(user, passwords[user]))
+        return [user for user, took in taken.items() if not took]
+
+    def _takes_password(self, user: str, password: str) -> bool:
         for url, client in self._plain:
             try:
                 return token(client, user, password) is not None
@@ -180,6 +185,9 @@ class Rights:
 
     def _roles(self, user: str) -> frozenset[str]:
         return frozenset(self._ask("/auth/user/get", {"name": user}).get("roles", ()))
+
+    def _rows(self, role: str) -> frozenset[Permission]:
+        return frozenset(_row(perm) for perm in self._ask("/auth/role/get", {"role": role}).get("perm", ()))
 
     def _names(self, kind: str) -> list[str]:
         found: list[str] = self._ask(f"/auth/{kind}/list", {}).get(f"{kind}s", [])
@@ -200,7 +208,9 @@ class Rights:
     def _post(self, path: str, body: Json) -> Json:
         """Asked of the first member that answers. Raises Etcd3Exception for a refusal."""
         said = []
-        for url, client in list(self._members):
+        with self._turn:
+            members = list(self._members)
+        for url, client in members:
             try:
                 answer: Json = client.post(client.get_url(path), json=body)
             except (
@@ -209,10 +219,15 @@ class Rights:
                 requests.RequestException,
             ) as why:
                 said.append(f"{url}: {words(why)}")
-                self._members.append(self._members.pop(0))
+                self._last((url, client))
                 continue
             return answer
         raise Unavailable(f"coordinator: no answer from any member: {'; '.join(said)}")
+
+    def _last(self, member: tuple[str, Any]) -> None:
+        with self._turn:
+            self._members.remove(member)
+            self._members.append(member)
 
     def _log_in(self) -> None:
         for password in self._passwords:
@@ -229,6 +244,12 @@ class Rights:
             f"coordinator: etcd takes {ADMIN} with none of {len(self._passwords)} passwords; "
             "put the secret of before into coordinator_secret_previous (docs/runbooks/coordinator.md)"
         )
+
+
+def _of_each[T](names: Iterable[str], ask: Callable[[str], T]) -> dict[str, T]:
+    some = list(names)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(some, pool.map(ask, some), strict=True))
 
 
 def _row(perm: Mapping[str, Any]) -> Permission:

@@ -290,14 +290,14 @@ class Watch:
             self._ended(Handover.beside(self.takeover).undo())
         elif state.inoperable:
             self._request("operator: treat as inoperable", state.owner.epoch)
-        elif reason is not None and kept and (word := self._gives_up(state)) is not None:
+        elif reason is not None and lease and (word := self._gives_up(state)) is not None:
             self._hand_over(f"{reason}; {word}", state.owner.epoch)
         elif reason is not None and (second := self._second(kept, state)) is not None:
             self._request(f"{reason}; {second}", state.owner.epoch, run=state.run)
         elif (asked := self._asked(kept, state)) is not None:
             self._request(asked, state.owner.epoch)
         elif reason is not None:
-            if left_behind(state):
+            if left_behind(state) and (lease or not kept):
                 # The owner is back, and all that keeps it from its work is a run that could not go on.
                 self._give_up()
             why = f"{state.owner.host} keeps its lease" if kept else f"{self._reached(state)} has just reached it"

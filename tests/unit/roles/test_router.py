@@ -64,8 +64,15 @@ def test_frr_that_came_up_without_its_file_gets_it_again(tmp_path: Path, full: V
 
 
 def test_frr_that_never_takes_its_file_is_no_start(tmp_path: Path, full: Values) -> None:
-    done = run_loaded(tmp_path, full, "router bgp 64501\n", 10**9)
+    done = run_loaded(tmp_path, full, "", 10**9)
     assert done.returncode == 1 and "FRR does not run" in done.stderr and "frr.conf" in done.stderr
+
+
+def test_a_line_that_frr_shows_in_other_words_stops_nobody(tmp_path: Path, full: Values) -> None:
+    whole = text(full, "sjc-rin1").replace(" ge 32\n", " ge 32 le 32\n")
+    done = run_loaded(tmp_path, full, whole, 10**9)
+    assert done.returncode == 0 and "FRR does not run" in done.stderr
+    assert len((tmp_path / "handed").read_text().splitlines()) == 3
 
 
 def test_every_host_with_frr_looks_whether_it_has_its_file(full: Values) -> None:
