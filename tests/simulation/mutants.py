@@ -227,7 +227,7 @@ MUTANTS = (
         WATCHING,
         "Watch._passed",
         (("self._observed < self._apart + APART", "False"),),
-        test="tests/unit/core/test_watching.py::test_an_owner_that_was_cut_off_with_everybody_else_is_tried_before_its_lease_counts",
+        hint=178,
     ),
     Mutant(
         "old_evidence_of_others",

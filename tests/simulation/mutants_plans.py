@@ -47,7 +47,7 @@ PLAN_MUTANTS = (
         FENCE_RUN,
         "FenceRun._outwait",
         (("needed = dog.timeout + level.margin", "needed = 0.0"),),
-        hint=247,
+        hint=100054,
     ),
     Mutant(
         "watchdog_counts_anew",

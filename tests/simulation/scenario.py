@@ -163,7 +163,7 @@ class Scenario(Faults[World]):
     def _plain(self) -> None:
         self._until(self.dice.uniform(40.0, 90.0))
         # From dice of its own: all other seeds are as before there was this one.
-        if random.Random(f"{self.seed} apart").random() < 0.25 and not self.world.topology.plan.stops_alone("mail1"):
+        if random.Random(f"{self.seed} alone").random() < 0.25 and not self.world.topology.plan.stops_alone("mail1"):
             self._apart()
             return
         # Who has lost its power is fenced by its switch, whatever else might be tried first or afterwards.

@@ -449,7 +449,9 @@ class Watch:
         self._asking = _heard(self._asking, entry.revision, now)
         if entry.value is None or now - self._asking[1] > fresh:
             return None
-        if now - self._spoken <= fresh or now < self._apart + APART:
+        if now < self._apart + APART:
+            return None
+        if now - self._spoken <= fresh:
             return None
         request, words = Request.from_json(entry.value), dict(self._evidence_of_others(state, fresh))
         return granted(request, words.get(request.relay), state.owner.epoch, lease)
