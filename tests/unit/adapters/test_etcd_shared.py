@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cluster import ETCD, Cluster
+from holdfast.adapters import etcd_shared
 from holdfast.adapters.etcd import EtcdCoordinator
 from holdfast.adapters.etcd_shared import SharedCoordinator, SharedReads
 from holdfast.core import keys
@@ -42,7 +46,17 @@ def shared(etcd: Slow) -> SharedReads:
     return SharedReads(etcd, (keys.IDENTITIES, keys.lease("h")))
 
 
-def test_a_crowd_costs_two_reads_and_nobody_is_told_what_was_before_he_asked(etcd: Slow) -> None:
+def test_a_crowd_costs_two_reads_and_nobody_is_told_what_was_before_he_asked(
+    etcd: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(time.monotonic())  # one second later with each look, so that looks can be counted
+    looks: list[float] = []
+
+    def monotonic() -> float:
+        looks.append(next(clock))
+        return looks[-1]
+
+    monkeypatch.setattr(etcd_shared, "time", SimpleNamespace(monotonic=monotonic))
     reads, writer = shared(etcd), etcd.another()
     etcd.gate = threading.Semaphore(0)
     writer.put(keys.owner("i"), {"epoch": 1})
@@ -52,6 +66,8 @@ def test_a_crowd_costs_two_reads_and_nobody_is_told_what_was_before_he_asked(etc
             pass
         writer.put(keys.owner("i"), {"epoch": 2})
         others = [crowd.submit(SharedCoordinator(writer, reads).list, keys.IDENTITIES) for _ in range(CROWD - 1)]
+        while len(looks) < 2 + len(others):  # whoever asks later than the second read has a right to a third one
+            pass
         etcd.gate.release(2)
         assert first.result(10).keys() == {keys.owner("i")}
         seen = [one.result(10)[keys.owner("i")].value for one in others]
