@@ -142,7 +142,7 @@ class Stage:
 
     def quiet(self) -> bool:
         """Does no relay's monitor count anything, by its own fresh word? Against its own identity it never does."""
-        found = self.records.get(keys.IDENTITIES)
+        found = self.records.get(keys.IDENTITIES) | self.records.get(keys.EVIDENCE)
         for name, relay in itertools.product(ADDRESSES, RELAYS):
             said = found.get(keys.evidence(name, relay), {})
             fresh = time.time() - said.get("time", 0) < 60

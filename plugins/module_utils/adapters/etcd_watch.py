@@ -7,22 +7,19 @@ by whoever was woken. So a watch that is lost costs nothing but the time until t
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import requests
 from etcd3gw import exceptions
 
-from ..core import keys
 from ..core.ports import Unavailable
 from .etcd import EtcdCoordinator, Login, Tls, carry, encode, member_client, prefix_end
 
-# Monitors write their evidence every interval (60 s at most): a stream that is silent for longer has a dead member
-# at its other end and is asked for at the next one.
+# A stream that is silent for longer may have a dead member at its other end, and is asked for at the next one.
 SILENCE = 75.0
 AGAIN = (1.0, 15.0)  # seconds before a watch that ended is asked for again: the first time, and at most
 
@@ -32,22 +29,21 @@ def request(prefixes: Sequence[str]) -> str:
     return "\n".join(json.dumps({"create_request": {"key": encode(p), "range_end": prefix_end(p)}}) for p in prefixes)
 
 
-def changed(line: bytes) -> list[str]:
-    """The keys of whose change a line of the stream tells. Raises ValueError for an error that stands in the stream."""
+def changed(line: bytes) -> bool:
+    """Does a line of the stream tell of a change? Raises ValueError for an error that stands in the stream."""
     answer = json.loads(line)
     if "error" in answer:
         raise ValueError(str(answer["error"]))
     result = answer.get("result", {})
     if result.get("canceled"):
         raise ValueError(f"watch canceled: {result.get('cancel_reason', 'no reason given')}")
-    return [base64.b64decode(event["kv"]["key"]).decode() for event in result.get("events", ())]
+    return bool(result.get("events"))
 
 
 class ChangeWatch(threading.Thread):
     """Sets `wake` after a change of a key that begins with one of `prefixes`, and whenever a watch begins.
 
-    `silence`: seconds. `matters`: which of those keys are worth waking up for, since each look that follows costs every
-    member of the coordinator. A thread with connections of its own; it ends with the process, or after `stop`.
+    `silence`: seconds. A thread with connections of its own; it ends with the process, or after `stop`.
     """
 
     def __init__(
@@ -58,13 +54,11 @@ class ChangeWatch(threading.Thread):
         wake: threading.Event,
         silence: float = SILENCE,
         login: Login | None = None,
-        matters: Callable[[str], bool] = lambda key: True,
     ) -> None:
         super().__init__(name="etcd-watch", daemon=True)
         self._members = [member_client(url, tls, silence) for url in endpoints]
         self._prefixes = prefixes
         self._login = login
-        self._matters = matters
         self._wake = wake
         self._over = threading.Event()
 
@@ -92,7 +86,7 @@ class ChangeWatch(threading.Thread):
             for line in asked.iter_lines(chunk_size=None):
                 if self._over.is_set():
                     return
-                if line and any(self._matters(key) for key in changed(line)):
+                if line and changed(line):
                     yield
 
     def stop(self) -> None:
@@ -101,12 +95,7 @@ class ChangeWatch(threading.Thread):
 
 
 def woken_by(etcd: EtcdCoordinator, *prefixes: str) -> threading.Event:
-    """What is set from now on whenever a key changes that begins with one of `prefixes`.
-
-    But for evidence: that is between relays, who write it all the time.
-    """
+    """What is set from now on whenever a key changes that begins with one of `prefixes`."""
     wake = threading.Event()
-    ChangeWatch(
-        etcd.endpoints, etcd.tls, prefixes, wake, login=etcd.login, matters=lambda key: keys.EVIDENCE not in key
-    ).start()
+    ChangeWatch(etcd.endpoints, etcd.tls, prefixes, wake, login=etcd.login).start()
     return wake

@@ -5,7 +5,7 @@ from __future__ import annotations
 ROOT = "/holdfast/"
 IDENTITIES = f"{ROOT}identity/"
 STORES = f"{ROOT}store/"
-EVIDENCE = "/evidence/"  # in keys of identities
+EVIDENCE = f"{ROOT}evidence/"  # apart from what daemons watch: relays write it all the time, and only they read it
 
 
 def lease(host: str) -> str:
@@ -26,7 +26,7 @@ def half(host: str, store: str) -> str:
 
 
 def identity(identity: str) -> str:
-    """Prefix of what relays write of an identity."""
+    """Prefix of who owns an identity, and of the runs that change that."""
     return f"{IDENTITIES}{identity}/"
 
 
@@ -55,8 +55,13 @@ def run(identity: str, run_id: str) -> str:
     return f"{runs(identity)}{run_id}"
 
 
+def evidences(identity: str) -> str:
+    """Prefix of what relays have seen of an identity."""
+    return f"{EVIDENCE}{identity}/"
+
+
 def evidence(identity: str, relay: str) -> str:
-    return f"{ROOT}identity/{identity}{EVIDENCE}{relay}"
+    return f"{evidences(identity)}{relay}"
 
 
 def store(store: str) -> str:

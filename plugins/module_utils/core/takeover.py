@@ -52,7 +52,7 @@ class State:
 
 def read_state(coordinator: Coordinator, identity: str, hosts: Collection[str] = ()) -> State:
     """One read, since each costs every member. `hosts`: whose leases to look at. Raises Unavailable."""
-    entries = coordinator.list(keys.identity(identity), *map(keys.lease, hosts))
+    entries = coordinator.list(keys.identity(identity), keys.evidences(identity), *map(keys.lease, hosts))
     return state_of(entries, identity, hosts)
 
 
@@ -72,7 +72,7 @@ def state_of(entries: Mapping[str, Entry], identity: str, hosts: Collection[str]
         # The flag was set against the owner of that epoch; a new owner starts without it.
         inoperable=flag is not None and owner is not None and int(flag.get("epoch", 0)) == owner.epoch,
         history=tuple(Run.from_json(e.value) for k, e in entries.items() if k.startswith(prefix) and e.value),
-        evidence={k.rpartition("/")[2]: e for k, e in entries.items() if k.startswith(keys.evidence(identity, ""))},
+        evidence={k.rpartition("/")[2]: e for k, e in entries.items() if k.startswith(keys.evidences(identity))},
         request=entries.get(keys.request(identity), NONE),
         alive=frozenset(h for h in hosts if keys.lease(h) in entries),
     )

@@ -75,7 +75,7 @@ def question(identity: Identity) -> Question:
     state = [key(name) for key in (keys.owner, keys.takeover, keys.lock, keys.inoperable)]
     words = [key(h, name) for key in (keys.report, keys.ready) for h in hosts]
     of_store = [keys.access(store, name), keys.manager(store), keys.door(store)]
-    ranges = [*state, keys.evidence(name, ""), *of_store, *words, *map(keys.lease, hosts)]
+    ranges = [*state, keys.evidences(name), *of_store, *words, *map(keys.lease, hosts)]
     return Question(ranges, functools.partial(_told, identity))
 
 

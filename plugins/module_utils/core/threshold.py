@@ -12,8 +12,6 @@ from typing import Any
 
 from .model import Attempt, Json, Method, Result
 
-KEPT_ATTEMPTS = 20  # enough for ten minutes of two attempts every 30 s; older ones are in the journal
-
 
 @dataclass(frozen=True)
 class Threshold:
@@ -35,7 +33,8 @@ class Threshold:
 class Evidence:
     """What one relay has seen of an identity under its owner of `epoch`.
 
-    `failing`: the routes that were DOWN, each with its OK rounds since. `words`: the last verdict over each route.
+    `attempts`: those of the last round; older ones are in the journal, and what stands here each relay reads every few
+    seconds. `failing`: the routes that were DOWN, each with its OK rounds since. `words`: the last verdict over each.
     """
 
     epoch: int
@@ -117,9 +116,8 @@ def observe(evidence: Evidence, attempts: Sequence[Attempt], reset_after: int) -
     if word is None:
         return evidence
     found = _by_route(attempts)
-    kept = (*evidence.attempts, *attempts)[-KEPT_ATTEMPTS:]
     words, failing, goods = {**evidence.words, **found}, dict(evidence.failing), evidence.goods
-    new = dataclasses.replace(evidence, verdict=word, attempts=kept, words=words)
+    new = dataclasses.replace(evidence, verdict=word, attempts=tuple(attempts), words=words)
     for route, said in found.items():
         if said is Result.DOWN:
             failing[route] = 0

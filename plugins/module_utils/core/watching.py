@@ -128,7 +128,10 @@ class Watch:
         self._asking: tuple[int, float] | None = None  # the same of a request of a relay without fence rights
         self._last_run: tuple[str, float] | None = None  # id of the last run, when that was new here
         self._last_held: tuple[str, float] | None = None  # id of the last run that was held, when that was new here
-        self._started = float("-inf")  # CLOCK_BOOTTIME at which the owner was last seen to start
+        self._starts: int | None = None  # epoch at which the owner was seen to start, and has not yet been seen to run
+        self._started = float(
+            "-inf"
+        )  # CLOCK_BOOTTIME until which, by what this relay knows, the owner has been starting
         self._could = float("-inf")  # CLOCK_BOOTTIME at which somebody was last known to be able to take over
         self._said: tuple[str, str] | None = None
         self._spoken = float("-inf")  # CLOCK_BOOTTIME at which the last round began, if it spoke with the owner
@@ -279,6 +282,8 @@ class Watch:
             self.try_now()
         self._lease_seen = lease
         kept = self._keeps(state.owner, lease)
+        if evidence.downs:
+            self._look_at_start(state.owner)
         ended = state.run is None or state.run.state is RunState.DONE
         self._calm = lease and not evidence.downs and ended and state.locked_by is None and not state.inoperable
         if state.locked_by is not None or self.clock.boottime() < self._retry_takeover:
@@ -358,7 +363,7 @@ class Watch:
             if value["passed"] and state.owner is not None:
                 # Whoever took it from a host that adopts a long queue would begin anew what that host is about to end.
                 # And whoever began anew as soon as a run was held would keep a host that is back from ever starting.
-                if self._starting(state.owner) or self._just_held():
+                if self._starts is not None or self._just_held():
                     self._started = self.clock.boottime()
                     return None
                 # What both saw while it started says nothing of what it does now.
@@ -386,10 +391,17 @@ class Watch:
             if fresh and int(value["epoch"]) == state.owner.epoch:
                 yield relay, value
 
-    def _starting(self, owner: Owner) -> bool:
-        """Does the owner, by its agent's word, bring the identity up? Each step of that has a limit of its own."""
+    def _look_at_start(self, owner: Owner) -> None:
+        """Does the owner, by its agent's word, bring the identity up? Each step of that has a limit of its own.
+
+        Looked at from the first attempt on that fails, and not only once both relays are past their thresholds: that
+        may be in the very moment at which the owner begins to serve.
+        """
         report = self._report(owner)
-        return report is not None and report.phase is Phase.STARTING
+        starts = owner.epoch if report is not None and report.phase is Phase.STARTING else None
+        if owner.epoch in (starts, self._starts):
+            self._started = self.clock.boottime()
+        self._starts = starts
 
     def _held(self, state: State) -> str:
         """The run that was held, if the last one was; of a hand-over the owner itself had said that it cannot."""

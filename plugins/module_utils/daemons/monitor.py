@@ -75,7 +75,7 @@ def start(file: str) -> Callable[[], None]:
         log = LineLog()
         watches, watchers = [], []
         hosts = sorted({host for one in config.identities.values() for host in one.candidates})
-        reads = SharedReads(config.coordinator.another(), (keys.IDENTITIES, *map(keys.lease, hosts)))
+        reads = SharedReads(config.coordinator.another(), (keys.IDENTITIES, keys.EVIDENCE, *map(keys.lease, hosts)))
         for name in config.identities:
             p = build(config, name, log)
             if p.identity.has_mailboxes:

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +49,8 @@ from ..core import access, dropping, keys
 from ..core.access import Wanted
 from ..core.fencing import HostView
 from ..core.model import Access, Identity, Owner, Run
-from ..core.ports import Clock, Entry, Log, Unavailable
+from ..core.ports import AT_ONCE, Clock, Entry, Log, Unavailable
+from ..core.telling import value_of
 from . import config, service
 from .door import Door
 
@@ -241,12 +243,15 @@ class Store:
 
     def _read(self) -> dict[str, State]:
         names = {n: self._keys(n) for n in self._settings.identities}
-        hosts = {h: self._host_keys(h) for h in self._settings.hosts}
-        entries = self._coordinator.read([key for some in (*names.values(), *hosts.values()) for key in some])
-        self._views = {h: HostView.of(h, {key: entries[key] for key in some}) for h, some in hosts.items()}
+        # Orders to fence a host by their prefix: mostly there is none, and each key that is asked for costs etcd.
+        hosts = [r for h in self._settings.hosts for r in (keys.lease(h), keys.watchdog(h), keys.fences(h))]
+        entries: dict[str, Entry] = {}
+        for some in itertools.batched([*itertools.chain(*names.values()), *hosts], AT_ONCE, strict=False):
+            entries |= self._coordinator.list(*some)
+        self._views = {h: HostView.of(h, entries) for h in self._settings.hosts}
 
         def state(name: str) -> State:
-            owner, run, access = (entries[key].value for key in names[name])
+            owner, run, access = (value_of(entries, key) for key in names[name])
             return State(
                 None if owner is None else Owner.from_json(owner),
                 None if run is None else Run.from_json(run),
@@ -257,9 +262,6 @@ class Store:
 
     def _keys(self, name: str) -> tuple[str, str, str]:
         return keys.owner(name), keys.takeover(name), keys.access(self._settings.store, name)
-
-    def _host_keys(self, host: str) -> tuple[str, ...]:
-        return keys.lease(host), keys.watchdog(host), *(keys.fence(host, n) for n in self._settings.identities)
 
     def _drop(self, states: Mapping[str, State], wanted: Mapping[str, Wanted]) -> None:
         """The firewall drops the hosts that were shut out and may still run; what it holds is checked now and then."""

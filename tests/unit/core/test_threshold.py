@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from holdfast.core.model import Attempt, Method, Result
-from holdfast.core.threshold import KEPT_ATTEMPTS, Evidence, Threshold, observe, passed, verdict
+from holdfast.core.threshold import Evidence, Threshold, observe, passed, verdict
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -141,7 +141,7 @@ def test_enough_good_rounds_in_a_row_forget_everything(sequence: list[Result], r
 def test_evidence_survives_being_written_and_read(sequence: list[Result]) -> None:
     evidence = after(sequence)
     assert Evidence.from_json(evidence.to_json()) == evidence
-    assert len(evidence.attempts) <= KEPT_ATTEMPTS
+    assert len(evidence.attempts) <= 1, "each relay reads it every few seconds: older ones are in the journal"
 
 
 @given(results, st.integers(2, 10))

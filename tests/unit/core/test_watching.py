@@ -150,6 +150,26 @@ def test_an_owner_that_has_just_started_is_tried_before_it_is_blamed() -> None:
     assert world.owner.host == "mail2" and "relay1 agrees" in world.record.reason
 
 
+def test_an_owner_that_serves_before_both_are_past_their_thresholds_is_tried_before_it_is_blamed() -> None:
+    """It started while one relay counted. When the other one passes, too, what both have seen is of that time."""
+    world, phase, passed = World(), Phase.STARTING, False
+    watch = cut_off_for_both(world)
+    world.clock.on_sleep.pop()
+
+    def say() -> None:
+        report = Report("mail1", 1, phase, world.clock.time)
+        world.coordinator._put(keys.report("mail1", MX.name), report.to_json())
+        word = {"relay": "relay1", "time": world.clock.time, "passed": passed, "epoch": 1, "verdict": "down"}
+        world.coordinator._put(keys.evidence(MX.name, "relay1"), {**word, "attempts": []})
+
+    world.clock.on_sleep.append(say)
+    while not world.said("second_evidence_missing"):
+        world.let_run(watch, 5)
+    world.cut, phase, passed = set(), Phase.RUNNING, True
+    world.let_run(watch, 300)
+    assert world.owner.epoch == 1 and "mail1" in world.up
+
+
 def test_a_held_run_leaves_a_living_owner_the_time_to_start() -> None:
     """While it lasts it keeps a host that is back from its work: begun anew at once it would do so for good."""
     world = World()
