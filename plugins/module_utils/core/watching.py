@@ -129,9 +129,7 @@ class Watch:
         self._last_run: tuple[str, float] | None = None  # id of the last run, when that was new here
         self._last_held: tuple[str, float] | None = None  # id of the last run that was held, when that was new here
         self._starts: int | None = None  # epoch at which the owner was seen to start, and has not yet been seen to run
-        self._started = float(
-            "-inf"
-        )  # CLOCK_BOOTTIME until which, by what this relay knows, the owner has been starting
+        self._started = float("-inf")  # CLOCK_BOOTTIME until which it has been starting, as far as is known here
         self._could = float("-inf")  # CLOCK_BOOTTIME at which somebody was last known to be able to take over
         self._said: tuple[str, str] | None = None
         self._spoken = float("-inf")  # CLOCK_BOOTTIME at which the last round began, if it spoke with the owner
