@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,7 +185,7 @@ class Watch:
             )
         counted = False
         try:
-            state = read_state(self.coordinator, self.identity.name)
+            state = self._read()
             before = self.evidence
             evidence = self._known(state)
             # Attempts that were made while the owner changed say nothing about the new one.
@@ -265,7 +265,7 @@ class Watch:
     def _judge(self) -> tuple[str, str]:
         """Act on what is known. Returns a condition worth telling, as event and detail; no detail: all is well."""
         begun = self.clock.boottime()
-        state = read_state(self.coordinator, self.identity.name, self.identity.candidates)
+        state = self._read(self.identity.candidates)
         if self.clock.boottime() - begun > LATE:
             self._late = self.clock.boottime()
         nothing = ("judging", "")
@@ -313,6 +313,13 @@ class Watch:
         elif left_behind(state) and state.run is not None and state.run.state is RunState.RUNNING:
             self._give_up()
         return nothing
+
+    def _read(self, hosts: Collection[str] = ()) -> State:
+        """As `read_state`. Who was apart from the coordinator was so until this answer, not until the last question."""
+        state = read_state(self.coordinator, self.identity.name, hosts)
+        if self._apart > self._answered:
+            self._apart = self.clock.boottime()
+        return state
 
     def _alive(self, state: State, owner: Owner) -> bool:
         if owner.host in self.identity.candidates:
