@@ -48,7 +48,8 @@ def test_seeds_that_have_found_something_hold() -> None:
     1795993329720: a stop ended while its store was asked whether it answers, and the agent looked at nothing.
     1795993331544: whoever had moved an identity did not count its own first word with the new owner.
     178: all lines came back at once, and relays fenced a healthy owner for what they had seen before.
+    1796300000040: the same for what was seen between the last question without an answer and the first answer.
     """
-    for seed in (1795978700887, 1795993329720, 1795993331544, 178):
+    for seed in (1795978700887, 1795993329720, 1795993331544, 178, 1796300000040):
         outcome = Scenario(seed).run()
         assert outcome.violation is None, f"{seed}: {outcome.violation}\n" + "\n".join(short(outcome))
