@@ -32,7 +32,8 @@ OUTAGES_SHOWN = 250  # lines of the outages' log; of an interrupted run no more 
 OUTAGES_LAST = 15
 # Who reads of a failed run may get no more than its last twenty lines.
 WHY_LINES = 9
-WHY_WIDTH = 300
+WHY_WIDTH = 300  # of a longer one its beginning, which names the test or host, and its end, which is the cause
+WHY_HEAD = 120
 LINTED = ["plugins", "lab", "tests", "molecule"]
 
 # Of molecule's scenarios: those of molecule.yml.
@@ -136,7 +137,11 @@ def why(results: Path, log: Path) -> list[str]:
     ]
     if not told:
         told = [" ".join(line.strip() for line in record) for record in records(log, HOST_FAILED)]
-    return [line[:WHY_WIDTH] for line in told[:WHY_LINES]]
+    return [_shortened(line) for line in told[:WHY_LINES]]
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= WHY_WIDTH else f"{line[:WHY_HEAD]} … {line[WHY_HEAD + 3 - WHY_WIDTH :]}"
 
 
 def main(names: list[str]) -> int:

@@ -121,6 +121,10 @@ class Pair:
         )
         return "\nactive" in f"\n{said}" or ADDRESSES[self.store] in said or "\n1" in said or "ro:Primary" in said
 
+    def _bears_address(self, host: str) -> bool:
+        """The last thing that a start puts on: then all of the store is there."""
+        return f" {ADDRESSES[self.store]}/" in self.lab.shell(host, "ip -4 -o addr show dev svc0", check=False)
+
     def missing(self, written: Written) -> list[int]:
         """Records called safe that the owner's disk does not hold, by its own eyes: the client's cache says nothing."""
         owner = self.owner().host
@@ -138,6 +142,12 @@ class Pair:
     # --- waiting ----------------------------------------------------------------------------------------------------
 
     def wait_running(self, seconds: float = 120) -> Owner:
+        """Until the recorded owner says that it runs at its epoch, and bears the store's address.
+
+        The word alone is not enough: it outlives a power cut, and is read with the lease of the new start for as long
+        as the agent needs to say that it begins.
+        """
+
         def look() -> Owner | None:
             owner = self.owner()
             value: dict[str, Any] | None = self.records.get(keys.report(owner.host, self.store)).get(
@@ -145,7 +155,9 @@ class Pair:
             )
             report = None if value is None else Report.from_json(value)
             runs = report is not None and report.epoch == owner.epoch and report.phase is Phase.RUNNING
-            return owner if runs and self.records.get(keys.lease(owner.host)) else None
+            if not runs or not self.records.get(keys.lease(owner.host)):
+                return None
+            return owner if self._bears_address(owner.host) else None
 
         return wait_for(f"{self.store} running", look, seconds)
 

@@ -77,6 +77,7 @@ def test_the_reason_is_the_test_that_failed_and_what_it_said(tmp_path: Path) -> 
         "import pytest\n"
         "def test_good(): pass\n"
         "def test_bad(): raise ValueError('two\\nlines')\n"
+        "def test_long(): raise ValueError('command ' + 'x' * 400 + ' cause')\n"
         "@pytest.fixture\ndef lab(): raise OSError('no lab')\n"
         "def test_set_up(lab): pass\n"
     )
@@ -96,7 +97,11 @@ def test_the_reason_is_the_test_that_failed_and_what_it_said(tmp_path: Path) -> 
         check=False,
     )
     assert ran.returncode == 1
-    assert phases.why(results, log) == [
+    said = phases.why(results, log)
+    long = said.pop(1)
+    assert len(long) == phases.WHY_WIDTH
+    assert long.startswith("test_it::test_long: ValueError: command xx") and long.endswith("xx cause")
+    assert said == [
         "test_it::test_bad: ValueError: two lines",
         'test_it::test_set_up: failed on setup with "OSError: no lab"',
     ]
