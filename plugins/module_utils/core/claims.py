@@ -24,7 +24,7 @@ class ClaimLost(Exception):
 
 
 class Claims:
-    """Call `look` about once a second, from one thread, and from any `check` before each thing done in a spool."""
+    """Call `look` every other second or so, from one thread, and from any `check` before each thing done in a spool."""
 
     def __init__(
         self, host: str, spools: Sequence[str], coordinator: Coordinator, clock: Clock, log: Log, ttl: int = TTL

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,9 +185,11 @@ class Watch:
             )
         counted = False
         try:
-            state = self._read()
+            # Alone, not with all that a look reads: nobody shares the read of a round.
+            value = self.coordinator.get(keys.owner(self.identity.name)).value
+            self._heard_again()
             before = self.evidence
-            evidence = self._known(state)
+            evidence = self._known(None if value is None else Owner.from_json(value))
             # Attempts that were made while the owner changed say nothing about the new one.
             if before is None or before.epoch == evidence.epoch:
                 self._observe(evidence, attempts, begin)
@@ -228,9 +230,9 @@ class Watch:
             return None  # all lines may have been down: the owner is tried once more
         return passed(evidence, self.settings.threshold, self._down_since[0] + now - self._down_since[1])
 
-    def _known(self, state: State) -> Evidence:
+    def _known(self, owner: Owner | None) -> Evidence:
         """The evidence against the present owner: our own, or what this relay had written before a restart."""
-        epoch = 0 if state.owner is None else state.owner.epoch
+        epoch = 0 if owner is None else owner.epoch
         if self.evidence is None:
             value = self.coordinator.get(keys.evidence(self.identity.name, self.settings.relay)).value
             self.evidence = Evidence(epoch) if value is None else self._from_before(value)
@@ -265,13 +267,14 @@ class Watch:
     def _judge(self) -> tuple[str, str]:
         """Act on what is known. Returns a condition worth telling, as event and detail; no detail: all is well."""
         begun = self.clock.boottime()
-        state = self._read(self.identity.candidates)
+        state = read_state(self.coordinator, self.identity.name, self.identity.candidates)
+        self._heard_again()
         if self.clock.boottime() - begun > LATE:
             self._late = self.clock.boottime()
         nothing = ("judging", "")
         if state.owner is None:
             return nothing
-        evidence = self._known(state)
+        evidence = self._known(state.owner)
         self._hear(state)
         self._follow(state)
         lease = self._alive(state, state.owner)
@@ -314,12 +317,10 @@ class Watch:
             self._give_up()
         return nothing
 
-    def _read(self, hosts: Collection[str] = ()) -> State:
-        """As `read_state`. Who was apart from the coordinator was so until this answer, not until the last question."""
-        state = read_state(self.coordinator, self.identity.name, hosts)
+    def _heard_again(self) -> None:
+        """Who was apart from the coordinator was so until this answer of it, not until the last question."""
         if self._apart > self._answered:
             self._apart = self.clock.boottime()
-        return state
 
     def _alive(self, state: State, owner: Owner) -> bool:
         if owner.host in self.identity.candidates:

@@ -54,7 +54,7 @@ from .carrying import Carrier
 from .config import ConfigError, Section
 
 FILE = "/etc/holdfast/transfer.yml"
-TICK = 1.0  # seconds
+TICK = 2.0  # seconds; each costs a read of etcd, and of each spool a look at the store
 ROUND_MOST = 300.0  # seconds of one round of one spool; what is left is carried in the next
 TIDY_EVERY = 3600.0
 LOOK_EVERY = 10.0  # seconds between looks whether a spool is there
@@ -186,7 +186,7 @@ class Told:
 
 
 class Work(threading.Thread):
-    """Calls `turn` about once a second; `stop` ends it behind the step that it is at."""
+    """Calls `turn` every other second; `stop` ends it behind the step that it is at."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name, daemon=True)
@@ -416,7 +416,7 @@ class Tidy(Work):
 
 
 class Transfer:
-    """Call `tick` about once a second."""
+    """Call `tick` every other second."""
 
     def __init__(self, spools: Sequence[Spool], tidy: Tidy, claims: Claims, told: Told) -> None:
         self._spools = spools
