@@ -100,7 +100,7 @@ def due(etcd, wanted, passwords, enable):
     users = [*sorted(found.users.keys() & wanted.keys()), *([ADMIN] if on else [])]
     for user in etcd.refused({user: passwords[user] for user in users}) if on else users:
         body = {"name": user, "password": passwords[user]}
-        out.append(Step("/auth/user/changepw", body, f"password of {user}"))
+        out.append(Step("/auth/user/changepw", body, f"password of {user}", user))
     if enable and not on:
         out.append(Step("/auth/enable", {}, "etcd asks for users"))
     return out, on
@@ -134,10 +134,10 @@ def main():
         tls = Tls(given.get("ca"), given.get("cert"), given.get("key"))
         etcd = Rights(given["endpoints"], tls, passwords[ADMIN])
         todo, on = due(etcd, wanted, {user: some[0] for user, some in passwords.items() if some}, p["enabled"])
-        for step in todo:
-            if not module.check_mode:
-                etcd.take(step)
-            done.append(step.words)
+        if module.check_mode:
+            done += [step.words for step in todo]
+        else:
+            etcd.take_all(todo, on, done)
     except (Unavailable, ValueError) as why:
         module.fail_json(msg=str(why), done=done)
     lines = "".join(f"{line}\n" for line in done)

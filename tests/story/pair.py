@@ -122,8 +122,8 @@ class Pair:
         return "\nactive" in f"\n{said}" or ADDRESSES[self.store] in said or "\n1" in said or "ro:Primary" in said
 
     def _bears_address(self, host: str) -> bool:
-        """The last thing that a start puts on: then all of the store is there."""
-        return f" {ADDRESSES[self.store]}/" in self.lab.shell(host, "ip -4 -o addr show dev svc0", check=False)
+        """The last thing that a start puts on: then all of the store is there. A member has no other one there."""
+        return " inet " in self.lab.shell(host, "ip -4 -o addr show dev svc0", check=False)
 
     def missing(self, written: Written) -> list[int]:
         """Records called safe that the owner's disk does not hold, by its own eyes: the client's cache says nothing."""

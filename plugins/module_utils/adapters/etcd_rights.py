@@ -22,7 +22,7 @@ from ..core.ports import Unavailable
 from ..core.rights import ADMIN, Grant
 from .etcd import NO_TOKEN, WRONG_PASSWORD, Tls, carry, encode, member_client, prefix_end, token, words
 
-AT_ONCE = 8  # questions: each is short work for a member, and on a crowded machine a long wait for whoever asks
+AT_ONCE = 8  # each is short work for a member, and on a crowded machine a long wait for whoever asks
 
 
 @dataclass(frozen=True, order=True)
@@ -58,11 +58,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Step:
-    """A call and what it does, for people."""
+    """A call and what it does, for people. `of`: the user or role that it is about; those of others need no order."""
 
     path: str
     body: Json
     words: str
+    of: str = ""
 
 
 def steps(found: Found, wanted: Mapping[str, frozenset[Permission]], passwords: Mapping[str, str]) -> list[Step]:
@@ -71,29 +72,29 @@ def steps(found: Found, wanted: Mapping[str, frozenset[Permission]], passwords: 
     for name, rows in sorted(wanted.items()):
         there = found.roles.get(name)
         if there is None:
-            out.append(Step("/auth/role/add", {"name": name}, f"role {name}"))
+            out.append(Step("/auth/role/add", {"name": name}, f"role {name}", name))
         old = {(p.key, p.end): p for p in there or ()}
         for row in sorted(rows - (there or frozenset())):
             perm = {"permType": row.kind, "key": encode(row.key), "range_end": encode(row.end)}
-            out.append(Step("/auth/role/grant", {"name": name, "perm": perm}, f"{name} may {row}"))
+            out.append(Step("/auth/role/grant", {"name": name, "perm": perm}, f"{name} may {row}", name))
             old.pop((row.key, row.end), None)  # the same range: the row is replaced
         for row in sorted(p for p in old.values() if p not in rows):
             body = {"role": name, "key": encode(row.key), "range_end": encode(row.end)}
-            out.append(Step("/auth/role/revoke", body, f"{name} may no longer {row}"))
+            out.append(Step("/auth/role/revoke", body, f"{name} may no longer {row}", name))
         roles = found.users.get(name)
         if roles is None:
             body = {"name": name, "password": passwords[name]}
-            out.append(Step("/auth/user/add", body, f"user {name}"))
+            out.append(Step("/auth/user/add", body, f"user {name}", name))
         if roles is None or name not in roles:
-            out.append(Step("/auth/user/grant", {"user": name, "role": name}, f"user {name} has role {name}"))
+            out.append(Step("/auth/user/grant", {"user": name, "role": name}, f"user {name} has role {name}", name))
         out += [
-            Step("/auth/user/revoke", {"name": name, "role": role}, f"user {name} without role {role}")
+            Step("/auth/user/revoke", {"name": name, "role": role}, f"user {name} without role {role}", name)
             for role in sorted((roles or frozenset()) - {name})
         ]
     gone = sorted(found.users.keys() - wanted.keys())
-    out += [Step("/auth/user/delete", {"name": name}, f"no user {name}") for name in gone]
+    out += [Step("/auth/user/delete", {"name": name}, f"no user {name}", name) for name in gone]
     gone = sorted(found.roles.keys() - wanted.keys())
-    out += [Step("/auth/role/delete", {"role": name}, f"no role {name}") for name in gone]
+    out += [Step("/auth/role/delete", {"role": name}, f"no role {name}", name) for name in gone]
     return out
 
 
@@ -167,6 +168,27 @@ class Rights:
     def take(self, step: Step) -> None:
         """Changed rights make the present token old."""
         self._ask(step.path, step.body)
+
+    def take_all(self, todo: Sequence[Step], on: bool, done: list[str]) -> None:
+        """`done` gets the words of each step behind it, also where one of them fails.
+
+        Those of different users at once, then what is of nobody in particular; one by one where the cluster asks for
+        users (`on`), since each makes the token old.
+        """
+        lanes: dict[str, list[Step]] = {}
+        for step in todo:
+            lanes.setdefault("" if on else step.of, []).append(step)
+        last = lanes.pop("", [])
+
+        def go(lane: Sequence[Step]) -> None:
+            for step in lane:
+                self.take(step)
+                done.append(step.words)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for _ in pool.map(go, lanes.values()):
+                pass  # raises what a step has raised
+        go(last)
 
     def refused(self, passwords: Mapping[str, str]) -> list[str]:
         """Users whom it does not take with these passwords. Only while the cluster asks for users."""

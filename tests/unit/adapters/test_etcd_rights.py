@@ -167,6 +167,23 @@ class TestModule:
         assert (again["changed"], again["done"]) == (False, [])
         assert fresh.module(capsys, check=True)["changed"] is False
 
+    def test_what_is_done_before_a_step_fails_is_told(self, fresh: Secured) -> None:
+        """Of the other users' steps, too, and the next try goes on from there."""
+        root = etcd_rights.Rights(fresh.cluster.urls, fresh.tls("host"), ["root-1"])
+        wanted = {name: permissions([Grant(f"/holdfast/{name}")]) for name in ("mail1", "mail2")}
+        words = {name: name for name in wanted}
+        todo = steps(root.find(), wanted, words)
+        bad = etcd_rights.Step("/auth/role/grant", {"name": "nobody"}, "nobody may", "nobody")
+        last = etcd_rights.Step("/auth/role/add", {"name": "last"}, "role last")
+        done: list[str] = []
+        with pytest.raises(Unavailable, match="/auth/role/grant"):
+            root.take_all([bad, *todo, last], False, done)
+        assert "role last" not in done and set(done) <= {step.words for step in todo}
+        left = steps(root.find(), wanted, words)
+        assert {step.words for step in left} == {step.words for step in todo} - set(done)
+        root.take_all([*left, last], False, done)
+        assert steps(root.find(), {**wanted, "last": frozenset()}, {**words, "last": "x"})[0].words == "user last"
+
     def test_a_host_comes_and_one_goes(self, fresh: Secured, capsys: pytest.CaptureFixture[str]) -> None:
         fresh.module(capsys, enabled=True)
         with pytest.raises(Denied, match="mail3"):
