@@ -17,7 +17,7 @@ import requests
 from etcd3gw import exceptions
 
 from ..core.ports import Unavailable
-from .etcd import EtcdCoordinator, Login, Tls, carry, encode, member_client, prefix_end
+from .etcd import TIMEOUT, EtcdCoordinator, Login, Tls, carry, encode, member_client, prefix_end
 
 # A stream that is silent for longer may have a dead member at its other end, and is asked for at the next one.
 SILENCE = 75.0
@@ -43,7 +43,8 @@ def changed(line: bytes) -> bool:
 class ChangeWatch(threading.Thread):
     """Sets `wake` after a change of a key that begins with one of `prefixes`, and whenever a watch begins.
 
-    `silence`: seconds. A thread with connections of its own; it ends with the process, or after `stop`.
+    `silence`: seconds. `timeout`: seconds to connect, and of any other call. A thread with connections of its own; it
+    ends with the process, or after `stop`.
     """
 
     def __init__(
@@ -54,9 +55,11 @@ class ChangeWatch(threading.Thread):
         wake: threading.Event,
         silence: float = SILENCE,
         login: Login | None = None,
+        timeout: float = TIMEOUT,
     ) -> None:
         super().__init__(name="etcd-watch", daemon=True)
-        self._members = [member_client(url, tls, silence) for url in endpoints]
+        self._members = [member_client(url, tls, timeout) for url in endpoints]
+        self._silence = silence
         self._prefixes = prefixes
         self._login = login
         self._wake = wake
@@ -77,9 +80,8 @@ class ChangeWatch(threading.Thread):
     def _changes(self, client: Any) -> Iterator[None]:
         if self._login is not None:  # once a watch: etcd looks at the token when a watch begins, and not again
             carry(client, self._login.token(client))
-        asked = client.session.post(
-            client.get_url("/watch"), data=request(self._prefixes), stream=True, timeout=client.timeout
-        )
+        within = (client.timeout, self._silence)
+        asked = client.session.post(client.get_url("/watch"), data=request(self._prefixes), stream=True, timeout=within)
         with contextlib.closing(asked):
             asked.raise_for_status()
             yield  # the look that follows sees what changed before the watch began
@@ -97,5 +99,5 @@ class ChangeWatch(threading.Thread):
 def woken_by(etcd: EtcdCoordinator, *prefixes: str) -> threading.Event:
     """What is set from now on whenever a key changes that begins with one of `prefixes`."""
     wake = threading.Event()
-    ChangeWatch(etcd.endpoints, etcd.tls, prefixes, wake, login=etcd.login).start()
+    ChangeWatch(etcd.endpoints, etcd.tls, prefixes, wake, login=etcd.login, timeout=etcd.timeout).start()
     return wake

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 from pathlib import Path
 
@@ -53,6 +55,24 @@ def test_wakes_for_its_prefixes_and_no_others_and_outlives_a_member(tmp_path: Pa
             assert wake.wait(SOON)
         finally:
             watch.stop()
+
+
+@real
+def test_a_host_that_is_off_keeps_no_watch_waiting(tmp_path: Path) -> None:
+    """It answers no SYN, as here a listener whose queue is full."""
+    with Cluster(tmp_path, 1) as cluster, socket.create_server(("127.0.0.1", 0), backlog=0) as off:
+        port = off.getsockname()[1]
+        with contextlib.ExitStack() as full:
+            with contextlib.suppress(TimeoutError):
+                for _ in range(16):
+                    full.enter_context(socket.create_connection(("127.0.0.1", port), 0.5))
+            wake = threading.Event()
+            watch = ChangeWatch([f"http://127.0.0.1:{port}", *cluster.urls], Tls(), ("/x/",), wake)
+            watch.start()
+            try:
+                assert wake.wait(SOON)
+            finally:
+                watch.stop()
 
 
 @real
