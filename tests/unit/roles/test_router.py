@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,26 @@ def of_map(frr: str, name: str) -> list[str]:
     return [f"{entry}: {'; '.join(line.strip() for line in lines.splitlines())}" for entry, lines in found]
 
 
-def run_loaded(tmp_path: Path, values: Values, given: str, times: int) -> subprocess.CompletedProcess[str]:
-    """The script with an FRR that shows `given` at first, and its whole file once that was handed over so often."""
+def run_loaded(
+    tmp_path: Path, values: Values, given: str, times: int, seconds: int = 2, hangs: str = "nothing"
+) -> subprocess.CompletedProcess[str]:
+    """The script with an FRR that shows `given` at first, and its whole file once that was handed over so often.
+
+    `hangs`: the first word of a question that FRR does not answer the first time.
+    """
     script = text(values, "sjc-rin1", "frr-loaded.sh.j2").replace("/etc/frr/frr.conf", str(tmp_path / "frr.conf"))
-    assert "seconds=70" in script
+    assert "seconds=70" in script and "timeout 20 " in script
     (tmp_path / "frr.conf").write_text(text(values, "sjc-rin1"))
     (tmp_path / "running").write_text(given)
     (tmp_path / "vtysh").write_text(f"""#!/bin/sh
 cd {tmp_path}
+[ "$1" != {hangs} ] || [ -e hung ] || {{ touch hung; exec sleep 25; }}
 [ "$1" = -b ] || exec cat running
 echo >>handed
 [ $(wc -l <handed) -lt {times} ] || cp frr.conf running
 """)
     (tmp_path / "vtysh").chmod(0o755)
-    script = script.replace("seconds=70", "seconds=2")
+    script = script.replace("seconds=70", f"seconds={seconds}").replace("timeout 20 ", "timeout 1 ")
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     return subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True, check=False, timeout=30)
 
@@ -61,6 +68,14 @@ def test_frr_that_came_up_without_its_file_gets_it_again(tmp_path: Path, full: V
     done = run_loaded(tmp_path, full, {"whole": whole, "": ""}.get(given, some), 2)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "handed").exists() == (given != "whole")
+
+
+@pytest.mark.parametrize("hangs", ["-c", "-b"])
+def test_a_question_that_hangs_holds_up_no_start(tmp_path: Path, full: Values, hangs: str) -> None:
+    begun = time.monotonic()
+    done = run_loaded(tmp_path, full, "", 1, seconds=15, hangs=hangs)
+    assert (done.returncode, done.stderr) == (0, "") and (tmp_path / "hung").exists()
+    assert time.monotonic() - begun < 15
 
 
 def test_frr_that_never_takes_its_file_is_no_start(tmp_path: Path, full: Values) -> None:
