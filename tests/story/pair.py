@@ -155,9 +155,8 @@ class Pair:
             )
             report = None if value is None else Report.from_json(value)
             runs = report is not None and report.epoch == owner.epoch and report.phase is Phase.RUNNING
-            if not runs or not self.records.get(keys.lease(owner.host)):
-                return None
-            return owner if self._bears_address(owner.host) else None
+            lives = runs and self.records.get(keys.lease(owner.host))
+            return owner if lives and self._bears_address(owner.host) else None
 
         return wait_for(f"{self.store} running", look, seconds)
 

@@ -178,17 +178,14 @@ class Rights:
         lanes: dict[str, list[Step]] = {}
         for step in todo:
             lanes.setdefault("" if on else step.of, []).append(step)
-        last = lanes.pop("", [])
 
-        def go(lane: Sequence[Step]) -> None:
-            for step in lane:
+        def go(of: str) -> None:
+            for step in lanes.get(of, ()):
                 self.take(step)
                 done.append(step.words)
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            for _ in pool.map(go, lanes.values()):
-                pass  # raises what a step has raised
-        go(last)
+        _of_each(filter(None, lanes), go)
+        go("")
 
     def refused(self, passwords: Mapping[str, str]) -> list[str]:
         """Users whom it does not take with these passwords. Only while the cluster asks for users."""
