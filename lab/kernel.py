@@ -21,8 +21,11 @@ from lab.recipe import digest
 FOLDER = Path(__file__).parent
 CONFIG = FOLDER / "kernel.config"
 BUILD = FOLDER / "kernel-build.sh"
+PATCH = FOLDER / "kernel.patch"
 BUILDER_SUITE = "bookworm"
-BUILDER_PACKAGES = ("gcc", "make", "flex", "bison", "bc", "libc6-dev", "linux-libc-dev", "kmod", "perl-base", "python3")
+BUILDER_PACKAGES = (
+    *("gcc", "make", "flex", "bison", "bc", "libc6-dev", "linux-libc-dev", "kmod", "patch", "perl-base", "python3"),
+)
 SOURCE_SUITES = ("forky", "sid")
 PREFERRED_SOURCE = "linux-source-7.2"
 FREE_MB = 5000
@@ -38,6 +41,7 @@ def recipe() -> str:
         {
             "config": CONFIG.read_text(),
             "build": BUILD.read_text(),
+            "patch": PATCH.read_text(),
             "builder": [BUILDER_SUITE, *BUILDER_PACKAGES],
             "source": [PREFERRED_SOURCE, *SOURCE_SUITES],
         }
@@ -75,8 +79,8 @@ def _build(folder: Path) -> None:
     source.mkdir(parents=True)
     package = _fetch(folder / "apt")
     _unpack(package, folder / "package", source)
-    shutil.copy(CONFIG, root / "build/kernel.config")
-    shutil.copy(BUILD, root / "build/kernel-build.sh")
+    for part in (CONFIG, BUILD, PATCH):
+        shutil.copy(part, root / "build" / part.name)
     _inside(root, "configure", log)
     missing = unmet(CONFIG.read_text(), (source / ".config").read_text())
     if missing:

@@ -219,6 +219,51 @@ def test_pause_and_resume() -> None:
     assert ping("one", "10.99.1.2")[0] == 0
 
 
+HOST_CLOCK = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+# Each clock is read by the program itself between two questions to the kernel.
+READ_CLOCKS = """
+import ctypes, time
+call, spec = ctypes.CDLL(None).syscall, (ctypes.c_long * 2)()
+def asked(clock):
+    assert call(228, clock, spec) == 0
+    return spec[0] * 10**9 + spec[1]
+for clock in (time.CLOCK_REALTIME, time.CLOCK_MONOTONIC, time.CLOCK_BOOTTIME):
+    for n in range(500):
+        before, read, after = asked(clock), time.clock_gettime_ns(clock), asked(clock)
+        assert before <= read <= after, (clock, before, read, after)
+begin = time.perf_counter()
+for n in range(10000): time.monotonic()
+middle = time.perf_counter()
+for n in range(10000): asked(1)
+print((middle - begin) / (time.perf_counter() - middle))
+"""
+
+
+@pytest.mark.skipif(
+    not HOST_CLOCK.is_file() or HOST_CLOCK.read_text() != "tsc\n",
+    reason="another clock here, and in guests",
+)
+def test_programs_tell_the_time_without_their_kernel_and_as_it_does() -> None:
+    def clock() -> str:
+        return on("two", f"cat {HOST_CLOCK}").strip()
+
+    def share() -> float:
+        return float(lab("exec", "two", "--", "python3", "-", stdin=READ_CLOCKS.encode()).stdout)
+
+    eventually("the processor's counter as clock", lambda: clock() == "host-tsc")
+    assert share() < 0.2
+    on("two", "date -s '+1 hour'")
+    share()
+    lab("pause", "two")
+    time.sleep(3)
+    lab("resume", "two")
+    share()
+    ahead = float(on("two", "date +%s.%N")) - time.time()
+    assert 3590 < ahead < 3610, f"{ahead} s ahead behind an hour forward and a pause"
+    on("two", "date -s '-1 hour'")
+    share()
+
+
 def test_a_guest_may_reboot_itself() -> None:
     before = on("two", "cat /proc/sys/kernel/random/boot_id")
     on("two", "systemctl reboot", ok=False)  # its connection may end before its answer comes
