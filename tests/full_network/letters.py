@@ -202,6 +202,39 @@ class Loss:
     load: float
 
 
+@dataclass(frozen=True)
+class Window:
+    """When a component was away, in a flow; Unix seconds. `mending`: it gets its power or its cable again; `back`: in
+    rotation; `end`: letters flow with it. `unseen`: ways, by name, whose letters arrive meanwhile where nobody can
+    look."""
+
+    component: str
+    hosts: str
+    fault: float
+    mending: float
+    back: float
+    end: float
+    unseen: Sequence[str]
+    load: float
+
+
+def loss_in(window: Window, sent: Sequence[Sent], report: Report, before: float) -> Loss:
+    """Of letters that were begun or taken within it, or up to `before` seconds before the fault."""
+    begin = window.fault - before
+    ours = [one for one in sent if begin <= one.begun <= window.end]
+    gaps = {way: longest_gap(sent, way, begin, window.end) for way in report.arrived}
+    delays = {
+        way: max((came[one.id] - one.begun for one in ours if one.way == way and one.id in came), default=0.0)
+        for way, came in report.arrived.items()
+    }
+    gap, delay = (max(found, key=lambda way: found[way]) for found in (gaps, delays))
+    twice = len({one.id for one in ours} & set(report.verdict.twice_excused))
+    away = window.back - window.fault
+    return Loss(
+        window.component, window.hosts, len(ours), gaps[gap], gap, delays[delay], delay, twice, away, window.load
+    )
+
+
 def losses_table(rows: Iterable[Loss]) -> str:
     """Markdown, as docs/evidence.md can take it."""
     out = [
@@ -216,10 +249,11 @@ def losses_table(rows: Iterable[Loss]) -> str:
     return "\n".join(out) + "\n"
 
 
-def keep_loss(row: Loss, file: Path) -> list[Loss]:
-    """Add a row to a file of JSON, in place of an earlier one of the same component; gives all of them."""
+def keep_losses(rows: Sequence[Loss], file: Path) -> list[Loss]:
+    """Add rows to a file of JSON, in place of earlier ones of the same components; gives all of them."""
     known = [Loss(**one) for one in json.loads(file.read_text())] if file.exists() else []
-    rows = [one for one in known if one.component != row.component] + [row]
+    new = {row.component for row in rows}
+    kept = [*(one for one in known if one.component not in new), *rows]
     file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps([one.__dict__ for one in rows], indent=2) + "\n")
-    return rows
+    file.write_text(json.dumps([one.__dict__ for one in kept], indent=2) + "\n")
+    return kept

@@ -316,10 +316,12 @@ def card(stage: NetworkStage, name: str, least: float = 60.0) -> Loss:
 Make = Callable[[NetworkStage], Loss]
 
 
-def all_losses(network: Network) -> dict[str, Make]:
+def all_losses(network: Network) -> dict[str, dict[str, Make]]:
     """The first member of each of the nine kinds of FIG. 3, and what else there is one of; by the table's words.
 
-    Of relays the first exchanger behind the near domain's own, which has letters in hand: that is the other site's.
+    In groups that share a flow of letters: to begin one, to wait for the last of it and to read all journals takes as
+    long as a loss itself. Of relays the first exchanger behind the near domain's own, which has letters in hand: that
+    is the other site's.
     """
     near = network.domains()[0]
     site = network.mailer(INTERNET, near).site
@@ -331,33 +333,43 @@ def all_losses(network: Network) -> dict[str, Make]:
     apart = next(h for h in network.groups["coordinator"] if h not in network.groups["relay"])
 
     return {
-        "router, Internet side": lambda s: router(s, first("router", "internet")),
-        "router, isolated side": lambda s: router(s, first("router", "isolated")),
-        "line of the Internet provider": lambda s: line(s, provider, f"{site}-inet", (OUTBOUND,)),
-        # Users are cut off from the site, and strangers' letters come into its mailboxes all the same, over transfer. A
-        # crossing takes up to 30 s, and the next server sees it up to 60 s later.
-        "line of the isolated network's provider": lambda s: line(
-            s, isolated, f"{site}-iso", users, unseen=(INBOUND, RELAYED), least=PATIENCE + 60
-        ),
-        # Two of five members of the coordinator are alone with the site's stores. Whoever serves goes on without it,
-        # but nobody carries between the sides there: a claim wants it.
-        "line between the sites' stores": lambda s: line(
-            s, isolated, f"{site}-wan", (), held=(INBOUND, OUTBOUND, RELAYED)
-        ),
-        # Nowhere a majority, no user who reaches anything. Strangers notice nothing.
-        "provider of the isolated network and of the stores' lines": lambda s: carrier(
-            s, isolated, users, held=(INBOUND, RELAYED)
-        ),
-        "redirector, Internet side": lambda s: redirector(s, network.pair(INTERNET, site).hosts[0]),
-        "redirector, isolated side": lambda s: redirector(s, network.pair(INTRANET, site).hosts[0]),
-        "Internet mail server": lambda s: mail_server(s, INTERNET, near),
-        "intranet mail server": lambda s: mail_server(s, INTRANET, near),
-        "relay server": lambda s: relay(s, network.relays_of(network.mailer(INTERNET, near))[0]),
-        "transfer server": lambda s: transfer(s, first("transfer")),
-        "store server": lambda s: store(s, network.mailer(INTERNET, near).store),
-        "name server of the Internet": lambda s: name_server(s, network.groups["dns"][0], (INBOUND, OUTBOUND, RELAYED)),
-        "witness": lambda s: witness(s, apart),
-        **{f"switch card {name}": _card(name) for name in network.cards},
+        "routers and redirectors": {
+            "router, Internet side": lambda s: router(s, first("router", "internet")),
+            "router, isolated side": lambda s: router(s, first("router", "isolated")),
+            "redirector, Internet side": lambda s: redirector(s, network.pair(INTERNET, site).hosts[0]),
+            "redirector, isolated side": lambda s: redirector(s, network.pair(INTRANET, site).hosts[0]),
+        },
+        "lines": {
+            "line of the Internet provider": lambda s: line(s, provider, f"{site}-inet", (OUTBOUND,)),
+            # Users are cut off from the site, and strangers' letters come into its mailboxes all the same, over
+            # transfer. A crossing takes up to 30 s, and the next server sees it up to 60 s later.
+            "line of the isolated network's provider": lambda s: line(
+                s, isolated, f"{site}-iso", users, unseen=(INBOUND, RELAYED), least=PATIENCE + 60
+            ),
+            # Two of five members of the coordinator are alone with the site's stores. Whoever serves goes on without
+            # it, but nobody carries between the sides there: a claim wants it.
+            "line between the sites' stores": lambda s: line(
+                s, isolated, f"{site}-wan", (), held=(INBOUND, OUTBOUND, RELAYED)
+            ),
+            # Nowhere a majority, no user who reaches anything. Strangers notice nothing.
+            "provider of the isolated network and of the stores' lines": lambda s: carrier(
+                s, isolated, users, held=(INBOUND, RELAYED)
+            ),
+        },
+        "mail servers": {
+            "Internet mail server": lambda s: mail_server(s, INTERNET, near),
+            "intranet mail server": lambda s: mail_server(s, INTRANET, near),
+            "relay server": lambda s: relay(s, network.relays_of(network.mailer(INTERNET, near))[0]),
+        },
+        "servers behind them": {
+            "transfer server": lambda s: transfer(s, first("transfer")),
+            "store server": lambda s: store(s, network.mailer(INTERNET, near).store),
+            "name server of the Internet": lambda s: name_server(
+                s, network.groups["dns"][0], (INBOUND, OUTBOUND, RELAYED)
+            ),
+            "witness": lambda s: witness(s, apart),
+        },
+        "switch cards": {f"switch card {name}": _card(name) for name in network.cards},
     }
 
 

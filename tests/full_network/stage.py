@@ -60,8 +60,7 @@ class NetworkStage:
             pair.wait_running(300)
             pair.wait_whole(600)
         self.wait_all_running()
-        for mailer in self.network.mailers:
-            self.home(mailer)
+        self.all_at_home()
         self.wait_rotation()
         self.wait_addresses()
         # What a sender keeps of an outage before, he would try again in the midst of this one.
@@ -96,6 +95,11 @@ class NetworkStage:
                     raise
             else:
                 return
+
+    def all_at_home(self) -> None:
+        """Every identity with mailboxes, by a planned hand-over where it is elsewhere."""
+        for mailer in self.network.mailers:
+            self.home(mailer)
 
     def home(self, mailer: Mailer) -> None:
         if self.owner(mailer.name).host != mailer.home:

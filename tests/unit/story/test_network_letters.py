@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from holdfast.core.model import Owner
 
 from tests.full_network import letters
-from tests.full_network.letters import Loss, Report, Sent
+from tests.full_network.letters import Loss, Report, Sent, Window
 from tests.full_network.losses import all_losses, gateways, not_established
 from tests.full_network.network import (
     ELSEWHERE,
@@ -103,7 +104,7 @@ def test_gateways_of_a_pair_are_no_routers_own_address() -> None:
 
 
 def test_each_of_the_nine_kinds_can_be_lost() -> None:
-    names = " ".join(all_losses(NETWORK))
+    names = " ".join(name for some in all_losses(NETWORK).values() for name in some)
     for kind in (
         "router, I",
         "router, i",
@@ -121,7 +122,7 @@ def test_each_of_the_nine_kinds_can_be_lost() -> None:
 def test_what_stands_still_for_a_loss_is_of_the_six_ways_and_named_once() -> None:
     """The isolated network's lines and its provider are lost, too; some letters are taken during each."""
     stage = NetworkStage(Lab("none"), Owned(Lab("none")), NETWORK)
-    found = {name: make(stage) for name, make in all_losses(NETWORK).items() if name.startswith(("line", "provider"))}
+    found = {name: make(stage) for name, make in all_losses(NETWORK)["lines"].items()}
     assert {host for loss in found.values() for host in loss.hosts} == {
         "core-inet: sjc-inet",
         "core-iso: sjc-iso",
@@ -229,11 +230,29 @@ def test_intakes_doubts_excuse_as_many_copies_on_the_outside_and_none_in_our_mai
     assert judged([inside], ours, [doubt]).mistakes
 
 
-def test_a_row_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:
+def test_a_loss_is_told_by_letters_of_its_own_window() -> None:
+    """Copies, gaps and delays of another one in the same flow are not its."""
+    other = WAYS[OTHER_SITE]
+    some = [sent(n, begun=100.0 + n, accepted=100.5 + n) for n in range(0, 60, 2)]
+    some += [sent(100 + n, way=other, begun=100.0 + n, accepted=100.5 + n) for n in range(0, 60, 2) if not 6 < n < 14]
+    late, twice = some[10], some[2]
+    box = [copy(one, time=one.begun + (20.0 if one is late else 3.0)) for one in some if one.way == HERE.name]
+    box += [copy(twice, queue="Q2")]
+    far = [copy(one, other, time=one.begun + 4.0) for one in some if one.way == other.name]
+    boxes = {HERE.recipient: box, other.recipient: far}
+    report = letters.judged([replace(one, cut=one is twice) for one in some], [HERE, other], boxes, [], 100.0, 160.0)
+    assert report.mistakes == []
+    first = letters.loss_in(Window("a", "x", 102.0, 110.0, 112.0, 118.0, (), 3.0), some, report, 2.0)
+    second = letters.loss_in(Window("b", "y", 120.0, 130.0, 135.0, 140.0, (), 3.0), some, report, 2.0)
+    assert (first.gap, first.gap_way, first.delay, first.twice, first.away) == (8.0, other.name, 4.0, 1, 10.0)
+    assert (second.gap, second.delay, second.delay_way, second.twice) == (2.0, 20.0, HERE.name, 0)
+    assert first.letters == 10 + 7 and second.letters == 12 + 12
+
+
+def test_rows_take_the_place_of_earlier_ones(tmp_path: Path) -> None:
     file = tmp_path / "build" / "losses.json"
     row = Loss("relay server", "sjc-relay1", 300, 4.0, HERE.name, 41.0, HERE.name, 0, 190.0, 12.0)
-    letters.keep_loss(row, file)
-    letters.keep_loss(Loss(**{**row.__dict__, "component": "witness"}), file)
-    rows = letters.keep_loss(Loss(**{**row.__dict__, "gap": 9.0}), file)
+    letters.keep_losses([row, replace(row, component="witness")], file)
+    rows = letters.keep_losses([replace(row, gap=9.0)], file)
     assert [(r.component, r.gap) for r in rows] == [("witness", 4.0), ("relay server", 9.0)]
     assert "| relay server | sjc-relay1 | 300 | 9 s (user to user, same site) |" in letters.losses_table(rows)
