@@ -13,7 +13,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,20 +44,6 @@ KERNEL_WORDS = (
     "ifb.numifbs=0",
     "fb_tunnels=none",
 )
-
-
-def processor(number: int, available: Sequence[int]) -> int:
-    """Return the processor of the guest that stands at this place of the inventory, of those that the lab may use.
-
-    A guest runs on one only: each of its system calls goes from one of its processes to another and back, and between
-    two processors that takes six times as long (docs/performance.md). The sum of the digits gives neighbours, of which
-    the first one does more as a rule, to processors in turns that no pattern of the inventory follows (Thue and Morse).
-    """
-    digits = 0
-    while number:
-        number, digit = divmod(number, max(2, len(available)))
-        digits += digit
-    return available[digits % len(available)]
 
 
 @dataclass
@@ -252,15 +238,11 @@ class UmlGuest:
             *KERNEL_WORDS,
         ]
 
-    def _processor(self) -> list[str]:
-        number = list(self.topology.hosts).index(self.name)
-        return ["taskset", "--cpu-list", str(processor(number, sorted(os.sched_getaffinity(0))))]
-
     def _spawn(self) -> None:
         shutil.rmtree(self._umid, ignore_errors=True)
         with self.console.open("wb") as console:
             child = subprocess.Popen(
-                [*self._processor(), *(str(word) for word in Network(self.place).inside(self.command()))],
+                [str(word) for word in Network(self.place).inside(self.command())],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
