@@ -6,17 +6,15 @@ Minutes on 44 guests; see conftest.py.
 from __future__ import annotations
 
 import contextlib
-import re
 import time
-from collections.abc import Iterator
 
 import pytest
 
+from tests.full_network.filters import TABLE, accepting
 from tests.reachability.matrix import Cell, Table
 from tests.reachability.play import everything, of_lab, play
 from tests.story.machines import Lab
 
-FILTER = "inet holdfast_filter"
 # Two cores are as busy with three as with more, and the coordinator must answer meanwhile: leases would run out.
 HOSTS_AT_ONCE = 3
 
@@ -32,20 +30,6 @@ def test_the_matrix_is_the_flow_table(lab: Lab, table: Table) -> None:
     assert not cells, told(cells)
 
 
-@contextlib.contextmanager
-def leak(lab: Lab, host: str, chain: str, rule: str) -> Iterator[None]:
-    """One accept too many, first in its chain."""
-    lab.run(host, "nft", "insert", "rule", *FILTER.split(), chain, *rule.split())
-    try:
-        yield
-    finally:
-        said = lab.run(host, "nft", "-a", "list", "chain", *FILTER.split(), chain)
-        handles = re.findall(rf"{re.escape(rule)} # handle (\d+)", said)
-        for handle in handles:
-            lab.run(host, "nft", "delete", "rule", *FILTER.split(), chain, "handle", handle)
-        assert handles, said
-
-
 @pytest.mark.parametrize(
     ("host", "chain", "rule", "who", "whom", "port"),
     [
@@ -59,7 +43,7 @@ def test_a_planted_leak_is_found(
 ) -> None:
     targets = {name: some for name, some in everything(table).items() if name in (who, whom)}
     assert play(table, of_lab(lab), targets) == []
-    with leak(lab, host, chain, rule):
+    with accepting(lab, host, chain, rule):
         cells = play(table, of_lab(lab), targets)
     assert any((c.host, c.whom, c.protocol, c.port) == (who, whom, "tcp", port) for c in cells), told(cells)
     assert play(table, of_lab(lab), targets) == []
@@ -68,10 +52,10 @@ def test_a_planted_leak_is_found(
 def test_what_is_loaded_outlives_a_boot(lab: Lab) -> None:
     """The rules are there before any interface is."""
     host = "sjc-din2"
-    before = lab.run(host, "nft", "-s", "list", "table", *FILTER.split())
+    before = lab.run(host, "nft", "-s", "list", "table", *TABLE.split())
     lab.word("kill", host)
     lab.word("start", host)
-    assert lab.run(host, "nft", "-s", "list", "table", *FILTER.split()) == before
+    assert lab.run(host, "nft", "-s", "list", "table", *TABLE.split()) == before
     units = ("holdfast-packet-filter.service", "network-pre.target")
     asked = "systemctl show --value --property=ActiveEnterTimestampMonotonic"
     loaded, network = (int(lab.shell(host, f"{asked} {unit}")) for unit in units)
@@ -82,7 +66,7 @@ def test_what_is_loaded_outlives_a_boot(lab: Lab) -> None:
 def test_rules_that_shut_out_the_deploy_go_by_themselves(lab: Lab) -> None:
     """As a deploy tries them; nobody comes to confirm."""
     host, seconds = "sjc-din2", 30
-    before = lab.run(host, "nft", "-s", "list", "table", *FILTER.split())
+    before = lab.run(host, "nft", "-s", "list", "table", *TABLE.split())
     lab.shell(
         host,
         "cp /etc/holdfast/packet_filter.new /run/kept && sed -i '/comment \"ssh\"/d' /etc/holdfast/packet_filter.new",
@@ -92,9 +76,9 @@ def test_rules_that_shut_out_the_deploy_go_by_themselves(lab: Lab) -> None:
         deadline = time.monotonic() + seconds + 60
         while time.monotonic() < deadline:
             with contextlib.suppress(Exception):
-                if lab.run(host, "nft", "-s", "list", "table", *FILTER.split(), timeout=10) == before:
+                if lab.run(host, "nft", "-s", "list", "table", *TABLE.split(), timeout=10) == before:
                     break
-        assert lab.run(host, "nft", "-s", "list", "table", *FILTER.split()) == before
+        assert lab.run(host, "nft", "-s", "list", "table", *TABLE.split()) == before
         said = lab.shell(host, "/usr/lib/holdfast/packet-filter confirm 2>&1; echo $?")
         assert "nobody confirmed in time" in said and said.split()[-1] == "1"
     finally:

@@ -23,6 +23,7 @@ from tests.story import journal
 from tests.story.coordinator import Records
 from tests.story.machines import ROOT, Lab, StoryError, wait_for
 
+from .filters import accepting
 from .network import INTERNET, OUTSIDE, STRANGER, Mailer, Network
 from .stage import NetworkStage
 
@@ -105,20 +106,6 @@ def plain(made: Plain) -> Iterator[Plain]:
         made.end()
 
 
-@contextmanager
-def let_in(lab: Lab, host: str, port: int) -> Iterator[None]:
-    """Past its packet filter."""
-    table = "inet holdfast_filter"
-    lab.run(host, "nft", "insert", "rule", *table.split(), "input", "tcp", "dport", str(port), "accept")
-    try:
-        yield
-    finally:
-        said = lab.run(host, "nft", "-a", "list", "chain", *table.split(), "input")
-        for line in said.splitlines():
-            if f"tcp dport {port} accept # handle" in line:
-                lab.run(host, "nft", "delete", "rule", *table.split(), "input", "handle", line.split()[-1])
-
-
 def rate(times: list[float], count: int) -> float:
     """A second, from the first to the last. Raises StoryError when not all are there."""
     if len(times) != count or count < 2:
@@ -196,7 +183,7 @@ def main() -> int:
     first = Plain(lab, owners[0], source.name, "smtp", network.legs[owners[1]][segment])
     rows = ["| octets | letters | one transfer host | plain Postfix | ratio |", "|---|---|---|---|---|"]
     with ExitStack() as all_of:
-        all_of.enter_context(let_in(lab, second.host, PORT))
+        all_of.enter_context(accepting(lab, second.host, "input", f"tcp dport {PORT} accept"))
         for one in (second, first):
             all_of.enter_context(plain(one))
         for size, count in SIZES:
