@@ -24,7 +24,17 @@ BUILD = FOLDER / "kernel-build.sh"
 PATCH = FOLDER / "kernel.patch"
 BUILDER_SUITE = "bookworm"
 BUILDER_PACKAGES = (
-    *("gcc", "make", "flex", "bison", "bc", "libc6-dev", "linux-libc-dev", "kmod", "patch", "perl-base", "python3"),
+    "gcc",
+    "make",
+    "flex",
+    "bison",
+    "bc",
+    "libc6-dev",
+    "linux-libc-dev",
+    "kmod",
+    "patch",
+    "perl-base",
+    "python3",
 )
 SOURCE_SUITES = ("forky", "sid")
 PREFERRED_SOURCE = "linux-source-7.2"

@@ -172,15 +172,15 @@ class Flow:
         with contextlib.suppress(StoryError):
             wait_for("all letters", look, ARRIVE, every=8)
 
-    def report(self, begin: float | None = None, end: float | None = None) -> Report:
-        """Waits for all letters. Gaps are looked for between `begin` and `end`, the whole flow if not given."""
+    def report(self, begin: float | None = None) -> Report:
+        """Waits for all letters. Gaps are looked for from `begin` on, in the whole flow if it is not given."""
         self.arrive()
         sent = self.sent()
         boxes: dict[str, list[dict[str, Any]]] = {}
         with contextlib.suppress(StoryError):
             boxes = wait_for("whole mailboxes", lambda: self._boxes(self.ways), 600, every=8)
         logs = self.stage.told(self.begun - 1)
-        report = letters.judged(sent, self.ways, boxes, logs, begin or self.begun, end or self.ended)
+        report = letters.judged(sent, self.ways, boxes, logs, begin or self.begun, self.ended)
         report.mistakes += self._unread(boxes)
         return report
 

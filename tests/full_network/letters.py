@@ -115,6 +115,11 @@ def longest_gap(sent: Iterable[Sent], way: str, begin: float, end: float) -> flo
     return max(after - before for before, after in itertools.pairwise(moments))
 
 
+def delays_of(sent: Iterable[Sent], way: str, came: Mapping[str, float]) -> list[float]:
+    """Seconds from the outbox into the mailbox, of those letters of that way that came."""
+    return [came[s.id] - s.begun for s in sent if s.way == way and s.id in came]
+
+
 @dataclass
 class Report:
     """What became of a flow. `delays` and `gaps`: seconds, by way; `arrived`: when each letter came, by way; `mistakes`
@@ -154,10 +159,8 @@ def judged(
     verdict = judge(written, {a: [dict(m) for m in box] for a, box in boxes.items()}, logs)
     verdict.twice_allowed = sorted({*verdict.twice_allowed, *(s.id for s in sent if s.cut)})
     verdict.twice_allowed += _crossed_twice(verdict, logs, {s.id for s in sent if by_name[s.way].recipient == STRANGER})
-    delays: dict[str, list[float]] = {}
     arrived = {way.name: arrivals(boxes, way) for way in ways}
-    for way, came in arrived.items():
-        delays[way] = [came[s.id] - s.begun for s in sent if s.way == way and s.id in came]
+    delays = {way: delays_of(sent, way, came) for way, came in arrived.items()}
     gaps = {way.name: longest_gap(sent, way.name, begin, end) for way in ways}
     report = Report(verdict, delays, gaps, arrived=arrived)
     report.mistakes = list(verdict.mistakes)
@@ -223,10 +226,7 @@ def loss_in(window: Window, sent: Sequence[Sent], report: Report, before: float)
     begin = window.fault - before
     ours = [one for one in sent if begin <= one.begun <= window.end]
     gaps = {way: longest_gap(sent, way, begin, window.end) for way in report.arrived}
-    delays = {
-        way: max((came[one.id] - one.begun for one in ours if one.way == way and one.id in came), default=0.0)
-        for way, came in report.arrived.items()
-    }
+    delays = {way: max(delays_of(ours, way, came), default=0.0) for way, came in report.arrived.items()}
     gap, delay = (max(found, key=lambda way: found[way]) for found in (gaps, delays))
     twice = len({one.id for one in ours} & set(report.verdict.twice_excused))
     away = window.back - window.fault

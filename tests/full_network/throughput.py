@@ -17,7 +17,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from tests.story import journal
 from tests.story.coordinator import Records
@@ -79,14 +79,20 @@ class Plain:
         main = MAIN.format(**words, transport=transport, relay=relay)
         self._files = {"main.cf": main, "master.cf": MASTER.format(**words)}
 
-    def begin(self) -> None:
-        self.end()
-        self._lab.shell(self.host, f"mkdir -p {self._folder} {self._queue}; install -d -o postfix /var/lib/{self.name}")
-        for name, text in self._files.items():
-            self._lab.run(self.host, "tee", f"{self._folder}/{name}", stdin=text)
-        self.do("postfix", "start")
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self._end()  # what an interrupted run has left
+        try:
+            folders = f"mkdir -p {self._folder} {self._queue}; install -d -o postfix /var/lib/{self.name}"
+            self._lab.shell(self.host, folders)
+            for name, text in self._files.items():
+                self._lab.run(self.host, "tee", f"{self._folder}/{name}", stdin=text)
+            self.do("postfix", "start")
+            yield
+        finally:
+            self._end()
 
-    def end(self) -> None:
+    def _end(self) -> None:
         stop = f"test ! -d {self._folder} || postfix -c {self._folder} stop || true"
         self._lab.shell(self.host, f"{stop}; rm -rf {self._folder} {self._queue} /var/lib/{self.name}")
 
@@ -95,15 +101,6 @@ class Plain:
 
     def waiting(self) -> int:
         return int(self._lab.shell(self.host, f"find {self._queue}/deferred -type f | wc -l"))
-
-
-@contextmanager
-def plain(made: Plain) -> Iterator[Plain]:
-    try:
-        made.begin()
-        yield made
-    finally:
-        made.end()
 
 
 def rate(times: list[float], count: int) -> float:
@@ -182,13 +179,11 @@ def main() -> int:
     second = Plain(lab, owners[1], other.name, "discard", "")
     first = Plain(lab, owners[0], source.name, "smtp", network.legs[owners[1]][segment])
     rows = ["| octets | letters | one transfer host | plain Postfix | ratio |", "|---|---|---|---|---|"]
-    with ExitStack() as all_of:
-        all_of.enter_context(accepting(lab, second.host, "input", f"tcp dport {PORT} accept"))
-        for one in (second, first):
-            all_of.enter_context(plain(one))
+    port_open = accepting(lab, second.host, "input", f"tcp dport {PORT} accept")
+    with port_open, second.running(), first.running():
         for size, count in SIZES:
             forth = forwarded(lab, first, second, size, count)
-            over = carried(stage, source, next(u for u in network.users if u.endswith(source.domains[0])), size, count)
+            over = carried(stage, source, network.users_at(source.site)[0], size, count)
             told = (f"{r:.1f}/s, {r * size / 1e6:.2f} MB/s" for r in (over, forth))
             rows.append(f"| {size} | {count} | {' | '.join(told)} | {over / forth:.2f} |")
             print(rows[-1], flush=True)
