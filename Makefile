@@ -7,7 +7,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 export SEEDS TIMES
 
-.PHONY: help setup demo test test-full lint unit simulate mutants scenario story-runs picture lock clean
+.PHONY: help setup demo test test-full lint unit simulate mutants scenario fig3 story-runs picture lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ mutants: setup ## plants faults in the product and prints what caught each
 
 scenario: setup ## molecule on virtual machines
 	@python -m tests.phases scenario
+
+fig3: setup ## a cut of the whole network on virtual machines (28 guests): mail on all ways, who reaches whom
+	@python -m tests.phases fig3
 
 test: setup ## everything that CI runs
 	@python -m tests.phases lint unit simulate lab scenario

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from holdfast.core import customers
 from tests.story.machines import ROOT
 from tests.story.outage import users
 
-INVENTORY = ROOT / "inventories" / "full"
+# The whole, or its cut (fig3): what is marked so is played on both.
+INVENTORY = ROOT / "inventories" / os.environ.get("HOLDFAST_INVENTORY", "full")
 INTERNET, INTRANET, RELAY = "internet", "intranet", "relay"
 
 
@@ -144,6 +146,11 @@ class Network:
             if one.kind == kind and one.site == site:
                 return one
         raise LookupError(f"{site}: no redirectors before identities of kind {kind}")
+
+    def fronts(self, mailer: Mailer, site: str) -> set[str]:
+        """Addresses at which clients reach it while it is owned in that site: its own where no redirectors are."""
+        found = {a for pair in self.pairs if pair.kind == mailer.kind and pair.site == site for a in pair.addresses}
+        return found or {mailer.address}
 
     def carriers(self) -> list[str]:
         """All hosts whose programs may have a letter in hand."""
