@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +124,42 @@ def test_rights_stay_off_while_one_host_did_not(tmp_path: Path) -> None:
     calls, said = rights(tmp_path, on=False, fails=True)
     assert calls == [False, False]
     assert "so every host may write everything: mail2 did not get through this run" in said
+
+
+# --- turns of routers -----------------------------------------------------------------------------------------------
+
+
+def turns(folder: Path, known: Sequence[str], *words: str) -> dict[str, str]:
+    """{router: the group in which its turn comes}; `known` have been routers before."""
+    collection(folder)
+    for host in known:
+        (folder / host).touch()
+    turn = {"msg": "{{ group_names | select('match', 'router_') }}"}
+    told = {"name": "Told", "hosts": "router", "gather_facts": False, "tasks": [
+        {"name": "Turn", "tags": "always", "ansible.builtin.debug": turn}
+    ]}  # fmt: skip
+    (folder / "book.yml").write_text(yaml.safe_dump([*of_site("Which routers go first"), told]))
+    hosts = {
+        "core": {"site": "hub", "legs": {"mgmt": "10.0.0.9", "line": "10.1.9.1"}},
+        **{f"rin{n}": {"site": "dc1", "legs": {"mgmt": f"10.0.0.{n}", "dmz": f"10.1.1.{n}"}} for n in (1, 2, 3)},
+        "ris1": {"site": "dc1", "legs": {"mgmt": "10.0.0.4", "intra": "10.1.2.4"}},
+    }
+    inventory = {"all": {"children": {"router": {"hosts": hosts}}, "vars": {"ansible_connection": "local"}}}
+    unit = json.dumps({"site_router_unit": f"{folder}/{{{{ inventory_hostname }}}}"})
+    status, said = run(folder / "book.yml", folder, inventory, "-e", unit, *words)
+    assert status == 0, said
+    return dict(re.findall(r"ok: \[(\w+)\] => msg: - (\w+)", said))
+
+
+def test_routers_that_carry_nothing_yet_go_together(tmp_path: Path) -> None:
+    assert turns(tmp_path, []) == dict.fromkeys(("core", "rin1", "rin2", "rin3", "ris1"), "router_new")
+
+
+def test_a_new_router_does_not_change_the_turn_of_those_that_carry_routes(tmp_path: Path) -> None:
+    others = {"core": "router_others", "rin1": "router_others", "ris1": "router_others", "rin3": "router_first"}
+    assert turns(tmp_path, list(others)) == {**others, "rin2": "router_new"}
+
+
+def test_what_is_only_rendered_asks_no_router(tmp_path: Path) -> None:
+    found = turns(tmp_path, [], "-e", "render_to=/nowhere", "-t", "configure,always")
+    assert set(found.values()) == {"router_first", "router_others"}

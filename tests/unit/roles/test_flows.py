@@ -13,7 +13,7 @@ from flow_plans import Allowed, Facts, plan, written
 from holdfast.core.checks import Inventory
 from rendering import Host, inventory
 
-INVENTORIES = ("compact", "external", "full", "single")
+INVENTORIES = ("compact", "external", "fig3", "full", "single")
 USERS = (25, 465, 587, 143, 993, 110, 995, 4190)
 
 
@@ -33,7 +33,7 @@ def test_every_inventory_has_its_flows(name: str) -> None:
     whys = {f.why for f in table.flows}
     assert {"ssh", "fence", "names", "coordinator", "files", "routes", "smtp", "imaps", "echo"} <= whys
     assert ("replication" in whys) is (name != "external")
-    assert ({"redirected", "availability", "redundancy"} <= whys) is (name == "full")
+    assert ({"redirected", "availability", "redundancy"} <= whys) is (name in ("fig3", "full"))
     for flow in table.flows:
         texts(e for e in (*flow.sources, *flow.destinations) if e != "any")  # addresses or prefixes, all of them
         assert flow.ports or flow.protocol in ("icmp", "vrrp") or flow.why == "fence"

@@ -20,7 +20,7 @@ from tests.reachability.matrix import Table, differences
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--net", "--mount"]
-INVENTORIES = ("compact", "external", "full", "single")
+INVENTORIES = ("compact", "external", "fig3", "full", "single")
 
 
 def rendered(plan_of: NetworkMap) -> dict[str, str]:
