@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,15 @@ def test_where_no_time_is_asked_for_the_kernel_is_not_asked(stores: Stores, tmp_
     run: Any = lambda argv, timeout: ""  # noqa: E731
     assert Checks(Limits(0, 0, "/nowhere"), run, stores.connect, stores.monotonic, kernel.ask).reasons(one) == ()
     assert kernel.asked == 0
+
+
+def test_a_host_without_memory_or_room_is_passed_over(stores: Stores, tmp_path: Path) -> None:
+    """With too little of either it would take over, answer too late, and be fenced itself."""
+    one, run = many(tmp_path, 1)[0], lambda argv, timeout: ""
+    stores.silent.clear()
+    memory, disk = Checks(Limits(1 << 40, 1 << 40, "/nowhere"), run, stores.connect, stores.monotonic).reasons(one)
+    assert re.fullmatch(rf"[1-9]\d* MB of memory left, {1 << 40} needed", memory)
+    assert re.fullmatch(rf"[1-9]\d* MB left under /var, {1 << 40} needed", disk)
 
 
 def test_what_was_deployed_and_when(tmp_path: Path) -> None:
