@@ -281,17 +281,25 @@ def _redirected(plan: NetworkMap) -> Iterator[Flow]:
 
 
 def _echo(plan: NetworkMap) -> Iterator[Flow]:
-    """Who looks for a fault may ask any host of the same network, and clients what they use."""
+    """Who looks for a fault may ask any host of the same network, and clients what they use.
+
+    One of a pair of routers is asked on its own wire alone: from elsewhere a packet may come in by way of its partner,
+    where its source must look like a forged one, and whether it does is a matter of the moment.
+    """
     for network in sorted({plan.network(s) for s in plan.segments if s != plan.management}):
         mine = [s for s in plan.segments if plan.network(s) == network and s != plan.management]
-        known = [plan.segments[s]["prefix"] for s in mine if not plan.segments[s].get("clients")]
+        asking, asked = [], []
         for segment in mine:
-            if plan.segments[segment].get("clients"):
-                product = [h for h in plan.hosts.values() if segment in h.legs and "client" not in h.groups]
-                known += [h.legs[segment] for h in product]
+            values, near = plan.segments[segment], plan.of_pairs(segment)
+            there = [h.legs[segment] for h in plan.hosts.values() if segment in h.legs and "client" not in h.groups]
+            fixed = [a for p in plan.redirectors.values() for a in p["addresses"] if inside(a, values["prefix"])]
+            asks = there if values.get("clients") else [values["prefix"]]
+            yield _flow("echo", asks, near, protocol="icmp")
+            asking += asks
+            asked += [a for a in (*there, *fixed, plan.gateway(segment)) if a and a not in near]
         movable = [i["address"] for i in plan.identities.values() if network in plan.networks_of(i)]
         movable += [s["address"] for s in plan.stores.values()] if network == "storage" else []
-        yield _flow("echo", known, [*known, *movable], protocol="icmp")
+        yield _flow("echo", asking, [*asked, *movable], protocol="icmp")
     for segment, element in plan.client_segments().items():
         side = plan.network(segment)
         used = {a for protocol in plan.facts["protocols"] for a in _reached(plan, side, protocol)}

@@ -145,6 +145,12 @@ class NetworkMap:
         mine = set(host.legs) - {self.management}
         return [r for r in self.group("router") if r.name != host.name and r.site == host.site and mine & set(r.legs)]
 
+    def of_pairs(self, segment: str) -> list[str]:
+        """Addresses in it of routers that have partners, and what they share."""
+        paired = [r for r in self.group("router") if segment in r.legs and self.partners(r)]
+        shared = [self.gateway(segment)] if self.is_virtual(segment) else []
+        return [r.legs[segment] for r in paired] + [a for a in shared if a]
+
     def places(self, element: str) -> frozenset[str]:
         """Segments in which an address or prefix may be; ANY is where strangers are, and so is what nobody knows."""
         if element in self._places:

@@ -182,15 +182,12 @@ def _wanted(
 ) -> tuple[str, ...]:
     if not passes:
         return ("nothing",)
-    if protocol == "udp":
-        # Who listens need not answer, and the kernel tells of closed ports once a second only (icmp_ratelimit).
-        return (
-            ("open", "nothing")
-            if there is None or (address, port) in there or ("", port) in there
-            else ("refused", "nothing")
-        )
+    # Who listens need not answer, and the kernel tells of closed ports once a second only (icmp_ratelimit).
+    silent = ("nothing",) if protocol == "udp" else ()
     if there is None or ("%", port) in there:
-        return ("open", "refused")
+        return ("open", "refused", *silent)
+    if protocol == "udp":
+        return ("open" if (address, port) in there or ("", port) in there else "refused", *silent)
     return ("open",) if (address, port) in there or ("", port) in there else ("refused",)
 
 

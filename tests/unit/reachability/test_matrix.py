@@ -126,6 +126,15 @@ def test_hosts_that_are_no_part_of_the_product_filter_nothing() -> None:
     assert said({"relay1": row, "client1": other}) == []
 
 
+def test_who_was_not_asked_what_listens_there_may_have_it_open_or_closed() -> None:
+    """Only some hosts were asked; a host that filters nothing says of a closed port of UDP that it is closed."""
+    empty: dict[str, list[int]] = {"open": [], "refused": []}
+    closed = {p: {"open": [], "refused": table().ports(p)} for p in ("tcp", "udp")}
+    assert said({"relay1": answer(address="10.1.1.99", echo=True, **closed)}) == []
+    assert said({"relay1": answer(address="10.1.1.99", echo=True, tcp=closed["tcp"], udp=empty)}) == []
+    assert said({"relay1": answer(address="10.1.1.99", echo=True, tcp=empty, udp=closed["udp"])}) != []
+
+
 def test_what_differed_is_tried_once_more_and_nothing_else() -> None:
     targets = {"relay1": table().targets("relay1"), "mail1": []}
     cells = differences(table(), {"relay1": answer(), "mail1": mail("*:25")})

@@ -13,6 +13,8 @@ from flow_plans import Allowed, Facts, plan, written
 from holdfast.core.checks import Inventory
 from rendering import Host, inventory
 
+from tests.reachability.matrix import Table
+
 INVENTORIES = ("compact", "external", "fig3", "full", "single")
 USERS = (25, 465, 587, 143, 993, 110, 995, 4190)
 
@@ -80,6 +82,19 @@ def test_no_flow_leads_from_side_to_side(full: Allowed) -> None:
             continue
         between = {of.get(e, "") for e in (*flow.sources, *flow.destinations)} & {"internet", "isolated"}
         assert len(between) < 2 or (flow.protocol == "icmp" and "10.1.3.0/24" in flow.sources), flow
+
+
+def test_one_of_a_pair_of_routers_is_asked_on_its_own_wire_alone() -> None:
+    """From elsewhere it is a matter of the moment by which of the two a packet comes, and whether it looks forged."""
+    table, alone = Table(written("full")), Table(written("fig3"))
+    for address in ("10.1.1.1", "10.1.1.2", "10.1.1.3"):  # the gateway, and both routers
+        assert table.passes("10.1.1.11", address, "icmp", None), address
+        assert not table.passes("10.2.1.11", address, "icmp", None), address
+        assert not table.passes("10.1.10.1", address, "icmp", None), address
+    assert not table.passes("10.1.1.11", "10.1.10.3", "icmp", None)
+    for address in ("10.1.10.1", "10.1.1.7", "203.0.113.10", "10.1.1.11"):
+        assert table.passes("10.2.1.11", address, "icmp", None), address
+    assert alone.passes("10.2.1.11", "10.1.1.2", "icmp", None)
 
 
 def test_only_redirectors_come_to_the_ports_of_the_proxy_protocol(full: Allowed) -> None:
