@@ -9,8 +9,6 @@ import time
 from collections.abc import Iterator
 from typing import Self
 
-import pytest
-
 from tests.full_network.flow import PERIOD, flowing
 from tests.full_network.letters import ways_table
 from tests.full_network.network import CORPORATE, INTERNET, INTRANET, OTHER_SITE, OUTSIDE, Mailer, Way
@@ -27,6 +25,12 @@ def servers_here(stage: NetworkStage, kind: str) -> tuple[Mailer, list[str]]:
     """The first domain's identity of that kind, and the candidates of its own site."""
     mailer = stage.network.mailer(kind, stage.network.domains()[0])
     return mailer, [host for host in mailer.candidates if stage.network.sites[host] == mailer.site]
+
+
+def at(stage: NetworkStage, kind: str) -> tuple[str, str]:
+    """Who asks, and at which address of that site's redirectors."""
+    site = stage.network.mailer(kind, stage.network.domains()[0]).site
+    return OUTSIDE if kind == INTERNET else CORPORATE, stage.network.pair(kind, site).addresses[0]
 
 
 @contextlib.contextmanager
@@ -69,35 +73,52 @@ class Greeters:
         return [one for n, one in enumerate(self.seen) if n == 0 or one[1] != self.seen[n - 1][1]]
 
 
-@pytest.mark.parametrize("kind", [INTERNET, INTRANET])
-def test_without_both_servers_of_a_kind_the_other_site_serves(stage: NetworkStage, ways: list[Way], kind: str) -> None:
-    """Redirectors first, within their checks; then the identity itself, its name leading to the other site's pair."""
-    mailer, here = servers_here(stage, kind)
-    assert len(here) >= 2
-    pair = stage.network.pair(kind, mailer.site)
-    asking = OUTSIDE if kind == INTERNET else CORPORATE
-    before = stage.owner(mailer.name)
-    others = {m.name for m in stage.network.mailers if m.kind == kind and m.site != mailer.site}
-    with flowing(stage, ways) as flow:
-        flow.wait_flowing(flow.begun)
-        with Greeters(stage, asking, pair.addresses[0]) as greeters, without(stage, *here) as fault:
-            run = stage.wait_taken(mailer.name, before)
-            # And those of the other host, which was to stand by for it.
+def test_without_a_sites_mail_servers_the_other_site_serves_and_carries_the_load_of_both(
+    stage: NetworkStage, ways: list[Way]
+) -> None:
+    """R2.3. Redirectors first, within their checks; then the identities themselves, their names leading to the other
+    site's pairs; then the same flow as with both sites."""
+    with flowing(stage, ways, period=LOAD_PERIOD, count=LOAD_COUNT) as both:
+        pass
+    with_both = both.report()
+    assert with_both.mistakes == []
+    cut = {kind: servers_here(stage, kind) for kind in (INTERNET, INTRANET)}
+    assert all(len(hosts) >= 2 for _, hosts in cut.values())
+    owners = {mailer.name: stage.owner(mailer.name) for mailer, _ in cut.values()}
+    with contextlib.ExitStack() as away:
+        with flowing(stage, ways) as flow, contextlib.ExitStack() as looking:
+            flow.wait_flowing(flow.begun)
+            greeters = {kind: looking.enter_context(Greeters(stage, *at(stage, kind))) for kind in cut}
+            fault = away.enter_context(without(stage, *(host for _, hosts in cut.values() for host in hosts)))
+            for mailer, _ in cut.values():
+                stage.wait_taken(mailer.name, owners[mailer.name])
+            # And those of the other hosts, which were to stand by for these.
             stage.wait_all_running()
-            assert run.to_host is not None and stage.network.sites[run.to_host] != mailer.site
-            elsewhere = stage.network.pair(kind, stage.network.sites[run.to_host])
-            assert stage.reached(asking, mailer.name) == set(elsewhere.addresses)
+            for kind, (mailer, _) in cut.items():
+                site = stage.network.sites[stage.owner(mailer.name).host]
+                assert site != mailer.site
+                assert stage.reached(at(stage, kind)[0], mailer.name) == set(stage.network.pair(kind, site).addresses)
             flow.wait_flowing(fault)
-        stage.retry_of_senders()
-        flow.wait_flowing(time.time())
-    for at, name in greeters.changes():
-        print(f"{at - fault:+7.1f} s  {name or 'nobody'} greets at {pair.addresses[0]}")
-    report = flow.report(begin=fault - PERIOD)
-    print(f"longest time without a letter taken: {report.longest_gap}, longest delay: {report.longest_delay}")
-    assert {name for _, name in greeters.seen} & others, "redirectors went to the other site meanwhile"
-    assert report.mistakes == []
-    stage.home(mailer)
-    assert stage.reached(asking, mailer.name) == set(pair.addresses)
+        flow.arrive()
+        with flowing(stage, ways, period=LOAD_PERIOD, count=LOAD_COUNT) as one:
+            pass
+        one.arrive()
+    # Of all who carried it; those that were off tell nothing before they are on.
+    with_one, meanwhile = one.report(), flow.report(begin=fault - PERIOD)
+    for kind, some in greeters.items():
+        for moment, name in some.changes():
+            print(f"{moment - fault:+7.1f} s  {name or 'nobody'} greets at {at(stage, kind)[1]}")
+    print(f"longest time without a letter taken: {meanwhile.longest_gap}, longest delay: {meanwhile.longest_delay}")
+    print(f"\nboth sites:\n{ways_table(with_both)}\none site:\n{ways_table(with_one)}")
+    for kind, (mailer, _) in cut.items():
+        others = {m.name for m in stage.network.mailers if m.kind == kind and m.site != mailer.site}
+        assert {name for _, name in greeters[kind].seen} & others, "redirectors went to the other site meanwhile"
+    assert meanwhile.mistakes == []
+    assert with_one.mistakes == []
+    for kind, (mailer, _) in cut.items():
+        stage.home(mailer)
+        pair = stage.network.pair(kind, mailer.site)
+        assert stage.reached(at(stage, kind)[0], mailer.name) == set(pair.addresses)
 
 
 def test_a_server_hands_what_another_one_cannot_take_to_a_relay_of_its_side(
@@ -123,27 +144,3 @@ def test_a_server_hands_what_another_one_cannot_take_to_a_relay_of_its_side(
     print(f"{len(held)} of {len(passed)} letters that were begun without {before.host} have passed a relay")
     assert held, f"none of {len(passed)} has passed one of {', '.join(sorted(relays))}: {list(passed.values())[:3]}"
     stage.home(mailer)
-
-
-def test_one_site_carries_the_load_of_both(stage: NetworkStage, ways: list[Way]) -> None:
-    """R2.3: the same flow with all mail servers of both sites, and with those of one."""
-    with flowing(stage, ways, period=LOAD_PERIOD, count=LOAD_COUNT) as both:
-        pass
-    with_both = both.report()
-    assert with_both.mistakes == []
-    cut = [servers_here(stage, kind) for kind in (INTERNET, INTRANET)]
-    owners = {mailer.name: stage.owner(mailer.name) for mailer, _ in cut}
-    with without(stage, *(host for _, hosts in cut for host in hosts)):
-        for mailer, _ in cut:
-            stage.wait_taken(mailer.name, owners[mailer.name])
-        stage.wait_all_running()
-        assert all(stage.network.sites[stage.owner(m.name).host] != m.site for m, _ in cut)
-        with flowing(stage, ways, period=LOAD_PERIOD, count=LOAD_COUNT) as one:
-            pass
-        one.arrive()
-    # Of all who carried it; those that were off tell nothing before they are on.
-    with_one = one.report()
-    print(f"\nboth sites:\n{ways_table(with_both)}\none site:\n{ways_table(with_one)}")
-    assert with_one.mistakes == []
-    for mailer, _ in cut:
-        stage.home(mailer)
