@@ -15,8 +15,6 @@ from tests.reachability.matrix import Cell, Table
 from tests.reachability.play import everything, of_lab, play
 from tests.story.machines import Lab
 
-pytestmark = pytest.mark.fig3
-
 # Two cores are as busy with three as with more, and the coordinator must answer meanwhile: leases would run out.
 HOSTS_AT_ONCE = 3
 
@@ -25,6 +23,7 @@ def told(cells: list[Cell]) -> str:
     return "\n".join(map(str, cells[:200]))
 
 
+@pytest.mark.fig3
 def test_the_matrix_is_the_flow_table(lab: Lab, table: Table) -> None:
     begun = time.monotonic()
     cells = play(table, of_lab(lab), everything(table), HOSTS_AT_ONCE)

@@ -20,8 +20,6 @@ from tests.full_network.stage import ON_CLIENT, NetworkStage
 from tests.story.machines import ROOT, wait_for
 from tests.story.outage import CA_ON_CLIENT
 
-pytestmark = pytest.mark.fig3
-
 COUNT = 10  # letters on each way
 # To NFS root is nobody; find(1) wants to come back to where it began.
 AS_CARRIER = "cd / && runuser -u holdfast-transfer -- sh -c"
@@ -33,6 +31,7 @@ def all_ways(ways: list[Way], network: Network) -> list[Way]:
     return [*ways, isolated_relay(network)]
 
 
+@pytest.mark.fig3
 def test_letters_arrive_once_on_every_way(stage: NetworkStage, all_ways: list[Way]) -> None:
     """And are seen by who is logged in: latency is from the sender's outbox to that moment."""
     stage.boxes(all_ways, "ids", expunge=True)  # those of the seventh way, too
@@ -79,6 +78,7 @@ def test_pop3_shows_what_imap_shows(stage: NetworkStage, ways: list[Way]) -> Non
     assert sum(len(box) for box in found["pop3"].values()) >= 3 * len(ways)
 
 
+@pytest.mark.fig3
 def test_names_lead_to_redirectors_and_exchangers_to_relays_behind_them(stage: NetworkStage, ways: list[Way]) -> None:
     """Of each view: what a sender is told, and never a host's own address."""
     for mailer in stage.network.mailers:
@@ -93,6 +93,7 @@ def test_names_lead_to_redirectors_and_exchangers_to_relays_behind_them(stage: N
     assert stage.reached(OTHER_PLACE, stage.network.mailers[-1].name), "both places ask the same name server"
 
 
+@pytest.mark.fig3
 def test_mail_that_crosses_is_logged_and_marked(stage: NetworkStage, ways: list[Way]) -> None:
     """R3.2, R3.3 by what operators look at: an entry a letter in the log on the store, nothing left in `out`."""
     crossing = [way for way in ways if way.how == "sendmail" or way.recipient not in stage.network.users]
