@@ -86,7 +86,8 @@ def _input(plan: NetworkMap, flows: Sequence[Flow], host: Host, *, router: bool)
             yield from _lines(flow, others, mine)
         # Of a router's own connections; a host knows its own. With BFD each end sends to the other's port.
         mine = _within(flow.sources, local)
-        others = [d for d in flow.destinations if d not in local]
+        # What a pair shares answers from the other one.
+        others = [d for d in flow.destinations if d not in host.legs.values()]
         if router and mine and others and flow.ports != BFD:
             yield from _answers(flow, others, mine)
 

@@ -302,6 +302,13 @@ def test_the_matrix_is_the_table(played: list[dict[str, Any]]) -> None:
     assert 2049 in rows["sjc-mis1", "10.255.3.1"]["tcp"]["open"]
 
 
+def test_the_partner_that_has_the_shared_address_answers() -> None:
+    """A router of a pair may have it itself, and asks the other one while it has not."""
+    before_forward = rendered(plan("full"))["sjc-rin2"].partition("chain forward")[0]
+    answers = [line for line in before_forward.splitlines() if "icmp type echo-reply" in line]
+    assert any("10.1.1.1," in line.partition("ip daddr")[0] for line in answers), answers
+
+
 @pytest.mark.slow
 def test_a_planted_leak_is_found(played: list[dict[str, Any]]) -> None:
     quiet = {host: answer | {"found": []} for host, answer in played[0].items()}
