@@ -1,6 +1,6 @@
 """Runs the phases of `make test` one after the other, prints how long each took, and ends with pytest's kind of line.
 
-python -m tests.phases lint unit simulate lab scenario fig3
+python -m tests.phases lint unit simulate lab scenario
 """
 
 from __future__ import annotations
