@@ -7,11 +7,12 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Self
 
 from tests.full_network.flow import PERIOD, flowing
 from tests.full_network.letters import ways_table
-from tests.full_network.network import CORPORATE, INTERNET, INTRANET, OTHER_SITE, OUTSIDE, Mailer, Way
+from tests.full_network.network import CORPORATE, INTERNET, INTRANET, OTHER_SITE, OUTSIDE, Mailer, Redirectors, Way
 from tests.full_network.stage import NetworkStage
 from tests.story.machines import StoryError
 
@@ -21,16 +22,22 @@ LOAD_COUNT = 40  # letters on each way
 LOAD_PERIOD = float(os.environ.get("HOLDFAST_LOAD_PERIOD") or 3)
 
 
-def servers_here(stage: NetworkStage, kind: str) -> tuple[Mailer, list[str]]:
-    """The first domain's identity of that kind, and the candidates of its own site."""
-    mailer = stage.network.mailer(kind, stage.network.domains()[0])
-    return mailer, [host for host in mailer.candidates if stage.network.sites[host] == mailer.site]
+@dataclass(frozen=True)
+class Servers:
+    """The first domain's identity of a kind, and the candidates of its own site. `asking`: who comes, to `pair`."""
 
+    mailer: Mailer
+    hosts: list[str]
+    asking: str
+    pair: Redirectors
 
-def at(stage: NetworkStage, kind: str) -> tuple[str, str]:
-    """Who asks, and at which address of that site's redirectors."""
-    site = stage.network.mailer(kind, stage.network.domains()[0]).site
-    return OUTSIDE if kind == INTERNET else CORPORATE, stage.network.pair(kind, site).addresses[0]
+    @classmethod
+    def of(cls, stage: NetworkStage, kind: str) -> Self:
+        network = stage.network
+        mailer = network.mailer(kind, network.domains()[0])
+        hosts = [host for host in mailer.candidates if network.sites[host] == mailer.site]
+        asking = OUTSIDE if kind == INTERNET else CORPORATE
+        return cls(mailer, hosts, asking, network.pair(kind, mailer.site))
 
 
 @contextlib.contextmanager
@@ -82,43 +89,47 @@ def test_without_a_sites_mail_servers_the_other_site_serves_and_carries_the_load
         pass
     with_both = both.report()
     assert with_both.mistakes == []
-    cut = {kind: servers_here(stage, kind) for kind in (INTERNET, INTRANET)}
-    assert all(len(hosts) >= 2 for _, hosts in cut.values())
-    owners = {mailer.name: stage.owner(mailer.name) for mailer, _ in cut.values()}
+    cut = [Servers.of(stage, kind) for kind in (INTERNET, INTRANET)]
+    assert all(len(some.hosts) >= 2 for some in cut)
+    owners = {some.mailer.name: stage.owner(some.mailer.name) for some in cut}
     with contextlib.ExitStack() as away:
         with flowing(stage, ways) as flow, contextlib.ExitStack() as looking:
             flow.wait_flowing(flow.begun)
-            greeters = {kind: looking.enter_context(Greeters(stage, *at(stage, kind))) for kind in cut}
-            fault = away.enter_context(without(stage, *(host for _, hosts in cut.values() for host in hosts)))
-            for mailer, _ in cut.values():
-                stage.wait_taken(mailer.name, owners[mailer.name])
+            greeters = [looking.enter_context(Greeters(stage, s.asking, s.pair.addresses[0])) for s in cut]
+            fault = away.enter_context(without(stage, *(host for some in cut for host in some.hosts)))
+            runs = {name: stage.wait_taken(name, before) for name, before in owners.items()}
             # And those of the other hosts, which were to stand by for these.
             stage.wait_all_running()
-            for kind, (mailer, _) in cut.items():
-                site = stage.network.sites[stage.owner(mailer.name).host]
-                assert site != mailer.site
-                assert stage.reached(at(stage, kind)[0], mailer.name) == set(stage.network.pair(kind, site).addresses)
+            for some in cut:
+                to = runs[some.mailer.name].to_host
+                assert to is not None and stage.network.sites[to] != some.mailer.site
+                elsewhere = stage.network.pair(some.mailer.kind, stage.network.sites[to])
+                assert stage.reached(some.asking, some.mailer.name) == set(elsewhere.addresses)
             flow.wait_flowing(fault)
         flow.arrive()
         with flowing(stage, ways, period=LOAD_PERIOD, count=LOAD_COUNT) as one:
             pass
         one.arrive()
+        with flowing(stage, ways) as back:
+            away.close()
+            stage.retry_of_senders()
+            back.wait_flowing(time.time())
     # Of all who carried it; those that were off tell nothing before they are on.
-    with_one, meanwhile = one.report(), flow.report(begin=fault - PERIOD)
-    for kind, some in greeters.items():
-        for moment, name in some.changes():
-            print(f"{moment - fault:+7.1f} s  {name or 'nobody'} greets at {at(stage, kind)[1]}")
+    with_one, meanwhile, behind = one.report(), flow.report(begin=fault - PERIOD), back.report()
+    for some, seen in zip(cut, greeters, strict=True):
+        for moment, name in seen.changes():
+            print(f"{moment - fault:+7.1f} s  {name or 'nobody'} greets at {some.pair.addresses[0]}")
     print(f"longest time without a letter taken: {meanwhile.longest_gap}, longest delay: {meanwhile.longest_delay}")
     print(f"\nboth sites:\n{ways_table(with_both)}\none site:\n{ways_table(with_one)}")
-    for kind, (mailer, _) in cut.items():
-        others = {m.name for m in stage.network.mailers if m.kind == kind and m.site != mailer.site}
-        assert {name for _, name in greeters[kind].seen} & others, "redirectors went to the other site meanwhile"
-    assert meanwhile.mistakes == []
-    assert with_one.mistakes == []
-    for kind, (mailer, _) in cut.items():
-        stage.home(mailer)
-        pair = stage.network.pair(kind, mailer.site)
-        assert stage.reached(at(stage, kind)[0], mailer.name) == set(pair.addresses)
+    for some, seen in zip(cut, greeters, strict=True):
+        mailer = some.mailer
+        others = {m.name for m in stage.network.mailers if m.kind == mailer.kind and m.site != mailer.site}
+        assert {name for _, name in seen.seen} & others, "redirectors went to the other site meanwhile"
+    for report in (meanwhile, with_one, behind):
+        assert report.mistakes == []
+    for some in cut:
+        stage.home(some.mailer)
+        assert stage.reached(some.asking, some.mailer.name) == set(some.pair.addresses)
 
 
 def test_a_server_hands_what_another_one_cannot_take_to_a_relay_of_its_side(

@@ -184,11 +184,9 @@ def _wanted(
         return ("nothing",)
     # Who listens need not answer, and the kernel tells of closed ports once a second only (icmp_ratelimit).
     silent = ("nothing",) if protocol == "udp" else ()
-    if there is None or ("%", port) in there:
+    if there is None or (protocol == "tcp" and ("%", port) in there):
         return ("open", "refused", *silent)
-    if protocol == "udp":
-        return ("open" if (address, port) in there or ("", port) in there else "refused", *silent)
-    return ("open",) if (address, port) in there or ("", port) in there else ("refused",)
+    return ("open" if (address, port) in there or ("", port) in there else "refused", *silent)
 
 
 def _listeners(some: Iterable[str]) -> set[tuple[str, int]]:
