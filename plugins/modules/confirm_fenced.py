@@ -11,6 +11,8 @@ description:
     for the boot that was heard of last, and only while the host has no live lease; a takeover reads all of that again.
   - Whoever gives it must have made sure - power cut, cables pulled - since another host writes to the same mailboxes
     afterwards.
+  - In check mode it says what would be recorded. That a word is about the boot that somebody has seen off, and not
+    about a later one, is up to the caller; look first, then record with the I(boot_id) of that word.
   - Runs on a relay, which has access to the coordinator.
 options:
   host:
@@ -25,6 +27,11 @@ options:
     description: What was done.
     type: str
     required: true
+  boot_id:
+    description:
+      - The boot that was seen off. A host that has been started since is refused.
+      - Without it, the boot that is known now.
+    type: str
   password_file:
     description: The operator's password for the coordinator, on this host.
     type: path
@@ -73,6 +80,7 @@ def main():
             "host": {"type": "str", "required": True},
             "by": {"type": "str", "required": True},
             "reason": {"type": "str", "required": True},
+            "boot_id": {"type": "str"},
             "config": {"type": "path", "default": "/etc/holdfast/monitor.yml"},
             "password_file": {"type": "path", "default": "/etc/holdfast/operator.password"},
         },
@@ -92,6 +100,8 @@ def main():
         epochs = {n: Owner.from_json(o).epoch for n, o in owners.items() if o is not None and o["host"] == host}
         if view.lease is not None:
             module.fail_json(msg=f"{host} has a live lease, so it is not off; switch it off and wait until that ends")
+        if p["boot_id"] not in (None, view.boot_id):
+            module.fail_json(msg=f"{host} has been started since it was seen off; make sure again that it is off")
         if not epochs:
             module.fail_json(
                 msg=f"{host} owns no identity of this relay and no store of theirs; there is nothing to confirm"

@@ -49,7 +49,8 @@ def test_seeds_that_have_found_something_hold() -> None:
     1795993331544: whoever had moved an identity did not count its own first word with the new owner.
     178: all lines came back at once, and relays fenced a healthy owner for what they had seen before.
     1796300000040: the same for what was seen between the last question without an answer and the first answer.
+    1796062908180: an operator's word was recorded by a relay that had stood still, about a later boot.
     """
-    for seed in (1795978700887, 1795993329720, 1795993331544, 178, 1796300000040):
+    for seed in (1795978700887, 1795993329720, 1795993331544, 178, 1796300000040, 1796062908180):
         outcome = Scenario(seed).run()
         assert outcome.violation is None, f"{seed}: {outcome.violation}\n" + "\n".join(short(outcome))

@@ -63,6 +63,7 @@ class Topology:
     dogs: Mapping[str, tuple[str, float]] = field(default_factory=dict)  # host to its watchdog's kind and time
 
 
+CONFIRMING = 60.0  # seconds that playbook confirm_fenced.yml waits for the boot of the host
 TOLD = ("owner", "lock", "takeover", "lease", "inoperable", "fence", "confirmed_off", "request")
 
 
@@ -317,14 +318,22 @@ class World(Stage):
         self.operator(desk, "hand-over", body)
 
     def confirm_off(self, desk: str, name: str) -> None:
-        """As module confirm_fenced, once the host's lease is over; the operator gives up after a while."""
-        host, log = self.hosts[desk], self._log(f"{desk}/operator")
+        """As playbook confirm_fenced.yml, once the host's lease is over, about the boot that the operator saw off.
+
+        Given up after a while, or when the boot could not be asked for in time, or is another one by then."""
+        host, log, asked = self.hosts[desk], self._log(f"{desk}/operator"), self.kernel.now
 
         def body() -> None:
             client = Client(self.cluster, host, self._rights[OPERATOR])
+            seen: str | None = None
             for _ in range(20):
                 try:
                     view = HostView.of(name, client.list(keys.host(name)))
+                    if seen is None and self.kernel.now - asked <= CONFIRMING:
+                        seen = view.boot_id
+                    if view.boot_id != seen:
+                        log("not_confirmed", host=name, detail=f"its boot is {view.boot_id}, seen off in time: {seen}")
+                        return
                     owners = {n: client.get(keys.owner(n)).value for n in self.identities}
                     epochs = {n: int(o["epoch"]) for n, o in owners.items() if o is not None and o["host"] == name}
                     if view.lease is None and epochs:

@@ -20,6 +20,7 @@ from holdfast.adapters import certificates
 from holdfast.adapters.etcd import Login, Tls
 from holdfast.core import keys
 from holdfast.core.certificates import DAY, Ending
+from holdfast.core.fencing import ConfirmedOff, Watchdog
 from holdfast.core.model import Identity, Owner, Readiness
 from holdfast.core.ports import Power, Unavailable
 from holdfast.core.stores import KIND, InSync
@@ -268,6 +269,25 @@ class TestConfirmFenced:
         said = modules("confirm_fenced", host="store1a", **self.WORDS)
         assert said["word"]["epochs"] == {MX.store: 3}
         assert keys.confirmed_off("store1a") in modules.site.coordinator.data
+
+    def test_it_is_about_the_boot_that_was_seen_off(self, modules: Modules) -> None:
+        """A relay that stood still between both calls records no word about a later boot."""
+        coordinator = modules.site.coordinator
+        coordinator._put(keys.owner(MX.store), Owner("store1a", 3, "deploy", 0.0).to_json())
+
+        def started(boot: str) -> None:
+            watchdog = Watchdog(boot, armed=True, kind="iTCO_wdt", timeout=60.0, since=0.0)
+            coordinator._put(keys.watchdog("store1a"), watchdog.to_json())
+
+        started("first")
+        seen = modules("confirm_fenced", check=True, host="store1a", **self.WORDS)["word"]["boot_id"]
+        started("second")
+        said = modules("confirm_fenced", host="store1a", boot_id=seen, **self.WORDS)
+        assert said["failed"] and "has been started since it was seen off" in said["msg"]
+        assert keys.confirmed_off("store1a") not in coordinator.data
+        started("first")
+        modules("confirm_fenced", host="store1a", boot_id=seen, **self.WORDS)
+        assert ConfirmedOff.from_json(coordinator.data[keys.confirmed_off("store1a")][0]).boot_id == "first"
 
     def test_a_host_that_owns_nothing(self, modules: Modules) -> None:
         said = modules("confirm_fenced", host="store1b", **self.WORDS)

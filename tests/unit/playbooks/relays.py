@@ -17,17 +17,21 @@ Answers = Said | list[Said] | None  # None: it does not answer
 # In place of the module, which needs a coordinator: what each relay says. One that is asked again says what comes next,
 # the last for good.
 ASKED = """
-import json, os
+import json, os, time
 from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
-module = AnsibleModule(argument_spec={"name": {"type": "str"}, "config": {"type": "path"}}, supports_check_mode=True)
+words = ("name", "config", "host", "by", "reason", "boot_id")
+module = AnsibleModule(argument_spec={word: {"type": "str"} for word in words}, supports_check_mode=True)
 relay, log = os.environ["RELAY"], Path(os.environ["RELAYS_ASKED"])
 with log.open("a") as asked:
     asked.write(relay + "\\n")
+with log.with_suffix(".words").open("a") as words:
+    words.write(json.dumps({**module.params, "relay": relay, "check": module.check_mode}) + "\\n")
 said = json.loads(os.environ["RELAYS_SAY"])[relay]
 said = said if isinstance(said, list) else [said]
 said = said[min(log.read_text().split().count(relay), len(said)) - 1]
+time.sleep(said.pop("takes", 0))
 (module.fail_json if said.pop("failed", False) else module.exit_json)(**said)
 """
 # Each relay is this machine. It knows by its interpreter which of them it is.
@@ -61,11 +65,15 @@ def run(book: Path, folder: Path, inventory: dict[str, Any], *words: str, **envi
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
-def play(name: str | Path, folder: Path, relays: Sequence[Answers], *words: str) -> tuple[int, str]:
-    """Status and output of a playbook, under what relay1, relay2, … say."""
+def play(
+    name: str | Path, folder: Path, relays: Sequence[Answers], *words: str, module: str = "identity_info"
+) -> tuple[int, str]:
+    """Status and output of a playbook, under what relay1, relay2, … say when that module asks them."""
     plugins = collection(folder)
-    (plugins / "modules/identity_info.py").write_text(ASKED)
-    (plugins / "action/identity_info.py").symlink_to(ROOT / "plugins/action/identity_info.py")
+    (plugins / f"modules/{module}.py").write_text(ASKED)
+    action = ROOT / f"plugins/action/{module}.py"
+    if action.exists():
+        (plugins / action.relative_to(ROOT / "plugins")).symlink_to(action)
     hosts: dict[str, Any] = {}
     for n, said in enumerate(relays, 1):
         own = folder / f"python-relay{n}"
@@ -84,3 +92,8 @@ def play(name: str | Path, folder: Path, relays: Sequence[Answers], *words: str)
 def asked(folder: Path) -> list[str]:
     """Relays that were asked and have answered, in order."""
     return (folder / "asked").read_text().split()
+
+
+def asked_with(folder: Path) -> list[dict[str, Any]]:
+    """`relay`, `check` and the arguments of each call that was answered, in order."""
+    return [json.loads(line) for line in (folder / "asked.words").read_text().splitlines()]
