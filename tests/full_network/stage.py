@@ -16,7 +16,7 @@ from holdfast.core.model import Owner, Phase, Report, Run, RunState
 
 from tests.story import journal
 from tests.story.coordinator import Records
-from tests.story.machines import Lab, StoryError, wait_for
+from tests.story.machines import Lab, StoryError, of_each, wait_for
 from tests.story.outage import CA_ON_CLIENT
 from tests.story.pair import Pair
 
@@ -77,8 +77,8 @@ class NetworkStage:
                 self.start(host["name"])
             for segment in host["unplugged"]:
                 self.lab.word("plug", host["name"], segment)
-        for pair in self.network.pairs:
-            for name in self.drained(pair):
+        for pair, drained in zip(self.network.pairs, of_each(self.network.pairs, self.drained), strict=True):
+            for name in drained:
                 self.redirect(pair, "ready", name)
 
     def start(self, host: str) -> None:
@@ -202,18 +202,23 @@ class NetworkStage:
 
     def wait_rotation(self, seconds: float = 240, hosts: Sequence[str] = ()) -> None:
         """Until redirectors (these, or all) send all protocols to all identities of their side."""
-        for pair in self.network.pairs:
+
+        def wait(place: tuple[Redirectors, str]) -> None:
+            pair, host = place
             names = {m.name for m in self.network.mailers if m.kind == pair.kind}
-            for host in pair.hosts:
-                if not hosts or host in hosts:
-                    what = f"{host} sending to {', '.join(sorted(names))}"
-                    wait_for(what, lambda host=host, names=names: not self.down(host, names), seconds, every=5)  # type: ignore[misc]
+            what = f"{host} sending to {', '.join(sorted(names))}"
+            wait_for(what, lambda: not self.down(host, names), seconds, every=5)
+
+        places = [(pair, host) for pair in self.network.pairs for host in pair.hosts]
+        of_each([(pair, host) for pair, host in places if not hosts or host in hosts], wait)
 
     def wait_addresses(self, seconds: float = 240) -> None:
         """Until each redirector has its own address: one that comes back lets its partner have it for a while."""
-        for pair in self.network.pairs:
-            what = f"the addresses of {pair.name} at home"
-            wait_for(what, lambda pair=pair: not self.astray(pair), seconds, every=5)  # type: ignore[misc]
+
+        def wait(pair: Redirectors) -> None:
+            wait_for(f"the addresses of {pair.name} at home", lambda: not self.astray(pair), seconds, every=5)
+
+        of_each(self.network.pairs, wait)
 
     def down(self, host: str, names: Iterable[str]) -> list[str]:
         """Protocols and identities of these that the redirector does not send to; a share of 0 % is a drain, too."""
@@ -304,22 +309,32 @@ class NetworkStage:
                 known = any(user in some for some in wanted.values())
                 if not known and user in self.network.users:
                     wanted.setdefault(place, []).append(user)
-        found: dict[str, list[dict[str, Any]]] = {}
-        for place, users in wanted.items():
-            asked = [
-                {
-                    "user": user,
-                    "password": self.network.users[user],
-                    "server": self.network.server_of(user).name,
-                    "protocol": protocol,
-                    "expunge": expunge,
-                }
-                for user in users
-            ]
-            found |= self.lab.python(place, ON_CLIENT / "read.py", CA_ON_CLIENT, json.dumps(asked), timeout=LOOK)
-        here = {"user": STRANGER, "protocol": "maildir", "folder": MAILDIR, "expunge": expunge}
-        found |= self.lab.python(OUTSIDE, ON_CLIENT / "read.py", CA_ON_CLIENT, json.dumps([here]), timeout=LOOK)
-        return found
+        asked: list[tuple[str, list[dict[str, Any]]]] = [
+            (
+                place,
+                [
+                    {
+                        "user": user,
+                        "password": self.network.users[user],
+                        "server": self.network.server_of(user).name,
+                        "protocol": protocol,
+                        "expunge": expunge,
+                    }
+                    for user in users
+                ],
+            )
+            for place, users in wanted.items()
+        ]
+        asked.append((OUTSIDE, [{"user": STRANGER, "protocol": "maildir", "folder": MAILDIR, "expunge": expunge}]))
+
+        def look(at: tuple[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+            place, some = at
+            found: dict[str, list[dict[str, Any]]] = self.lab.python(
+                place, ON_CLIENT / "read.py", CA_ON_CLIENT, json.dumps(some), timeout=LOOK
+            )
+            return found
+
+        return {user: letters for found in of_each(asked, look) for user, letters in found.items()}
 
     def lines(self, host: str, since: float, wanted: str, *match: str) -> list[journal.Line]:
         """Of a host's journal those that the extended regular expression finds; the rest stays there."""
@@ -327,10 +342,8 @@ class NetworkStage:
 
     def told(self, since: float) -> list[journal.Line]:
         """By all who may have carried a letter. One that is off was fenced meanwhile; it is started, and tells, too."""
-        found: list[journal.Line] = []
-        off = {host["name"] for host in self.status() if host["state"] in OFF}
-        for host in (*self.network.carriers(), OUTSIDE):
-            if host in off:
-                self.start(host)
-            found += self.lines(host, since, TOLD)
-        return found
+        hosts = (*self.network.carriers(), OUTSIDE)
+        for host in self.status():
+            if host["name"] in hosts and host["state"] in OFF:
+                self.start(host["name"])
+        return [line for told in of_each(hosts, lambda host: self.lines(host, since, TOLD)) for line in told]

@@ -7,12 +7,14 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+AT_ONCE = 6  # words of the lab at a time
 
 
 class StoryError(Exception):
@@ -68,3 +70,12 @@ def wait_for[T](what: str, look: Callable[[], T | None], seconds: float, every: 
         if time.monotonic() >= deadline:
             raise StoryError(f"{what}: not within {seconds:.0f} s")
         time.sleep(every)
+
+
+def of_each[T, R](things: Iterable[T], ask: Callable[[T], R]) -> list[R]:
+    """What `ask` gives for each, in their order, several at a time: a word of the lab mostly waits for its machine.
+
+    Raises what the first of them raised, once those that were begun have ended.
+    """
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(ask, things))
