@@ -172,19 +172,26 @@ class Flow:
         with contextlib.suppress(StoryError):
             wait_for("all letters", look, ARRIVE, every=8)
 
-    def report(self, begin: float | None = None) -> Report:
-        """Waits for all letters. Gaps are looked for from `begin` on, in the whole flow if it is not given."""
+    def whole(self) -> letters.Boxes:
+        """Waits for all letters, and reads mailboxes whole; nothing when nobody can."""
         self.arrive()
-        sent = self.sent()
-        boxes: dict[str, list[dict[str, Any]]] = {}
         with contextlib.suppress(StoryError):
-            boxes = wait_for("whole mailboxes", lambda: self._boxes(self.ways), 600, every=8)
+            return wait_for("whole mailboxes", lambda: self._boxes(self.ways), 600, every=8)
+        return {}
+
+    def report(self, begin: float | None = None, boxes: letters.Boxes | None = None) -> Report:
+        """Gaps are looked for from `begin` on, in the whole flow if it is not given.
+
+        `boxes`: what `whole` gave of a flow that ended later; mailboxes of hundreds of letters take minutes to read.
+        """
+        boxes = self.whole() if boxes is None else boxes
+        sent = self.sent()
         logs = self.stage.told(self.begun - 1)
         report = letters.judged(sent, self.ways, boxes, logs, begin or self.begun, self.ended)
         report.mistakes += self._unread(boxes)
         return report
 
-    def _unread(self, boxes: dict[str, Any]) -> list[str]:
+    def _unread(self, boxes: letters.Boxes) -> list[str]:
         return [f"nobody can read the mailbox of {way.recipient}" for way in self.ways if way.recipient not in boxes]
 
 

@@ -115,7 +115,9 @@ def test_without_a_sites_mail_servers_the_other_site_serves_and_carries_the_load
             stage.retry_of_senders()
             back.wait_flowing(time.time())
     # Of all who carried it; those that were off tell nothing before they are on.
-    with_one, meanwhile, behind = one.report(), flow.report(begin=fault - PERIOD), back.report()
+    boxes = back.whole()
+    meanwhile = flow.report(fault - PERIOD, boxes)
+    with_one, behind = one.report(boxes=boxes), back.report(boxes=boxes)
     for some, seen in zip(cut, greeters, strict=True):
         for moment, name in seen.changes():
             print(f"{moment - fault:+7.1f} s  {name or 'nobody'} greets at {some.pair.addresses[0]}")

@@ -48,6 +48,7 @@ message_size_limit = 52428800
 """
 MASTER = """
 {port} inet n - n - - smtpd
+pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 rewrite unix - - n - - trivial-rewrite
