@@ -75,6 +75,7 @@ PHASES: dict[str, list[list[str]]] = {
         [*PYTEST, "tests/full"],
         [*PYTEST, "-m", "full", "tests/outages"],
         ["molecule", "test", "-s", "full"],
+        ["env", "HOLDFAST_HALF=paths", "molecule", "test", "-s", "full"],
     ],
 }
 

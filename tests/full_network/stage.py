@@ -41,6 +41,18 @@ class StorePair(Pair):
         return self.members_here
 
 
+class Phases:
+    """Where a play's time goes."""
+
+    def __init__(self) -> None:
+        self._at = time.monotonic()
+
+    def ended(self, what: str) -> None:
+        now = time.monotonic()
+        print(f"{now - self._at:6.0f} s  {what}", flush=True)
+        self._at = now
+
+
 @dataclass
 class NetworkStage:
     """One lab on which everything is played, one after the other."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+import pytest
+
 from tests.full_network.flow import flowing
 from tests.full_network.network import (
     ELSEWHERE,
@@ -19,6 +21,8 @@ from tests.full_network.network import (
 )
 from tests.full_network.stage import NetworkStage
 from tests.story.machines import wait_for
+
+pytestmark = pytest.mark.paths
 
 FILE, UNIT = "/var/tmp/story-capture.pcap", "story-capture"
 # Between servers it goes to the port for our own hosts (roles/topology, topology_inside_port).

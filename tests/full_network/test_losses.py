@@ -19,27 +19,16 @@ from tests.full_network.flow import PERIOD, Flow, flowing
 from tests.full_network.letters import Window, came_meanwhile, keep_losses, loss_in, losses_table
 from tests.full_network.losses import Make, all_losses, named
 from tests.full_network.network import Network, Way
-from tests.full_network.stage import NetworkStage
+from tests.full_network.stage import NetworkStage, Phases
 from tests.story.machines import ROOT
 
 KEPT = ROOT / "build" / "network-losses.json"
+PATHS = ("routers and redirectors", "lines")  # what leads to servers
 WORDS = os.environ.get("HOLDFAST_LOSSES", "")
 LOSSES = {
     group: {name: make for name, make in some.items() if WORDS in name}
     for group, some in all_losses(Network.load()).items()
 }
-
-
-class Phases:
-    """Where a play's time goes."""
-
-    def __init__(self) -> None:
-        self._at = time.monotonic()
-
-    def ended(self, what: str) -> None:
-        now = time.monotonic()
-        print(f"{now - self._at:6.0f} s  {what}", flush=True)
-        self._at = now
 
 
 def play(stage: NetworkStage, ways: list[Way], flow: Flow, component: str, make: Make) -> Window:
@@ -75,7 +64,12 @@ def play(stage: NetworkStage, ways: list[Way], flow: Flow, component: str, make:
 
 
 @pytest.mark.parametrize(
-    "group", [pytest.param(g, id=f"{g}: {WORDS}" if WORDS else g) for g, some in LOSSES.items() if some]
+    "group",
+    [
+        pytest.param(g, id=f"{g}: {WORDS}" if WORDS else g, marks=[pytest.mark.paths] if g in PATHS else [])
+        for g, some in LOSSES.items()
+        if some
+    ],
 )
 def test_nothing_is_lost_with(stage: NetworkStage, ways: list[Way], group: str) -> None:
     phases = Phases()

@@ -13,7 +13,7 @@ from typing import Self
 from tests.full_network.flow import PERIOD, flowing
 from tests.full_network.letters import ways_table
 from tests.full_network.network import CORPORATE, INTERNET, INTRANET, OTHER_SITE, OUTSIDE, Mailer, Redirectors, Way
-from tests.full_network.stage import NetworkStage
+from tests.full_network.stage import NetworkStage, Phases
 from tests.story.machines import StoryError
 
 LOAD_COUNT = 40  # letters on each way
@@ -85,9 +85,11 @@ def test_without_a_sites_mail_servers_the_other_site_serves_and_carries_the_load
 ) -> None:
     """R2.3. Redirectors first, within their checks; then the identities themselves, their names leading to the other
     site's pairs; then the same flow as with both sites."""
+    phases = Phases()
     with flowing(stage, ways, period=LOAD_PERIOD, count=LOAD_COUNT) as both:
         pass
     with_both = both.report()
+    phases.ended("the load with both sites")
     assert with_both.mistakes == []
     cut = [Servers.of(stage, kind) for kind in (INTERNET, INTRANET)]
     assert all(len(some.hosts) >= 2 for some in cut)
@@ -105,19 +107,25 @@ def test_without_a_sites_mail_servers_the_other_site_serves_and_carries_the_load
                 assert to is not None and stage.network.sites[to] != some.mailer.site
                 elsewhere = stage.network.pair(some.mailer.kind, stage.network.sites[to])
                 assert stage.reached(some.asking, some.mailer.name) == set(elsewhere.addresses)
+            phases.ended("the other site has taken over")
             flow.wait_flowing(fault)
         flow.arrive()
+        phases.ended("all letters meanwhile have arrived")
         with flowing(stage, ways, period=LOAD_PERIOD, count=LOAD_COUNT) as one:
             pass
         one.arrive()
+        phases.ended("the load with one site")
         with flowing(stage, ways) as back:
             away.close()
             stage.retry_of_senders()
             back.wait_flowing(time.time())
+        phases.ended("servers are back, letters flow")
     # Of all who carried it; those that were off tell nothing before they are on.
     boxes = back.whole()
     meanwhile = flow.report(fault - PERIOD, boxes)
+    phases.ended("mailboxes are read")
     with_one, behind = one.report(boxes=boxes), back.report(boxes=boxes)
+    phases.ended("judged")
     for some, seen in zip(cut, greeters, strict=True):
         for moment, name in seen.changes():
             print(f"{moment - fault:+7.1f} s  {name or 'nobody'} greets at {some.pair.addresses[0]}")

@@ -12,6 +12,8 @@ from tests.full_network.stage import NetworkStage
 from tests.story.machines import StoryError, wait_for
 from tests.story.outage import CA_ON_CLIENT
 
+pytestmark = pytest.mark.paths
+
 HOME = "/var/tmp/story-peers"
 
 

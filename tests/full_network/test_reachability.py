@@ -15,6 +15,8 @@ from tests.reachability.matrix import Cell, Table
 from tests.reachability.play import everything, of_lab, play
 from tests.story.machines import Lab
 
+pytestmark = pytest.mark.paths
+
 # Two cores are as busy with three as with more, and the coordinator must answer meanwhile: leases would run out.
 HOSTS_AT_ONCE = 3
 

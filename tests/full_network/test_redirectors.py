@@ -19,6 +19,8 @@ from tests.story.journal import Line
 from tests.story.machines import wait_for
 from tests.story.outage import CA_ON_CLIENT
 
+pytestmark = pytest.mark.paths
+
 DETECTED = 180.0  # seconds: three dialogues that fail, 30 s apart at first on two cores, each up to 10 s
 
 
