@@ -168,7 +168,9 @@ class Watch:
     def _round(self) -> None:
         route = next_route(self.settings.routes, self.last_route)
         self.last_route = route.name
-        begin = self.clock.boottime()
+        if self.evidence is None:
+            self._remember()
+        before, begin = self.evidence, self.clock.boottime()
         attempts = make_round(self.prober, self.identity, route, self.settings.methods)
         for a in attempts:
             level = "alert" if a.result is Result.REFUSED else "info"
@@ -185,13 +187,11 @@ class Watch:
             )
         counted = False
         try:
-            # Alone, not with all that a look reads: nobody shares the read of a round.
-            value = self.coordinator.get(keys.owner(self.identity.name)).value
+            owner = self._owner()
             self._heard_again()
-            before = self.evidence
-            evidence = self._known(None if value is None else Owner.from_json(value))
+            evidence = self._known(owner)
             # Attempts that were made while the owner changed say nothing about the new one.
-            if before is None or before.epoch == evidence.epoch:
+            if before is not None and before.epoch == evidence.epoch:
                 self._observe(evidence, attempts, begin)
             counted = True
             self._publish()
@@ -200,6 +200,18 @@ class Watch:
             if not counted and self.evidence is not None:
                 self._observe(self.evidence, attempts, begin)
             self._tell("coordinator_unreachable", str(why))
+
+    def _remember(self) -> None:
+        """Whose evidence the first round is: the owner may change while that lasts."""
+        try:
+            self._known(self._owner())
+        except Unavailable as why:
+            self._tell("coordinator_unreachable", str(why))
+
+    def _owner(self) -> Owner | None:
+        """Asked for alone, not with all that a look reads: nobody shares the read of a round."""
+        value = self.coordinator.get(keys.owner(self.identity.name)).value
+        return None if value is None else Owner.from_json(value)
 
     def _observe(self, evidence: Evidence, attempts: Sequence[Attempt], begin: float) -> None:
         """Count a round. Times are compared by CLOCK_BOOTTIME: a wall clock may be stepped, a relay may stand still."""

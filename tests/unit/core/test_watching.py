@@ -562,10 +562,12 @@ def test_a_round_that_a_standstill_stretched_counts_nothing() -> None:
     assert watch.evidence is not None and watch.evidence.downs == 0
 
 
-def test_attempts_from_before_a_change_of_owner_do_not_count_against_the_new_one() -> None:
+@pytest.mark.parametrize("rounds", [1, 0])
+def test_attempts_from_before_a_change_of_owner_do_not_count_against_the_new_one(rounds: int) -> None:
+    """Nor those of a monitor's first round."""
     world = World()
     watch = world.watch(Threshold(4, None))
-    world.let_run(watch, 29)
+    world.let_run(watch, 29 * rounds)
     fail(world, "mail1")
     probe = world.probe
 
