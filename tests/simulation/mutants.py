@@ -227,7 +227,7 @@ MUTANTS = (
         WATCHING,
         "Watch._passed",
         (("self._observed < self._apart + APART", "False"),),
-        hint=178,
+        hint=1796300000040,
     ),
     Mutant(
         "old_evidence_of_others",
