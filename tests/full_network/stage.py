@@ -321,29 +321,25 @@ class NetworkStage:
                 known = any(user in some for some in wanted.values())
                 if not known and user in self.network.users:
                     wanted.setdefault(place, []).append(user)
-        asked: list[tuple[str, list[dict[str, Any]]]] = [
-            (
-                place,
-                [
-                    {
-                        "user": user,
-                        "password": self.network.users[user],
-                        "server": self.network.server_of(user).name,
-                        "protocol": protocol,
-                        "expunge": expunge,
-                    }
-                    for user in users
-                ],
-            )
+        asked: dict[str, list[dict[str, Any]]] = {
+            place: [
+                {
+                    "user": user,
+                    "password": self.network.users[user],
+                    "server": self.network.server_of(user).name,
+                    "protocol": protocol,
+                    "expunge": expunge,
+                }
+                for user in users
+            ]
             for place, users in wanted.items()
-        ]
-        asked.append((OUTSIDE, [{"user": STRANGER, "protocol": "maildir", "folder": MAILDIR, "expunge": expunge}]))
+        }
+        here = {"user": STRANGER, "protocol": "maildir", "folder": MAILDIR, "expunge": expunge}
+        asked.setdefault(OUTSIDE, []).append(here)
 
-        def look(at: tuple[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
-            place, some = at
-            found: dict[str, list[dict[str, Any]]] = self.lab.python(
-                place, ON_CLIENT / "read.py", CA_ON_CLIENT, json.dumps(some), timeout=LOOK
-            )
+        def look(place: str) -> dict[str, list[dict[str, Any]]]:
+            words = (CA_ON_CLIENT, json.dumps(asked[place]))
+            found: dict[str, list[dict[str, Any]]] = self.lab.python(place, ON_CLIENT / "read.py", *words, timeout=LOOK)
             return found
 
         return {user: letters for found in of_each(asked, look) for user, letters in found.items()}

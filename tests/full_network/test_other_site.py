@@ -122,8 +122,8 @@ def test_without_a_sites_mail_servers_the_other_site_serves_and_carries_the_load
         phases.ended("servers are back, letters flow")
     # Of all who carried it; those that were off tell nothing before they are on.
     boxes = back.whole()
-    meanwhile = flow.report(fault - PERIOD, boxes)
     phases.ended("mailboxes are read")
+    meanwhile = flow.report(fault - PERIOD, boxes)
     with_one, behind = one.report(boxes=boxes), back.report(boxes=boxes)
     phases.ended("judged")
     for some, seen in zip(cut, greeters, strict=True):

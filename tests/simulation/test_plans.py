@@ -11,7 +11,16 @@ from tests.simulation.scenario import Scenario
 from tests.simulation.stage import Event
 
 SEEDS = (265, 300005, 300008, 300010, 300019, 300026, 300038, 300039)
-FOUND = (1795978700887, 1795993329720, 1795993331544, 178, 1796300000040, 1796062908180, 1796070409429)
+# Seeds that have found something, and what.
+FOUND = {
+    1795978700887: "a relay passed a threshold of seconds between two rounds, and the judge found that it never had",
+    1795993329720: "a stop ended while its store was asked whether it answers, and the agent looked at nothing",
+    1795993331544: "whoever had moved an identity did not count its own first word with the new owner",
+    178: "all lines came back at once, and relays fenced a healthy owner for what they had seen before",
+    1796300000040: "the same for what was seen between the last question without an answer and the first answer",
+    1796062908180: "an operator's word was recorded by a relay that had stood still, about a later boot",
+    1796070409429: "the owner changed while a relay that had just started made its first round, which counted",
+}
 STEPS = ("prepare", "release", "undo", "goes_on")
 MET = {*LevelName, "reset", "asked", "left", "done", *STEPS}
 
@@ -45,14 +54,6 @@ def test_plans_hold() -> None:
 
 
 def test_seeds_that_have_found_something_hold() -> None:
-    """1795978700887: a relay passed a threshold of seconds between two rounds, and the judge found that it never had.
-    1795993329720: a stop ended while its store was asked whether it answers, and the agent looked at nothing.
-    1795993331544: whoever had moved an identity did not count its own first word with the new owner.
-    178: all lines came back at once, and relays fenced a healthy owner for what they had seen before.
-    1796300000040: the same for what was seen between the last question without an answer and the first answer.
-    1796062908180: an operator's word was recorded by a relay that had stood still, about a later boot.
-    1796070409429: the owner changed while a relay that had just started made its first round, which counted.
-    """
-    for seed in FOUND:
+    for seed, found in FOUND.items():
         outcome = Scenario(seed).run()
-        assert outcome.violation is None, f"{seed}: {outcome.violation}\n" + "\n".join(short(outcome))
+        assert outcome.violation is None, f"{seed} ({found}): {outcome.violation}\n" + "\n".join(short(outcome))

@@ -25,12 +25,11 @@ words = ("name", "config", "host", "by", "reason", "boot_id")
 module = AnsibleModule(argument_spec={word: {"type": "str"} for word in words}, supports_check_mode=True)
 relay, log = os.environ["RELAY"], Path(os.environ["RELAYS_ASKED"])
 with log.open("a") as asked:
-    asked.write(relay + "\\n")
-with log.with_suffix(".words").open("a") as words:
-    words.write(json.dumps({**module.params, "relay": relay, "check": module.check_mode}) + "\\n")
+    asked.write(json.dumps({**module.params, "relay": relay, "check": module.check_mode}) + "\\n")
+calls = [json.loads(line)["relay"] for line in log.read_text().splitlines()]
 said = json.loads(os.environ["RELAYS_SAY"])[relay]
 said = said if isinstance(said, list) else [said]
-said = said[min(log.read_text().split().count(relay), len(said)) - 1]
+said = said[min(calls.count(relay), len(said)) - 1]
 time.sleep(said.pop("takes", 0))
 (module.fail_json if said.pop("failed", False) else module.exit_json)(**said)
 """
@@ -91,9 +90,9 @@ def play(
 
 def asked(folder: Path) -> list[str]:
     """Relays that were asked and have answered, in order."""
-    return (folder / "asked").read_text().split()
+    return [str(call["relay"]) for call in asked_with(folder)]
 
 
 def asked_with(folder: Path) -> list[dict[str, Any]]:
     """`relay`, `check` and the arguments of each call that was answered, in order."""
-    return [json.loads(line) for line in (folder / "asked.words").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "asked").read_text().splitlines()]
