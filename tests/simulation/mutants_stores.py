@@ -300,7 +300,7 @@ STORE_MUTANTS = (
         "a routing daemon that was started anew learns the epoch, too",
         KEEPER,
         "Keeper._look_closely",
-        (("            self._works.announce(epoch)\n", ""),),
+        (("            self._works.announce(epoch)\n", "            pass\n"),),
         test="tests/unit/daemons/test_agent.py::test_the_routing_daemon_is_told_the_epoch_now_and_then",
     ),
 )

@@ -389,9 +389,10 @@ def start(file: str, settings: Config) -> None:
     clock, log = SystemClock(), LineLog()
     units, wake = Units(), woken_by(settings.coordinator, keys.IDENTITIES, keys.STORES)
     machinery: list[Works] = []
+    announcement = Announcement()
     for place in settings.places:
         mount = NfsMount(place.source, place.mount)
-        machinery.append(Instance(place, mount, units, TrackFile(place.identity.name), Announcement(), clock))
+        machinery.append(Instance(place, mount, units, TrackFile(place.identity.name), announcement, clock))
     drbd, disks = {}, {}
     for owned in settings.stores:
         assert settings.records is not None

@@ -274,6 +274,10 @@ class Keeper:
             self._log("address", identity=self.name, there=not missing, level="alert" if missing else "info")
         try:
             self._works.announce(epoch)
+        except Unavailable as why:
+            # What runs serves all the same, and what is dead has to be started all the more.
+            self._log("announce_failed", identity=self.name, epoch=epoch, detail=str(why), level="warning")
+        try:
             dead = self._works.dead()
             if dead is None and self._reload_due:
                 self._works.reload()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from holdfast.adapters import command
-from holdfast.adapters.announcement import Announcement
+from holdfast.adapters.announcement import STUCK, Announcement
 
 MX, IM = "mx.alpha.example", "im.alpha.example"
 
@@ -17,11 +19,13 @@ class Frr:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.fails = False
+        self.fails = ""
+        self.now = 100.0
+        self.freed = 0
 
     def __call__(self, argv: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
         if self.fails:
-            raise command.CommandError("vtysh: bgpd is not running")
+            raise command.CommandError(self.fails)
         assert argv[0] == "vtysh" and argv[1::2] == ["-c"] * len(argv[1::2])
         self.told.append("; ".join(argv[2::2]))
         return ""
@@ -39,7 +43,10 @@ def pid(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def announcement(frr: Frr, pid: Path) -> Announcement:
-    return Announcement((pid,), frr)
+    def free() -> None:
+        frr.freed += 1
+
+    return Announcement((pid,), frr, free, lambda: frr.now)
 
 
 def test_a_later_epoch_has_a_smaller_med(frr: Frr, announcement: Announcement) -> None:
@@ -66,9 +73,55 @@ def test_told_again_after_a_start_of_the_daemon(frr: Frr, announcement: Announce
 
 
 def test_what_failed_is_told_with_the_next_look(frr: Frr, announcement: Announcement) -> None:
-    frr.fails = True
+    frr.fails = "vtysh: bgpd is not running"
     with pytest.raises(command.CommandError, match="not running"):
         announcement.tell(MX, 4)
-    frr.fails = False
+    frr.fails = ""
     announcement.tell(MX, 4)
     assert len(frr.told) == 1
+
+
+def test_two_identities_are_told_one_after_the_other(pid: Path) -> None:
+    """At once, as behind a reload, one of them fails, and FRR 10.3 keeps its lock for good."""
+    together = threading.Barrier(2)
+    met: list[int] = []
+    told: list[Sequence[str]] = []
+
+    def run(argv: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
+        told.append(argv)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            met.append(together.wait(0.2))
+        together.reset()
+        return ""
+
+    announcement = Announcement((pid,), run)
+    threads = [threading.Thread(target=announcement.tell, args=(name, 1)) for name in (MX, IM, "relay")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert met == [] and len(told) == 3
+
+
+def test_a_lock_that_stays_is_taken_away_once_in_a_while(frr: Frr, announcement: Announcement) -> None:
+    def refused(seconds: float, words: str = "vtysh: status 1: % command failed, could not lock candidate DS") -> str:
+        frr.fails = words
+        frr.now += seconds
+        with pytest.raises(command.CommandError) as error:
+            announcement.tell(MX, 4)
+        return str(error.value)
+
+    refused(0)
+    refused(STUCK / 2)
+    assert frr.freed == 0
+    assert "mgmtd is ended" in refused(STUCK / 2) and frr.freed == 1
+    refused(1)
+    refused(STUCK - 2)
+    assert frr.freed == 1, "it has only begun anew"
+    refused(1, "vtysh: bgpd is not running")
+    refused(STUCK)
+    assert frr.freed == 1, "it was not locked all the time"
+    frr.fails = ""
+    announcement.tell(IM, 4)
+    refused(STUCK)
+    assert frr.freed == 1 and len(frr.told) == 1

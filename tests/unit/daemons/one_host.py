@@ -46,6 +46,7 @@ class Works:
         self.lacking: str | None = None
         self.no_address = False
         self.announced: list[int] = []
+        self.no_announcement = False
 
     def _do(self, name: str) -> str:
         self.did.append(name)
@@ -81,6 +82,8 @@ class Works:
         return self.no_address
 
     def announce(self, epoch: int) -> None:
+        if self.no_announcement:
+            raise Unavailable("vtysh: could not lock candidate DS")
         self.announced.append(epoch)
 
     def reload(self) -> None:

@@ -261,9 +261,12 @@ class TestMending:
         assert host.tick(2) == ["down", *STEPS, "mark 1"]
         assert host.report().phase is Phase.RUNNING
 
-    def test_a_dead_unit_at_the_next_look(self, host: Host) -> None:
+    @pytest.mark.parametrize("no_announcement", [False, True])
+    def test_a_dead_unit_at_the_next_look(self, host: Host, no_announcement: bool) -> None:
+        """Whether or not the routing daemon takes anything: a lock that it kept for good hid a dead server for good."""
         host.own()
         host.tick()
+        host.mx.no_announcement = no_announcement
         host.mx.dead_units = "holdfast-postfix@mx.alpha.example.service is failed"
         did = host.tick(int(LOOK_EVERY) + 1)
         assert did == ["look", *STEPS, "mark 1"]
