@@ -217,6 +217,29 @@ def test_a_restarted_agent_stops_nothing(lab: Lab, hosts: Hosts, records: Record
     assert "0" not in before.split()
 
 
+@pytest.mark.parametrize("name", ["owner", "relay1", "witness1"])
+def test_reload_after_reload_keeps_what_runs(hosts: Hosts, records: Records, journal: Journal, name: str) -> None:
+    """Each deploy that adds a user reloads; that the first one goes well says nothing of the next ones."""
+    owner = records.owner(IDENTITY)
+    assert owner is not None
+    host = owner.host if name == "owner" else name
+    ask = hosts[host].check_output
+    running = "systemctl list-units --type=service --state=running --plain --no-legend"
+    found = ask(f"{running} 'holdfast-*' frr.service keepalived.service knot.service").splitlines()
+    units = [line.split()[0] for line in found]
+    units = [unit for unit in units if ask(f"systemctl show --property=CanReload --value {unit}") == "yes"]
+    assert len(units) >= {"owner": 4, "relay1": 3, "witness1": 1}[name], units
+    journal += [(host, unit) for unit in units]
+    # FRR's own main process watches the others, and is begun anew by a reload.
+    others = " ".join(unit for unit in units if unit != "frr.service")
+    pids = f"systemctl show --property=MainPID {others}; cat /run/frr/*d.pid 2>/dev/null"
+    asked = f"{pids}; systemctl is-active {' '.join(units)}"
+    before = ask(asked)
+    for _ in range(3):
+        ask(f"systemctl reload {' '.join(units)}")
+    assert ask(asked) == before
+
+
 def test_routes_to_the_identity_are_two(hosts: Hosts) -> None:
     legs = {"relay1": ("10.1.1.31", "10.1.2.31"), "relay2": ("10.2.1.31", "10.2.2.31")}
     for relay, sources in legs.items():
