@@ -2,9 +2,10 @@
 
     python -m tests.story.playing --until HH:MM [--skip REGEX] LAB…
 
-Each lab must be up, and deployed as fixtures.py says. No scenario is begun behind that time (of the day, as date(1) has
-it). Left out: those that make a lab of their own, whose node id REGEX finds, or that have failed twice meanwhile. What
-pytest said of a failure lies below build/plays. Ctrl-C ends what is under way, unnoted.
+Each lab must be up, and deployed as fixtures.py says. Several scenarios make one run of pytest, since a beginning costs
+some 25 s; none is begun behind that time (of the day, as date(1) has it). Left out: those that make a lab of their own,
+whose node id REGEX finds, or that have failed twice meanwhile. What pytest said lies below build/plays. Ctrl-C ends
+what is under way, unnoted.
 
 Exit status: 0 all that was played passed, 1 not all, 130 interrupted.
 """
@@ -29,11 +30,12 @@ from lab import interrupt
 from lab.errors import Interrupted
 
 from .machines import ROOT, Lab, StoryError
-from .plays import FILE, WANTED, Play, in_a_row, named
+from .plays import FILE, WANTED, Play, in_a_row, named, noted, now
 
 FOLDERS = ("tests/full", "tests/outages")
 OWN_LABS = r"/test_(single_site|external_store|stock_strategy)\.py::"
 SAID = ROOT / "build" / "plays"
+TOGETHER = 4  # scenarios in one run of pytest
 TRIES = 2  # a scenario that has failed so often here is for somebody to look at
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
@@ -98,20 +100,25 @@ class Players:
                 thread.join()
             raise
 
-    def _next(self) -> str | None:
+    def _next(self) -> list[str]:
+        """None is left, or it is time to end: empty."""
         if self._ended.is_set() or datetime.datetime.now() >= self._until:  # noqa: DTZ005 - the machine's own time
-            return None
+            return []
         with self._choosing:
-            rows = in_a_row([Play.from_line(line) for line in FILE.read_text().splitlines()])
-            scenario = pick(self._nodes, rows, self._begun, self.failed)
-            if scenario is not None:
+            rows = in_a_row(noted())
+            taken: list[str] = []
+            while len(taken) < TOGETHER:
+                scenario = pick(self._nodes, rows, self._begun, self.failed)
+                if scenario is None or scenario in taken:
+                    break
                 self._begun[scenario] += 1
-            return scenario
+                taken.append(scenario)
+            return taken
 
     def _on(self, lab: str) -> None:
         environment = {**os.environ, "HOLDFAST_LAB": lab, "HOLDFAST_PLAYS": str(FILE.relative_to(ROOT))}
-        while (scenario := self._next()) is not None:
-            begin, command = time.monotonic(), (*PYTEST, "-s", self._nodes[scenario])
+        while scenarios := self._next():
+            begun, command = now(), (*PYTEST, "-s", *(self._nodes[scenario] for scenario in scenarios))
             with subprocess.Popen(
                 command,
                 cwd=ROOT,
@@ -126,14 +133,18 @@ class Players:
                 del self._running[lab]
             if self._ended.is_set():
                 return
-            word = "passed"
-            if process.returncode:
-                self.failed[scenario] += 1
-                SAID.mkdir(parents=True, exist_ok=True)
-                file = SAID / f"{lab}-{time.time():.0f}.log"
-                file.write_text(f"{scenario}\n{said}")
-                word = f"FAILED ({file.relative_to(ROOT)})"
-            print(f"{time.strftime('%T')} {lab}: {word} in {time.monotonic() - begin:.0f} s: {scenario}", flush=True)
+            SAID.mkdir(parents=True, exist_ok=True)
+            file = SAID / f"{lab}-{time.time():.0f}.log"
+            file.write_text(said)
+            ended = {play.scenario: play for play in noted() if play.time >= begun}
+            for scenario in scenarios:
+                play = ended.get(scenario)  # none: pytest itself came to nothing
+                if play is None or play.result != "passed":
+                    self.failed[scenario] += 1
+                    word = f"FAILED ({file.relative_to(ROOT)})"
+                else:
+                    word = f"passed in {play.seconds} s"
+                print(f"{time.strftime('%T')} {lab}: {word}: {scenario}", flush=True)
 
 
 def behind(text: str) -> datetime.datetime:

@@ -62,9 +62,17 @@ def named(nodeid: str) -> str:
     return re.sub(r"-?\]$", "]", inner).removesuffix("[]")
 
 
+def now() -> str:
+    """UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def noted(file: Path = FILE) -> list[Play]:
+    return [Play.from_line(line) for line in file.read_text().splitlines()]
+
+
 def record(file: Path, nodeid: str, passed: bool, seconds: float) -> None:
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    play = Play(now, product(), named(nodeid), "passed" if passed else "failed", round(seconds), os.getloadavg()[0])
+    play = Play(now(), product(), named(nodeid), "passed" if passed else "failed", round(seconds), os.getloadavg()[0])
     with file.open("a") as to:  # a line is written at once: several labs may append
         to.write(play.line() + "\n")
 
@@ -79,8 +87,7 @@ def in_a_row(plays: list[Play]) -> dict[str, list[Play]]:
 
 
 def main() -> int:
-    plays = [Play.from_line(line) for line in FILE.read_text().splitlines()]
-    rows = in_a_row(plays)
+    rows = in_a_row(noted())
     for scenario, row in sorted(rows.items()):
         trees = " ".join(dict.fromkeys(p.product for p in row))
         print(f"{len(row):3} in a row  {scenario}  {'last ' + row[-1].time[:10] if row else 'failed last'}  {trees}")

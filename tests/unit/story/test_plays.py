@@ -52,8 +52,7 @@ def test_a_line_is_read_as_it_was_written_and_names_the_product(
     file = tmp_path / "plays.tsv"
     plays.record(file, "a.py::test_x[1of3]", True, 12.6)
     plays.record(file, "a.py::test_x[2of3]", False, 12.6)
-    read = [Play.from_line(line) for line in file.read_text().splitlines()]
-    assert [(p.scenario, p.result, p.seconds, p.product) for p in read] == [
+    assert [(p.scenario, p.result, p.seconds, p.product) for p in plays.noted(file)] == [
         ("a.py::test_x", "passed", 13, clean),
         ("a.py::test_x", "failed", 13, clean),
     ]
@@ -75,6 +74,16 @@ def test_what_is_played_next(
 ) -> None:
     told = {name: [play(n, name, "passed") for n in range(count)] for name, count in rows.items()}
     assert playing.pick("xyz", told, begun, failed) == chosen
+
+
+def test_one_run_of_pytest_plays_several_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [play(n, name, "passed") for name, count in (("e", 2), ("c", 2), ("d", 3)) for n in range(count)]
+    monkeypatch.setattr(playing, "noted", lambda: told)
+    later = datetime.datetime.now() + datetime.timedelta(hours=1)  # noqa: DTZ005 - as the program itself
+    players = playing.Players(dict.fromkeys("abcdef", ""), later)
+    assert [players._next(), players._next(), players._next()] == [list("abfc"), list("eabf"), list("ceab")]
+    assert playing.Players(dict.fromkeys("cd", ""), later)._next() == ["c"]
+    assert playing.Players(dict.fromkeys("ab", ""), later - datetime.timedelta(hours=2))._next() == []
 
 
 def test_a_time_of_the_day_is_the_next_one() -> None:
