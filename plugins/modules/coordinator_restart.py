@@ -108,7 +108,6 @@ def main():
         if silent:
             module.warn(f"etcd keeps its old settings: without {names} a restart costs the majority; deploy again then")
             module.exit_json(changed=False, postponed=silent)
-    module.run_command(["systemctl", "daemon-reload"], check_rc=True)
     status, _, said = module.run_command(["systemctl", "restart", *([] if served else ["--no-block"]), UNIT])
     if status != 0 or (served and not wait(serving, p["timeout"])):
         module.fail_json(

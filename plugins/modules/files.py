@@ -10,6 +10,8 @@ description:
   - The action plugin of the same name renders all templates on the controller; this module compares, validates and
     replaces the files on the host. When one file fails its validation, none is replaced.
   - Each file is replaced atomically (written beside the old one, fsynced, renamed).
+  - When unit files or their drop-ins were replaced, or are still pending, systemd reads its units anew if it knows one
+    of these as it was. Of a unit that is removed the role's handler has to tell it, behind stopping it.
   - With the variable C(render_to) nothing is asked of the host; its files are written below that folder of the
     controller, under the host's name.
   - With the variable C(rebuild_from), an archive of the host's stored configuration on the controller, the files are
@@ -48,6 +50,7 @@ options:
       - What the role puts on the host besides, lists of C(packages), C(units) (enabled), C(accounts) and C(masked)
         units. It is stored with the files and changes nothing here.
       - How these units stand is told as C(standing), so that no task needs to ask for them again.
+      - Those whose own file is among I(files) are enabled when it is replaced. They are not started.
     type: dict
   items:
     description: What the action plugin hands over, as JSON. Not for playbooks.
@@ -111,6 +114,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 NO_SUCH_PROGRAM = 127  # of a shell
+UNITS = Path("/etc/systemd/system")  # systemd.unit(5)
 
 
 class Mistake(Exception):
@@ -307,6 +311,43 @@ def stand(units):
     return True
 
 
+def unit_of(path):
+    """Name of the unit that a file or drop-in is for, a pattern for instances of a template; None: it is for none."""
+    try:
+        first = path.relative_to(UNITS).parts[0]
+    except ValueError:
+        return None
+    name = first.removesuffix(".d")
+    if name.endswith((".wants", ".requires")):
+        return None
+    return name.replace("@.", "@*.")
+
+
+def systemctl(*words):
+    """What it says. Raises Mistake."""
+    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()
+        raise Mistake(f"systemctl {' '.join(words)}: {said}; mend it, deploy again")
+    return done.stdout
+
+
+def read_units(written, units):
+    """Have systemd know these files as they are now, and enable those of `units` that are among them. Raises Mistake.
+
+    Neither does more than it must: reading all units costs a third of a second of a slow host's processor, and
+    `enable` would do it each time.
+    """
+    names = sorted({name for path in written if (name := unit_of(path))})
+    if not names:
+        return
+    if own := [unit for unit in units if UNITS / unit in written]:
+        systemctl("--no-reload", "enable", *own)
+    # A unit that is not loaded yet is read from disk when it is asked for.
+    if "yes" in systemctl("show", "--property=NeedDaemonReload", "--value", *names).split():
+        systemctl("daemon-reload")
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -343,8 +384,9 @@ def main():
                 change.apply()
                 done.append(str(change.dest))
             keep([change.dest for change in changes])
+            read_units([path for path in map(Path, [*names, *earlier]) if path.is_file()], p["units"])
     except Mistake as why:
-        module.fail_json(msg=str(why), changed_files=[])
+        module.fail_json(msg=str(why), changed_files=done, changed=bool(done))
     except OSError as why:
         module.fail_json(msg=f"{why.filename}: {why.strerror}", changed_files=done, changed=bool(done))
     left = [name for name in earlier if name not in names]

@@ -81,13 +81,13 @@ def restart(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 def test_a_healthy_member_of_a_healthy_cluster(restart: Restart) -> None:
     assert restart(check=True)["changed"] is True and restart.ran == []
     assert restart()["changed"] is True
-    assert restart.ran == ["daemon-reload", "restart etcd.service"]
+    assert restart.ran == ["restart etcd.service"]
 
 
 def test_at_the_first_start_nobody_waits(restart: Restart) -> None:
     restart.answers = dict.fromkeys("abc", None)
     assert restart()["changed"] is True
-    assert restart.ran == ["daemon-reload", "restart --no-block etcd.service"]
+    assert restart.ran == ["restart --no-block etcd.service"]
 
 
 def test_behind_a_member_that_did_not_come_back(restart: Restart) -> None:
