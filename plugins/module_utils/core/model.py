@@ -201,7 +201,7 @@ class Report:
 
     `run`: the planned run whose order to stop it has carried out. `configuration`: None for a store.
     `stuck`: FAILED in a stop, so that something of it may run. `lacks`: what of it does not run though it serves,
-    and is no reason to move it.
+    or why the agent cannot tell; no reason to move it.
     """
 
     host: str

@@ -93,7 +93,7 @@ def needs(one: KnownStore, aside: Collection[str] = ()) -> list[str]:
     if not moving:
         if not known.leases.get(owner.host, False):
             found.append(f"{name}: its owner {owner.host} has no live lease")
-        found += telling.unserved(known)
+        found += telling.unserved(known) + telling.lacking(known)
     for host in known.identity.candidates:
         half = one.halves.get(host)
         if half is not None and half.low:

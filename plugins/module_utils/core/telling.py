@@ -202,13 +202,20 @@ def needs(known: Known, now: float, aside: Collection[str] = ()) -> list[str]:
     return found + unprotected(known, aside) + _relays(known, owner, now, aside)
 
 
+def lacking(known: Known) -> list[str]:
+    """What its owner says that it lacks, or cannot tell, though it runs."""
+    owner = known.owner
+    if owner is None or phase(known) != Phase.RUNNING or not (lacks := known.reports[owner.host].lacks):
+        return []
+    return [f"{known.identity.name}: on {owner.host} {lacks}"]
+
+
 def _service(known: Known, owner: Owner, aside: Collection[str]) -> list[str]:
     name, found = known.identity.name, []
     if not known.leases.get(owner.host, False):
         found.append(f"{name}: its owner {owner.host} has no live lease")
     found += unserved(known)
-    if phase(known) == Phase.RUNNING and (lacks := known.reports[owner.host].lacks):
-        found.append(f"{name}: on {owner.host} {lacks}; it serves, and what is for the other side waits")
+    found += lacking(known)
     found += missed(known, aside)
     access = known.access
     if access is not None and access.error:

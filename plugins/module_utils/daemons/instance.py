@@ -301,7 +301,9 @@ class Instance:
             return None
         if state in running.DEAD:
             self._units.begin((unit,))
-        return f"{unit} is {state}" if now - self._spool_ran >= SPOOL_WITHIN else None
+        if now - self._spool_ran < SPOOL_WITHIN:
+            return None
+        return f"{unit} is {state}; it serves, and what is for the other side waits"
 
     def reload(self) -> None:
         """Their timers begin anew, and nobody who is connected notices.

@@ -17,6 +17,7 @@ from ..core.ports import Clock, Log, Unavailable
 from .running import Cancel, Cancelled, Found, NotConfirmed
 
 LOOK_EVERY = 10.0  # seconds between looks at the units of a running identity
+BLIND = 60.0  # seconds of looks that fail, one after the other, before the report says so
 STEP = 5.0  # seconds by which a wall clock is set back at once; NTP corrects less without a step
 BACK_OFF = (2.0, 60.0)  # seconds before something failed is tried again: the first time, and at most
 
@@ -88,7 +89,7 @@ class Keeper:
         self.name = works.place.identity.name
         self.epoch: int | None = None  # at which it runs, or is being started or stopped, here
         self.report: Report | None = None
-        self.lacks = ""  # what does not run of it, though it serves
+        self.lacks = ""  # what does not run of it, though it serves, or why that is not known
         self._works = works
         self._clock = clock
         self._log = log
@@ -101,6 +102,7 @@ class Keeper:
         self._not_before = 0.0
         self._order = ""  # the last one that was obeyed, or tried to be
         self._next_look = 0.0
+        self._blind_since: float | None = None  # BOOTTIME of the first of the looks that fail
         self._address_missing = False
         self._ahead = 0.0  # of CLOCK_BOOTTIME the wall clock, seconds, at the last look
         self._set_back()
@@ -233,7 +235,7 @@ class Keeper:
             now = self._clock.now()
             self.report = dataclasses.replace(report, phase=Phase.FAILED, error=error, time=now, stuck=True)
             return
-        self.epoch, self._traces, self.lacks = None, (), ""
+        self.epoch, self._traces, self.lacks, self._blind_since = None, (), "", None
         if failed is not None:
             self._put_off()
             self.report = dataclasses.replace(failed, phase=Phase.FAILED, time=self._clock.now())
@@ -272,11 +274,13 @@ class Keeper:
         if missing != self._address_missing:
             self._address_missing = missing
             self._log("address", identity=self.name, there=not missing, level="alert" if missing else "info")
+        lacks, failed, dead = self.lacks, "", None
         try:
             self._works.announce(epoch)
         except Unavailable as why:
             # What runs serves all the same, and what is dead has to be started all the more.
             self._log("announce_failed", identity=self.name, epoch=epoch, detail=str(why), level="warning")
+            failed = f"routers do not learn its epoch: {why}"
         try:
             dead = self._works.dead()
             if dead is None and self._reload_due:
@@ -284,16 +288,27 @@ class Keeper:
                 self._reload_due = False
                 self._log("reloaded", identity=self.name, epoch=epoch)
             if dead is None:
-                self._tell_lacks(self._works.lacks() or "", epoch)
+                lacks = self._works.lacks() or ""
         except Unavailable as why:
             self._log("look_failed", identity=self.name, detail=str(why), level="warning")
-            return
-        if dead is not None and not self._stop_due:
+            failed = f"whether all of it runs is not known: {why}"
+        if dead is None:
+            self._tell_lacks(failed if self._blind(failed) else lacks, epoch)
+        elif not self._stop_due:
             self._log("start", identity=self.name, epoch=epoch, why=dead)
             self._busy = Action.START
             mended = self.report or Report(self.host, epoch, Phase.RUNNING, self._clock.now())
             self.report = Report(self.host, epoch, Phase.STARTING, self._clock.now())
             self._start(self.report, mended)
+
+    def _blind(self, failed: str) -> bool:
+        """Have looks failed for so long that somebody has to know? Nobody else sees it: the host keeps its lease."""
+        now = self._clock.boottime()
+        if not failed:
+            self._blind_since = None
+        elif self._blind_since is None:
+            self._blind_since = now
+        return self._blind_since is not None and now - self._blind_since >= BLIND
 
     def _tell_lacks(self, lacks: str, epoch: int) -> None:
         """No reason to stop or to move: it serves."""

@@ -106,6 +106,11 @@ def test_an_owner_that_does_not_serve_says_why(site: Site) -> None:
     assert "a does not run it at epoch 1 (failed): insync: a: not in the in-sync set" in site.needs()
 
 
+def test_an_owner_that_cannot_tell_whether_it_serves_says_so(site: Site) -> None:
+    site.put(keys.report("a", "store1"), Report("a", 1, Phase.RUNNING, 0.0, lacks="nobody answers").to_json())
+    assert site.needs() == "store1: on a nobody answers"
+
+
 def held(**values: Any) -> Any:
     steps = (Step("hold", 0.0, 0.0, "held", "no candidate: b: drained"),)
     return Run("r1", "store1", "b", "silence", RunState.HELD, "a", 0.0, steps=steps, **values).to_json()

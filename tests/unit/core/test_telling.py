@@ -64,8 +64,8 @@ PAST = {"time": NOW, "passed": True, "epoch": 4, "downs": 4, "reason": "4 of 4 a
         ({"reports": {"mail1": Report("mail1", 4, Phase.FAILED, NOW, (), "start: no")}}, "(failed): start: no"),
         ({"reports": {"mail1": Report("mail1", 3, Phase.RUNNING, NOW)}}, "(unknown)"),
         (
-            {"reports": {"mail1": Report("mail1", 4, Phase.RUNNING, NOW, lacks="holdfast-spool@x is failed")}},
-            "on mail1 holdfast-spool@x is failed; it serves",
+            {"reports": {"mail1": Report("mail1", 4, Phase.RUNNING, NOW, lacks="holdfast-spool@x is failed; why")}},
+            ": on mail1 holdfast-spool@x is failed; why",
         ),
         ({"reports": {}}, "does not run it at epoch 4"),
         ({"access": Access(4, "r4", None, NOW)}, "store1 admits nobody at epoch 4, not mail1"),

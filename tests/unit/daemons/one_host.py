@@ -43,6 +43,7 @@ class Works:
         self.left = Found(None, ())
         self.gone: str | None = None
         self.dead_units: str | None = None
+        self.no_look = False
         self.lacking: str | None = None
         self.no_address = False
         self.announced: list[int] = []
@@ -73,6 +74,8 @@ class Works:
 
     def dead(self) -> str | None:
         self.did.append("look")
+        if self.no_look:
+            raise Unavailable("systemctl: no answer within 20 s")
         return self.dead_units
 
     def lacks(self) -> str | None:

@@ -9,7 +9,7 @@ import pytest
 from edges import MX
 from holdfast.core import keys, telling
 from holdfast.core.model import Owner, Phase, Report
-from holdfast.daemons.keeper import BACK_OFF, LOOK_EVERY
+from holdfast.daemons.keeper import BACK_OFF, BLIND, LOOK_EVERY
 from holdfast.daemons.running import Found
 from one_host import STEPS, TTL, Host
 
@@ -47,6 +47,54 @@ class TestLacks:
         host.own(2, host="mail2")
         host.tick(2)
         assert (host.report().phase, host.report().lacks) == (Phase.STOPPED, "")
+
+
+class TestBlind:
+    """Looks that fail: the host keeps its lease, so nobody else would ever know."""
+
+    @pytest.mark.parametrize(
+        ("fails", "said"),
+        [
+            ("no_look", "whether all of it runs is not known: systemctl: no answer within 20 s"),
+            ("no_announcement", "routers do not learn its epoch: vtysh: could not lock candidate DS"),
+        ],
+    )
+    def test_is_told_after_a_minute_and_no_reason_to_stop(self, host: Host, fails: str, said: str) -> None:
+        host.own()
+        host.tick()
+        host.mx.lacking = "its spool is failed"
+        host.tick(int(LOOK_EVERY))
+        setattr(host.mx, fails, True)
+        host.tick(int(BLIND))
+        assert host.report().lacks == "its spool is failed"
+        assert set(host.tick(int(LOOK_EVERY))) == {"look"}
+        report = host.report()
+        assert (report.phase, report.error, report.lacks) == (Phase.RUNNING, "", said)
+        assert telling.lacking(known_by(report)) == [f"{MX.name}: on mail1 {said}"]
+        assert [line["level"] for line in host.log.said("lacks")] == ["alert", "alert"]
+        host.mx.lacking = None
+        setattr(host.mx, fails, False)
+        host.tick(int(LOOK_EVERY))
+        assert host.report().lacks == ""
+
+    def test_one_now_and_then_is_nothing(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        for _ in range(10):
+            host.mx.no_look = not host.mx.no_look
+            host.tick(int(LOOK_EVERY))
+        assert len(host.log.said("look_failed")) == 5 and not host.log.said("lacks")
+
+    def test_counts_anew_behind_a_stop(self, host: Host) -> None:
+        host.own()
+        host.tick()
+        host.mx.no_look = True
+        host.tick(int(BLIND))
+        host.own(2, host="mail2")
+        host.tick(2)
+        host.own(3)
+        host.tick(2 * int(LOOK_EVERY))
+        assert (host.report().epoch, host.report().lacks) == (3, "")
 
 
 def known_by(report: Report) -> telling.Known:

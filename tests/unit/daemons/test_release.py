@@ -270,11 +270,12 @@ class TestSpool:
         edges.ended = "failed"
         assert made.lacks() is None and edges.did == [f"begin {self.UNIT}"]
         clock.sleep(SPOOL_WITHIN)
-        assert made.lacks() == f"{self.UNIT} is failed"
+        assert made.lacks() == f"{self.UNIT} is failed; it serves, and what is for the other side waits"
         edges.did.clear()
         # Begun anew by systemd each second, or adopting: an order to start it would add nothing.
         edges.ended = "activating"
-        assert made.lacks() == f"{self.UNIT} is activating" and edges.did == []
+        assert made.lacks() == f"{self.UNIT} is activating; it serves, and what is for the other side waits"
+        assert edges.did == []
         edges.ended = "active"
         assert made.lacks() is None
         edges.ended = "activating"
