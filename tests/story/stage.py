@@ -69,7 +69,7 @@ class Stage:
             if host["state"] == "paused":
                 self.lab.word("resume", host["name"])
             elif host["state"] in ("off", "lost") and host["name"] in RELAYS:
-                self.start_relay_host(host["name"])
+                self._power_on(host["name"])
             elif host["state"] in ("off", "lost"):
                 self.lab.word("start", host["name"])
             for segment in host["unplugged"]:
@@ -79,11 +79,24 @@ class Stage:
         for name in self.drained():
             self.playbook("evacuate_host.yml", "-e", f"host={name}", "-e", "undo=true")
 
-    def start_relay_host(self, host: str) -> None:
-        """Power on; again when the other one fences it meanwhile, once for each relay that it may have run before.
+    def start_relay_host(self, host: str, patience: float = 240) -> None:
+        """Power on, until its agent speaks and nobody takes over what it may have run: a takeover of that has a fence.
 
         Every other host is started by the lab's word: there a fence would be a fault of the product.
         """
+        self._power_on(host)
+
+        def is_back() -> bool:
+            if self.state(host) == "off":
+                self._power_on(host)
+            runs = [self.records.run(name) for name in RELAYS.values()]
+            moving = [run for run in runs if run is not None and run.state is RunState.RUNNING]
+            return bool(self.records.get(keys.lease(host))) and not moving
+
+        wait_for(f"{host} back", is_back, patience)
+
+    def _power_on(self, host: str) -> None:
+        """Again when the other relay host fences it meanwhile, once for each relay that it may have run before."""
         for _ in range(1 + len(RELAYS)):
             try:
                 self.lab.word("start", host)
