@@ -79,7 +79,7 @@ class Stage:
         for name in self.drained():
             self.playbook("evacuate_host.yml", "-e", f"host={name}", "-e", "undo=true")
 
-    def start_relay_host(self, host: str, patience: float = 240) -> None:
+    def start_relay_host(self, host: str) -> None:
         """Power on, until its agent speaks and nobody takes over what it may have run: a takeover of that has a fence.
 
         Every other host is started by the lab's word: there a fence would be a fault of the product.
@@ -93,7 +93,7 @@ class Stage:
             moving = [run for run in runs if run is not None and run.state is RunState.RUNNING]
             return bool(self.records.get(keys.lease(host))) and not moving
 
-        wait_for(f"{host} back", is_back, patience)
+        wait_for(f"{host} back", is_back, 240)
 
     def _power_on(self, host: str) -> None:
         """Again when the other relay host fences it meanwhile, once for each relay that it may have run before."""

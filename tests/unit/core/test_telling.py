@@ -53,6 +53,7 @@ def deployed(**configured: Configuration | None) -> dict[str, Report]:
 
 
 NOT_READY = Readiness(False, ("drained: new disk",), NOW)
+LACKS = "holdfast-spool@x is failed; it serves, and what is for the other side waits"
 PAST = {"time": NOW, "passed": True, "epoch": 4, "downs": 4, "reason": "4 of 4 attempts down"}
 
 
@@ -64,8 +65,8 @@ PAST = {"time": NOW, "passed": True, "epoch": 4, "downs": 4, "reason": "4 of 4 a
         ({"reports": {"mail1": Report("mail1", 4, Phase.FAILED, NOW, (), "start: no")}}, "(failed): start: no"),
         ({"reports": {"mail1": Report("mail1", 3, Phase.RUNNING, NOW)}}, "(unknown)"),
         (
-            {"reports": {"mail1": Report("mail1", 4, Phase.RUNNING, NOW, lacks="holdfast-spool@x is failed; why")}},
-            ": on mail1 holdfast-spool@x is failed; why",
+            {"reports": {"mail1": Report("mail1", 4, Phase.RUNNING, NOW, lacks=LACKS)}},
+            "on mail1 holdfast-spool@x is failed; it serves",
         ),
         ({"reports": {}}, "does not run it at epoch 4"),
         ({"access": Access(4, "r4", None, NOW)}, "store1 admits nobody at epoch 4, not mail1"),

@@ -166,6 +166,7 @@ def test_a_packet_filter_that_is_gone_is_forgotten(on: bool, changed: list[str])
     (forgets,) = [t for t in handlers("packet_filter") if "ansible.builtin.systemd_service" in t]
     assert runs(forgets, known) is (not on and "/its/unit" in changed)
     assert forgets["name"] in tasks("packet_filter", "configure")[0]["notify"]
+    assert "ansible.builtin.meta" in tasks("packet_filter", "service")[-1], "loaded first: handlers forget what pends"
 
 
 def test_nobody_else_has_units_read_anew() -> None:
