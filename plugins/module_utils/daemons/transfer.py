@@ -77,7 +77,7 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Config:
-    """Checked. `intervals`: seconds, of the directions that are on. `move_to`: None deletes."""
+    """Checked. `intervals`: seconds, of the directions that are on. `move_to`: None deletes. `at_once`: of a spool."""
 
     host: str
     root: Path
@@ -89,6 +89,7 @@ class Config:
     move_to: Path | None
     log_days: int
     done_days: int
+    at_once: int
     alarm: Alarm
     coordinator: EtcdCoordinator
 
@@ -151,6 +152,7 @@ def load(file: str) -> Config:
         move_to=None if archive.value("move_to", None) is None else Path(archive.path("move_to")),
         log_days=top.whole("log_days", 90, least=1),
         done_days=top.whole("done_days", 14, least=1),
+        at_once=top.whole("at_once", 4, least=1),
         alarm=alarm(top),
         coordinator=config.coordinator(top.section("coordinator")),
     )
@@ -286,6 +288,7 @@ class Spool(Work):
         self.there = away is None and no_records is None
 
     def _held(self) -> None:
+        """Asked by all threads of a round; that two of them look at once does no harm."""
         self.step()
         if self.stop.is_set():
             raise ClaimLost(f"{self.identity}: this host stops")
@@ -495,7 +498,9 @@ def build(settings: Config, records: Records, files: SpoolFiles, clock: Clock, l
     sides, coordinator, told = settings.table.sides, settings.coordinator, Told(clock, log)
     paces = {identity: settings.intervals.get(settings.table.direction(identity)) for identity in sides}
     claims = Claims(settings.host, [i for i, pace in paces.items() if pace is not None], coordinator, clock, log)
-    carrier = Carrier(settings.host, settings.root, settings.table, settings.limits, files, records, clock, log)
+    carrier = Carrier(
+        settings.host, settings.root, settings.table, settings.limits, files, records, clock, log, settings.at_once
+    )
     spools = [
         Spool(i, pace, settings.alarm, coordinator.another(), claims, carrier, records, clock, log, told)
         for i, pace in paces.items()
