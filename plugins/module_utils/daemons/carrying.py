@@ -109,7 +109,7 @@ class Stuck:
 
 
 class Round:
-    """What one round of a spool has to try, shared out over its threads.
+    """What one round of a spool has to try, shared out over its threads, of which the caller is one.
 
     `waiting`: in the order in which they begin; `again`: the names that were tried before. `held` is asked before each.
     """
@@ -132,14 +132,12 @@ class Round:
 
         Daemon threads, as their caller is: one that hangs must not keep the process from its end.
         """
-        if threads > 1:
-            working = [threading.Thread(target=self._work, args=(carry,), daemon=True) for _ in range(threads)]
-            for one in working:
-                one.start()
-            for one in working:
-                one.join()
-        else:
-            self._work(carry)
+        others = [threading.Thread(target=self._work, args=(carry,), daemon=True) for _ in range(threads - 1)]
+        for one in others:
+            one.start()
+        self._work(carry)
+        for one in others:
+            one.join()
         if self._error is not None:
             raise self._error
         return self._left
@@ -151,7 +149,9 @@ class Round:
                 if not carry(found.name):
                     self._waits(found, self._clock.boottime() - began)
         except BaseException as error:  # noqa: BLE001 - it is the caller's
-            self._error = error
+            with self._lock:
+                if self._error is None or isinstance(self._error, ClaimLost):
+                    self._error = error  # a defect is not hidden by a claim that is lost meanwhile
 
     def _next(self) -> Found | None:
         with self._lock:
@@ -269,16 +269,20 @@ class Carrier:
         self, source: str, name: str, adoption: Adoption | None, owner_epoch: int | None, held: Callable[[], None]
     ) -> bool:
         """Whether it waits no more. Only ClaimLost is raised: one message keeps no other back."""
+        counted = False
         try:
             begun = self._records.begun(source, name)
             if begun >= self._limits.attempts:
                 raise Poison(f"{begun} attempts to carry it did not end")
             with self._in_hand(suspect=begun > 0):
+                held()  # it may have waited for the others
                 self._records.begin(source, name, begun + 1)
+                counted = True
                 self._carry(source, name, adoption, owner_epoch, held)
                 self._records.ended(source, name)
         except ClaimLost:
-            self._end(source, name)
+            if counted:
+                self._end(source, name)
             raise
         except NotAlone:
             self._stays(source, name, "an attempt did not end: it waits to be alone in hand", "info")

@@ -95,6 +95,7 @@ def test_each_direction_has_its_switch_and_its_pace(tmp_path: Path) -> None:
         (transfer.load, {**TRANSFER, "limits": {}}, "limits.size is missing"),
         (transfer.load, {**TRANSFER, "root": "srv"}, "root is 'srv'"),
         (transfer.load, {**TRANSFER, "at_once": 0}, "at_once is 0"),
+        (transfer.load, {**TRANSFER, "at_once": 17}, "at_once is 17: give 1 to 16"),
         (transfer.load, {**TRANSFER, "other": 1}, "other is unknown"),
         (spool.load, {**SPOOL, "identity": IM2}, "identity is 'im2.alpha.example': name one of table.sides"),
         (spool.load, {**SPOOL, "attempts": 0}, "attempts is 0"),
@@ -291,6 +292,7 @@ def config_of(site: Site, host: str = "t1") -> Config:
         None,
         90,
         14,
+        4,
         Alarm(2, 100.0),
         EtcdCoordinator(["http://127.0.0.1:1"]),
     )
