@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 
 import pytest
 
@@ -14,17 +15,17 @@ from tests.simulation.mutants import MUTANTS, Caught, NotFound, catch, planted, 
 
 
 @pytest.fixture(scope="session")
-def by_tests(request: pytest.FixtureRequest) -> dict[str, Caught | None]:
-    """Those that a unit test catches: a process each, so as many at once as there are processors."""
+def catching(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Caught | None]]]:
+    """All of them, as many at once as there are processors, one in a process at a time: none may meet another."""
     played = {item.name for item in request.session.items}
-    mutants = [m for m in MUTANTS if m.test and f"test_caught[{m.name}]" in played]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip((m.name for m in mutants), pool.map(catch, mutants), strict=True))
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        yield {m.name: pool.submit(catch, m) for m in MUTANTS if f"test_caught[{m.name}]" in played}
+        pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
-def test_caught(mutant: Mutant, by_tests: dict[str, Caught | None]) -> None:
-    caught = by_tests[mutant.name] if mutant.test else catch(mutant)
+def test_caught(mutant: Mutant, catching: dict[str, Future[Caught | None]]) -> None:
+    caught = catching[mutant.name].result()
     assert caught is not None, f"{mutant.name}: nothing notices that the rule is gone: {mutant.rule}"
     print(f"{mutant.name}: {caught}")
 

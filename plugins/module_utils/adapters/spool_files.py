@@ -162,9 +162,11 @@ class SpoolFiles:
     def names(self, folder: Path) -> list[Found]:
         """Oldest first, without those that begin with a dot. No such folder: none."""
         try:
-            return sorted(f for f in self._disk.names(folder) if not f.name.startswith("."))
+            # NFS may list a name twice while the folder changes, and a file may be in one thread's hands only.
+            found = {f.name: f for f in self._disk.names(folder) if not f.name.startswith(".")}
         except FileNotFoundError:
             return []
+        return sorted(found.values())
 
     def exists(self, file: Path) -> bool:
         return self._disk.exists(file)

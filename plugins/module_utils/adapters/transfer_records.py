@@ -103,11 +103,16 @@ class Records:
         self._host = host
         self._files = files
         self._clock = clock
-        self._log = threading.Lock()  # on this host's own: each spool has a thread
+        self._log = threading.Lock()  # on this host's own: each spool has threads
+        self._making = threading.Lock()  # of a folder, which others may use once its name is durable
 
     def prepare(self) -> None:
         for name in ("archive", "log", "attempts", "tmp"):
             self._files.folder(self._root / name)
+
+    def _folder(self, folder: Path) -> None:
+        with self._making:
+            self._files.folder(folder)
 
     def _scratch(self, source: str, name: str) -> Path:
         return self._root / "tmp" / f"{self._host}.{source}.{name}"
@@ -124,7 +129,7 @@ class Records:
     def archive(self, source: str, name: str, spooled: float, pieces: Iterable[bytes]) -> None:
         """Raises what making the pieces raises, too."""
         file = self._kept(source, name, spooled)
-        self._files.folder(file.parent)
+        self._folder(file.parent)
         self._files.write_pieces(file, compressed(pieces, LEVEL), self._scratch(source, name))
 
     def kept(self, name: str | None = None, begin: float = 0.0) -> Iterator[Kept]:
@@ -280,7 +285,7 @@ class Records:
     def begin(self, source: str, name: str, count: int) -> None:
         """One more, `count` in all: noted before anything is done that could end this process."""
         file = self._root / "attempts" / source / name
-        self._files.folder(file.parent)
+        self._folder(file.parent)
         self._files.write(file, json.dumps({"begun": count}).encode(), self._scratch(source, f"{name}.attempt"))
 
     def ended(self, source: str, name: str) -> None:

@@ -1,7 +1,8 @@
 """Carries what waits in a spool to the other side (R3.1 to R3.4, I4): what core/transfer.py decides, done with files.
 
 Whoever does this holds the claim on the spool; that two never do is not needed, only that they seldom do. Nothing here
-is undone: whatever ends this process, the next one looks what lies where. Each spool may have a thread of its own.
+is undone: whatever ends this process, the next one looks what lies where. Each spool may have a thread of its own, and
+each round of it some more: what a message costs is waiting for stores, one synced step after the other.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import itertools
 import json
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,8 +108,73 @@ class Stuck:
     tried: float
 
 
+class Round:
+    """What one round of a spool has to try, shared out over its threads, of which the caller is one.
+
+    `waiting`: in the order in which they begin; `again`: the names that were tried before. `held` is asked before each.
+    """
+
+    def __init__(
+        self, waiting: Sequence[Found], again: Container[str], until: float, held: Callable[[], None], clock: Clock
+    ) -> None:
+        self._waiting = iter(waiting)
+        self._again = again
+        self._until = until
+        self._held = held
+        self._clock = clock
+        self._left: list[Found] = []  # be it tried or not
+        self._lost = 0.0  # seconds that went into what was tried before, and does not cross now
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+
+    def carried(self, carry: Callable[[str], bool], threads: int) -> list[Found]:
+        """What still waits. `carry`: whether a letter waits no more; what it raises ends all, behind what is in hand.
+
+        Daemon threads, as their caller is: one that hangs must not keep the process from its end.
+        """
+        others = [threading.Thread(target=self._work, args=(carry,), daemon=True) for _ in range(threads - 1)]
+        for one in others:
+            one.start()
+        self._work(carry)
+        for one in others:
+            one.join()
+        if self._error is not None:
+            raise self._error
+        return self._left
+
+    def _work(self, carry: Callable[[str], bool]) -> None:
+        try:
+            while (found := self._next()) is not None:
+                began = self._clock.boottime()
+                if not carry(found.name):
+                    self._waits(found, self._clock.boottime() - began)
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            with self._lock:
+                if self._error is None or isinstance(self._error, ClaimLost):
+                    self._error = error  # a defect is not hidden by a claim that is lost meanwhile
+
+    def _next(self) -> Found | None:
+        with self._lock:
+            for found in self._waiting:
+                if self._error is not None:
+                    return None
+                late = found.name in self._again and self._lost >= AGAIN_MOST
+                if late or self._clock.boottime() >= self._until:
+                    self._left.append(found)
+                    continue
+                self._held()
+                return found
+            return None
+
+    def _waits(self, found: Found, took: float) -> None:
+        with self._lock:
+            self._left.append(found)
+            if found.name in self._again:
+                self._lost += took
+
+
 class Carrier:
-    """`host`: this one; `root`: where the spools are."""
+    """`host`: this one; `root`: where the spools are; `at_once`: how many letters of a spool are in hand at most."""
 
     def __init__(
         self,
@@ -120,6 +186,7 @@ class Carrier:
         records: Records,
         clock: Clock,
         log: Log,
+        at_once: int = 1,
     ) -> None:
         self._host = host
         self._root = root
@@ -129,8 +196,9 @@ class Carrier:
         self._records = records
         self._clock = clock
         self._log = log
+        self._at_once = at_once
         self._in_hand = InHand()
-        # Each by source, whose thread alone changes them.
+        # Each by source, in whose round alone they change, and there a letter's by the thread that has it in hand.
         self._stuck: dict[str, dict[str, Stuck]] = {s: {} for s in table.sides}
         self._logged: dict[str, dict[str, set[str]]] = {s: {} for s in table.sides}  # to whom a message was tried
         self._away: dict[str, str] = {}
@@ -157,7 +225,8 @@ class Carrier:
         """Everything that waits in that spool, oldest first, or what is done by `until` (boottime). What then waits.
 
         What did not cross before comes behind what was not tried yet, and has no more than AGAIN_MOST to fail in.
-        `held` raises ClaimLost when the claim may be another's by now. Raises OSError when the spool can't be read.
+        `held`, which several threads may ask, raises ClaimLost when the claim may be another's by now. Raises OSError
+        when the spool can't be read.
         """
         waiting = self._waiting(source)
         # Behind the list: what is on it was written by this owner, or by one before.
@@ -165,19 +234,16 @@ class Carrier:
         names = {f.name for f in waiting}
         stuck = self._stuck[source] = {n: s for n, s in self._stuck[source].items() if n in names}
         self._logged[source] = {n: to for n, to in self._logged[source].items() if n in names}
-        left: list[Found] = []
-        lost = 0.0
-        for found in sorted(waiting, key=lambda f: stuck[f.name].tried if f.name in stuck else -math.inf):
-            again, began = found.name in stuck, self._clock.boottime()
-            if began >= until or (again and lost >= AGAIN_MOST):
-                left.append(found)
-                continue
-            held()
-            if self._try(source, found.name, adoption, owner_epoch, held):
-                stuck.pop(found.name, None)
-            else:
-                left.append(found)
-                lost += self._clock.boottime() - began if again else 0.0
+        waiting.sort(key=lambda f: stuck[f.name].tried if f.name in stuck else -math.inf)
+
+        def carry(name: str) -> bool:
+            gone = self._try(source, name, adoption, owner_epoch, held)
+            if gone:
+                stuck.pop(name, None)
+            return gone
+
+        letters = Round(waiting, frozenset(stuck), until, held, self._clock)
+        left = letters.carried(carry, min(self._at_once, len(waiting)))
         return Backlog.of([f.time for f in left], self._clock.now())
 
     def backlog(self, source: str) -> Backlog:
@@ -203,16 +269,20 @@ class Carrier:
         self, source: str, name: str, adoption: Adoption | None, owner_epoch: int | None, held: Callable[[], None]
     ) -> bool:
         """Whether it waits no more. Only ClaimLost is raised: one message keeps no other back."""
+        counted = False
         try:
             begun = self._records.begun(source, name)
             if begun >= self._limits.attempts:
                 raise Poison(f"{begun} attempts to carry it did not end")
             with self._in_hand(suspect=begun > 0):
+                held()  # it may have waited for the others
                 self._records.begin(source, name, begun + 1)
+                counted = True
                 self._carry(source, name, adoption, owner_epoch, held)
                 self._records.ended(source, name)
         except ClaimLost:
-            self._end(source, name)
+            if counted:
+                self._end(source, name)
             raise
         except NotAlone:
             self._stays(source, name, "an attempt did not end: it waits to be alone in hand", "info")

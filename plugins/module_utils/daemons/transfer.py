@@ -19,13 +19,14 @@ FILE is /etc/holdfast/transfer.yml; (o) marks what may be left out, with its def
     archive: {days: 30 (o), move_to: null (o)}           # 15 to 30 days, then deleted, or moved to that mount point
     log_days: 90                      # (o) how long the log is kept
     done_days: 14                     # (o) how long spools remember what was carried: as long as a Postfix queues
+    at_once: 4                        # (o) letters of a spool that are in hand at a time, 1 to 16
     backlog: {count: 1000, seconds: 600}    # (o) more, or older, is alarmed
     coordinator: {endpoints: …, ca: …, cert: …, key: …, user: …, password_file: …}
 
 `--now` has both hosts of the site look at once (records/now).
 
-Each spool has a thread of its own, and so has what is tidied. The main thread alone asks for claims and touches no
-file: whatever a store does, what this host has claimed stays claimed, or goes to the partner.
+Each spool has a thread of its own, its round some more, and what is tidied has one. The main thread alone asks for
+claims and touches no file: whatever a store does, what this host has claimed stays claimed, or goes to the partner.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ PATIENCE = 600.0  # seconds without a step of a thread: no call to a store takes
 STOP_WITHIN = 8.0
 HURRY = 3.0  # seconds that a call to a store may take once a stop is asked for
 DAYS = (15, 30)  # R3.4
+AT_ONCE = 16  # a thread each, and one more for each call to a store
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Config:
-    """Checked. `intervals`: seconds, of the directions that are on. `move_to`: None deletes."""
+    """Checked. `intervals`: seconds, of the directions that are on. `move_to`: None deletes. `at_once`: of a spool."""
 
     host: str
     root: Path
@@ -89,6 +91,7 @@ class Config:
     move_to: Path | None
     log_days: int
     done_days: int
+    at_once: int
     alarm: Alarm
     coordinator: EtcdCoordinator
 
@@ -135,6 +138,9 @@ def load(file: str) -> Config:
     days = archive.whole("days", DAYS[1])
     if not DAYS[0] <= days <= DAYS[1]:
         raise archive.wrong("days", days, f"give days from {DAYS[0]} to {DAYS[1]}")
+    at_once = top.whole("at_once", 4, least=1)
+    if at_once > AT_ONCE:
+        raise top.wrong("at_once", at_once, f"give 1 to {AT_ONCE}")
     made = Config(
         host=top.text("host"),
         root=Path(top.path("root", "/srv/holdfast-spools")),
@@ -151,6 +157,7 @@ def load(file: str) -> Config:
         move_to=None if archive.value("move_to", None) is None else Path(archive.path("move_to")),
         log_days=top.whole("log_days", 90, least=1),
         done_days=top.whole("done_days", 14, least=1),
+        at_once=at_once,
         alarm=alarm(top),
         coordinator=config.coordinator(top.section("coordinator")),
     )
@@ -286,6 +293,7 @@ class Spool(Work):
         self.there = away is None and no_records is None
 
     def _held(self) -> None:
+        """Asked by all threads of a round; that two of them look at once does no harm."""
         self.step()
         if self.stop.is_set():
             raise ClaimLost(f"{self.identity}: this host stops")
@@ -495,7 +503,9 @@ def build(settings: Config, records: Records, files: SpoolFiles, clock: Clock, l
     sides, coordinator, told = settings.table.sides, settings.coordinator, Told(clock, log)
     paces = {identity: settings.intervals.get(settings.table.direction(identity)) for identity in sides}
     claims = Claims(settings.host, [i for i, pace in paces.items() if pace is not None], coordinator, clock, log)
-    carrier = Carrier(settings.host, settings.root, settings.table, settings.limits, files, records, clock, log)
+    carrier = Carrier(
+        settings.host, settings.root, settings.table, settings.limits, files, records, clock, log, settings.at_once
+    )
     spools = [
         Spool(i, pace, settings.alarm, coordinator.another(), claims, carrier, records, clock, log, told)
         for i, pace in paces.items()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from holdfast.adapters.spool_files import SpoolFiles, SystemDisk
+from holdfast.adapters.spool_files import Found, SpoolFiles, SystemDisk
 from holdfast.core.spool import Octets
 
 DAY = 86400.0
@@ -67,6 +67,20 @@ def test_oldest_first_and_nothing_hidden(files: SpoolFiles, tmp_path: Path) -> N
     assert files.names(tmp_path / "none") == [] and files.read(tmp_path / "none") is None
     assert not files.exists(tmp_path / "none") and files.exists(tmp_path / "spool/in")
     files.remove(tmp_path / "none")
+
+
+class Twice(SystemDisk):
+    """As NFS, of a folder that changes while it is listed."""
+
+    def names(self, folder: Path) -> Sequence[Found]:
+        first = super().names(folder)
+        return [*first, *first]
+
+
+def test_what_is_listed_twice_is_one_file(files: SpoolFiles, tmp_path: Path) -> None:
+    for name in "ab":
+        files.hand(tmp_path / "spool/in" / name, b"", tmp_path / "spool/tmp/x")
+    assert sorted(f.name for f in SpoolFiles(Twice()).names(tmp_path / "spool/in")) == ["a", "b"]
 
 
 def test_not_knowing_is_no_no(files: SpoolFiles, tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ from pathlib import Path
 import greenlet
 import pytest
 from edges import Clock, Lines
-from holdfast.adapters.spool_files import PIECE, SpoolFiles
+from holdfast.adapters.spool_files import PIECE, Found, SpoolFiles, SystemDisk
 from holdfast.adapters.transfer_records import Records, day
 from holdfast.core.claims import ClaimLost
 from holdfast.core.spool import FOLDERS, Adoption, Envelope, Header, Recipient, pack, unpack
 from holdfast.core.transfer import Limits
 from holdfast.daemons import carrying
-from holdfast.daemons.carrying import Carrier, InHand, NotAlone
+from holdfast.daemons.carrying import Carrier, InHand, NotAlone, Round
 from holdfast.daemons.spooling import Spooler
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -550,6 +550,130 @@ def test_a_suspect_that_is_not_alone_keeps_its_count_and_waits(site: Site, monke
     assert carrier.round(MX, EPOCH, lambda: None, float("inf")).count == 0 and site.records.begun(MX, one) == 0
 
 
+# --- several at once ----------------------------------------------------------------------------------------------
+
+
+class Meeting(SystemDisk):
+    """A letter is handed over once `wanted` have been there at a time. `most`: how many were, be they more.
+
+    Whoever must not come has a moment to do so.
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
+        self.changed = threading.Condition()
+        self.here = self.most = 0
+
+    def link(self, source: Path, target: Path) -> None:
+        if target.parent.name == "in":
+            with self.changed:
+                self.here += 1
+                self.most = max(self.most, self.here)
+                self.changed.notify_all()
+                self.changed.wait_for(lambda: self.most >= self.wanted, 10)
+                self.changed.wait_for(lambda: self.most > self.wanted, 0.2)
+                self.here -= 1
+        super().link(source, target)
+
+
+def kept_in(root: Path, disk: SystemDisk, at_once: int) -> tuple[Carrier, Spooler, Lines]:
+    """Who carries, so many letters at a time, and who spools, below a folder of this machine."""
+    files, clock, log = SpoolFiles(disk), Clock(), Lines()
+    for identity in TABLE.sides:
+        for folder in FOLDERS:
+            files.folder(root / identity / folder)
+    records = Records(root / "records", "t1", files, clock)
+    records.prepare()
+    spooler = Spooler(MX, "mail1", EPOCH, root / MX, TABLE, files, clock, log)
+    spooler.adopt()
+    return Carrier("t1", root, TABLE, Limits(20_000_000), files, records, clock, log, at_once), spooler, log
+
+
+def test_letters_of_a_spool_cross_side_by_side_each_as_if_alone(tmp_path: Path) -> None:
+    disk = Meeting(3)
+    carrier, spooler, log = kept_in(tmp_path, disk, at_once=3)
+    for n in range(9):
+        spooler.message(*letter("a@one.example", text=f"{n}"))
+    ids = {p.name for p in (tmp_path / MX / "out").iterdir()}
+    assert len(ids) == 9
+    assert carrier.round(MX, EPOCH, lambda: None, float("inf")).count == 0
+    assert disk.most == 3, "no more than it was told"
+    for folder in (tmp_path / IM1 / "in", tmp_path / MX / "done"):
+        assert {p.name for p in folder.iterdir()} == ids
+    assert {p.stem for p in (tmp_path / "records/archive").rglob("*.gz")} == ids
+    (told,) = (tmp_path / "records/log").iterdir()
+    assert sorted(json.loads(line)["id"] for line in told.read_text().splitlines()) == sorted(ids)
+    assert [p for p in (tmp_path / "records/attempts").rglob("*") if p.is_file()] == []
+    assert log.said("transfer_waits") == [] and len(log.said("transferred")) == 9
+
+
+def test_three_that_were_in_hand_when_the_process_died_are_tried_one_by_one(tmp_path: Path) -> None:
+    """Else the one that kills it takes those beside it into quarantine."""
+    disk = Meeting(1)
+    carrier, spooler, log = kept_in(tmp_path, disk, at_once=3)
+    for n in range(3):
+        spooler.message(*letter("a@one.example", text=f"{n}"))
+    for file in (tmp_path / MX / "out").iterdir():
+        Records(tmp_path / "records", "t1", SpoolFiles(), Clock()).begin(MX, file.name, 2)
+    assert carrier.round(MX, EPOCH, lambda: None, float("inf")).count == 0
+    assert disk.most == 1 and log.said("transfer_quarantined") == []
+    assert len(list((tmp_path / IM1 / "in").iterdir())) == 3
+
+
+def test_what_one_of_them_raises_ends_them_all_behind_what_they_have_in_hand() -> None:
+    tried: list[str] = []
+    raised = threading.Event()
+    who: list[threading.Thread] = []
+
+    def carry(name: str) -> bool:
+        tried.append(name)
+        if name == "b":
+            who.append(threading.current_thread())
+            raised.set()
+            raise ClaimLost(MX)
+        assert raised.wait(30)
+        who[0].join(30)
+        return True
+
+    letters = Round([Found(float(n), name) for n, name in enumerate("abcd")], (), float("inf"), lambda: None, Clock())
+    with pytest.raises(ClaimLost):
+        letters.carried(carry, 2)
+    assert sorted(tried) == ["a", "b"]
+
+
+def test_no_letter_is_begun_without_the_claim() -> None:
+    looks = iter(range(9))
+
+    def held() -> None:
+        if next(looks) >= 2:
+            raise ClaimLost(MX)
+
+    tried: list[str] = []
+
+    def carry(name: str) -> bool:
+        tried.append(name)
+        return True
+
+    letters = Round([Found(float(n), name) for n, name in enumerate("abcd")], (), float("inf"), held, Clock())
+    with pytest.raises(ClaimLost):
+        letters.carried(carry, 2)
+    assert sorted(tried) == ["a", "b"]
+
+
+def test_a_claim_that_goes_while_a_suspect_waits_to_be_alone_leaves_its_count(site: Site) -> None:
+    one = site.spool("a@one.example")
+    site.records.begin(MX, one, 2)
+    looks = iter(range(9))
+
+    def held() -> None:
+        if next(looks) == 1:
+            raise ClaimLost(MX)
+
+    with pytest.raises(ClaimLost):
+        site.carry(held=held)
+    assert site.records.begun(MX, one) == 2 and site.where(one) == {MX: {"out"}}
+
+
 # --- large ones ---------------------------------------------------------------------------------------------------
 
 
@@ -598,25 +722,19 @@ def test_a_long_envelope_is_read_whole(site: Site, monkeypatch: pytest.MonkeyPat
     assert len(unpack(site.disk.now[ROOT / IM1 / "in" / one].data)[0].envelope.recipients) == 50
 
 
-def test_a_large_message_takes_no_more_memory_than_a_small_one(tmp_path: Path) -> None:
-    """A transfer host has 224 MB, and each spool a thread."""
-    files, clock, log = SpoolFiles(), Clock(), Lines()
-    for identity in (MX, IM1):
-        for folder in FOLDERS:
-            files.folder(tmp_path / identity / folder)
-    records = Records(tmp_path / "records", "t1", files, clock)
-    records.prepare()
-    spooler = Spooler(MX, "mail1", EPOCH, tmp_path / MX, TABLE, files, clock, log)
-    spooler.adopt()
-    spooler.message(letter("a@one.example")[0], b"Subject: x\r\n\r\n" + b"line\r\n" * 2_000_000)
-    carrier = Carrier("t1", tmp_path, TABLE, Limits(20_000_000), files, records, clock, log)
+@pytest.mark.parametrize("letters", [1, 4])
+def test_a_large_message_takes_no_more_memory_than_a_small_one(tmp_path: Path, letters: int) -> None:
+    """A transfer host has 224 MB, and each spool some threads."""
+    carrier, spooler, _ = kept_in(tmp_path, SystemDisk(), at_once=letters)
+    for n in range(letters):
+        spooler.message(letter("a@one.example")[0], f"Subject: {n}\r\n\r\n".encode() + b"line\r\n" * 2_000_000)
     tracemalloc.start()
     try:
         assert carrier.round(MX, EPOCH, lambda: None, float("inf")).count == 0
-        assert tracemalloc.get_traced_memory()[1] < 12 * PIECE
+        assert tracemalloc.get_traced_memory()[1] < letters * 12 * PIECE
     finally:
         tracemalloc.stop()
-    assert len(list((tmp_path / IM1 / "in").iterdir())) == 1
+    assert len(list((tmp_path / IM1 / "in").iterdir())) == letters
 
 
 # --- epochs -----------------------------------------------------------------------------------------------------

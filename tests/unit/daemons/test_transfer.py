@@ -68,7 +68,7 @@ def test_what_may_be_left_out(tmp_path: Path) -> None:
     made = transfer.load(written(tmp_path, TRANSFER))
     assert made.intervals == {Direction.INWARD: 30.0, Direction.OUTWARD: 30.0}
     assert (made.root, made.days, made.move_to, made.done_days) == (Path("/srv/holdfast-spools"), 30, None, 14)
-    assert made.log_days == 90
+    assert (made.log_days, made.at_once) == (90, 4)
     assert made.table.domains == {"one.example": IM1} and made.table.users == {"boss@one.example": IM1}
     assert made.limits.attempts == 3 and made.limits.size == 1000
     end = spool.load(written(tmp_path, SPOOL))
@@ -94,6 +94,8 @@ def test_each_direction_has_its_switch_and_its_pace(tmp_path: Path) -> None:
         (transfer.load, {**TRANSFER, "table": {**TABLES, "domains": {"x": "nobody"}}}, "table.domains.x is 'nobody'"),
         (transfer.load, {**TRANSFER, "limits": {}}, "limits.size is missing"),
         (transfer.load, {**TRANSFER, "root": "srv"}, "root is 'srv'"),
+        (transfer.load, {**TRANSFER, "at_once": 0}, "at_once is 0"),
+        (transfer.load, {**TRANSFER, "at_once": 17}, "at_once is 17: give 1 to 16"),
         (transfer.load, {**TRANSFER, "other": 1}, "other is unknown"),
         (spool.load, {**SPOOL, "identity": IM2}, "identity is 'im2.alpha.example': name one of table.sides"),
         (spool.load, {**SPOOL, "attempts": 0}, "attempts is 0"),
@@ -290,6 +292,7 @@ def config_of(site: Site, host: str = "t1") -> Config:
         None,
         90,
         14,
+        4,
         Alarm(2, 100.0),
         EtcdCoordinator(["http://127.0.0.1:1"]),
     )

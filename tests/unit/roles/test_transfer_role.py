@@ -261,6 +261,7 @@ def test_the_files_of_both_ends_are_what_the_daemons_read(tmp_path: Path) -> Non
     assert 1000 < end.size <= carries.limits.size < 1000 + 131072
     assert services.count(f"message_size_limit={1000 + 131072}") == 2
     assert carries.table == end.table and (carries.days, carries.log_days, carries.move_to) == (30, 90, None)
+    assert carries.at_once == 4
     assert known["__transfer_mounts"] == {
         f"/srv/holdfast-spools/{MX}": f"10.255.3.1:/srv/store/{MX}/spool",
         f"/srv/holdfast-spools/{IM}": f"10.255.3.1:/srv/store/{IM}/spool",
