@@ -20,7 +20,7 @@ from ..core import keys
 from ..core.model import Json
 from ..core.ports import Unavailable
 from ..core.rights import ADMIN, Grant
-from .etcd import NO_TOKEN, WRONG_PASSWORD, Tls, carry, encode, member_client, prefix_end, token, words
+from .etcd import LOGINS, NO_TOKEN, WRONG_PASSWORD, Tls, carry, encode, member_client, prefix_end, token, words
 
 AT_ONCE = 8  # each is short work for a member, and on a crowded machine a long wait for whoever asks
 
@@ -213,16 +213,16 @@ class Rights:
         return [name for name in found if name != ADMIN]
 
     def _ask(self, path: str, body: Json) -> Json:
-        try:
+        """With a new token as often as it takes: on a crowded machine one may have run out before it is used."""
+        for _ in range(LOGINS):
             try:
                 return self._post(path, body)
             except exceptions.Etcd3Exception as why:
                 if not any(text in words(why) for text in NO_TOKEN):
-                    raise
-                self._log_in()
-                return self._post(path, body)
-        except exceptions.Etcd3Exception as why:
-            raise Unavailable(f"coordinator: {path}: {words(why)}") from why
+                    raise Unavailable(f"coordinator: {path}: {words(why)}") from why
+                said = words(why)
+            self._log_in()
+        raise Unavailable(f"coordinator: {path}: {said}, with each of {LOGINS} new tokens")
 
     def _post(self, path: str, body: Json) -> Json:
         """Asked of the first member that answers. Raises Etcd3Exception for a refusal."""
