@@ -7,8 +7,9 @@ DOCUMENTATION = r"""
 module: identity
 short_description: Name first owners of identities, or flag an identity as inoperable
 description:
-  - With I(owner), writes the owner record at epoch 1 if the identity has none yet. It never changes an owner; a
-    takeover does. With I(owners), the same for many at once; none is written if one of them is no candidate.
+  - With I(owner), writes the owner record if the identity has none yet, at an epoch beyond all that there may have
+    been. It never changes an owner; a takeover does. With I(owners), the same for many at once; none is written if one
+    of them is no candidate.
   - With I(inoperable), sets or clears the operator's flag "treat as inoperable" against the present owner. The monitor
     then asks for a takeover without waiting for the threshold; the fence is made all the same.
   - Runs on a relay, which has access to the coordinator.
@@ -79,7 +80,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.mail.plugins.module_utils.adapters.etcd import Login
 from ansible_collections.holdfast.mail.plugins.module_utils.core import keys
-from ansible_collections.holdfast.mail.plugins.module_utils.core.model import FIRST_RUN, Owner
+from ansible_collections.holdfast.mail.plugins.module_utils.core.model import first_owner
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
 from ansible_collections.holdfast.mail.plugins.module_utils.core.rights import OPERATOR
 from ansible_collections.holdfast.mail.plugins.module_utils.core.takeover import read_state
@@ -87,7 +88,7 @@ from ansible_collections.holdfast.mail.plugins.module_utils.daemons.wiring impor
 
 
 def create(module, config, client, owners):
-    """Owner records at epoch 1 of those that have none; which. Raises Unavailable, ConfigError."""
+    """Owner records of those that have none; which. Raises Unavailable, ConfigError."""
     for name, host in owners.items():
         require(config, name, module.params["config"])
         candidates = config.identities[name].candidates
@@ -96,7 +97,7 @@ def create(module, config, client, owners):
     if module.check_mode:
         return [name for name in owners if client.get(keys.owner(name)).value is None]
     now = time.time()
-    return [n for n, host in owners.items() if client.create(keys.owner(n), Owner(host, 1, FIRST_RUN, now).to_json())]
+    return [n for n, host in owners.items() if client.create(keys.owner(n), first_owner(host, now).to_json())]
 
 
 def flag(module, client, state):

@@ -8,7 +8,8 @@ module: store
 short_description: Name a store's first owner, on a replicated disk with a file system
 description:
   - For a store without an owner, makes the file system on its replicated disk, puts both members into the in-sync set
-    and writes the owner record at epoch 1. It never changes an owner; a takeover does.
+    and writes the owner record, at an epoch beyond all that there may have been. It never changes an owner; a takeover
+    does.
   - Runs on the member that is to own it first, behind role agent on both members.
 options:
   name:
@@ -52,7 +53,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.mail.plugins.module_utils.adapters.disk import make_file_system
 from ansible_collections.holdfast.mail.plugins.module_utils.adapters.drbd import Drbd
 from ansible_collections.holdfast.mail.plugins.module_utils.core import keys, stores
-from ansible_collections.holdfast.mail.plugins.module_utils.core.model import FIRST_RUN, Owner
+from ansible_collections.holdfast.mail.plugins.module_utils.core.model import first_owner
 from ansible_collections.holdfast.mail.plugins.module_utils.core.ports import Unavailable
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.agent_config import load
 from ansible_collections.holdfast.mail.plugins.module_utils.daemons.config import ConfigError
@@ -106,10 +107,11 @@ def main():
         if changed and not module.check_mode:
             lay_out(place, p["timeout"])
             now = time.time()
+            owner = first_owner(settings.host, now)
             # The set before the owner: an owner without one starts nothing.
             if found[set_key].value is None:
-                client.create(set_key, stores.InSync(place.identity.candidates, 1, 1, now).to_json())
-            client.create(owner_key, Owner(settings.host, 1, FIRST_RUN, now).to_json())
+                client.create(set_key, stores.InSync(place.identity.candidates, owner.epoch, 1, now).to_json())
+            client.create(owner_key, owner.to_json())
         after = client.read([owner_key, set_key])
     except (Unavailable, ConfigError) as why:
         module.fail_json(msg=str(why))

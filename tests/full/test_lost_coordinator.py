@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from holdfast.core.model import RunState
+
 from tests.story.faults import all_once, sending
 from tests.story.fixtures import LIMITS
 from tests.story.machines import recap
@@ -33,7 +35,14 @@ def test_mail_goes_on_and_a_deploy_names_the_owners_anew(stage: Stage, pair: Pai
         stage.playbook("site.yml", *LIMITS, "-e", json.dumps({"first_owners": owners}))
         print(all_once(stage, written))
     print("while it is made anew:", service)
-    assert (stage.wait_running().host, pair.wait_running().host) == (before.host, stored.host)
+    after, serving = stage.wait_running(), pair.wait_running()
+    assert (after.host, serving.host) == (before.host, stored.host)
+    # DNS, spools and routers refuse an epoch that is older than the one they know.
+    assert after.epoch > before.epoch and serving.epoch > stored.epoch
     stage.playbook("site.yml", *LIMITS)
     hosts = recap(stage.playbook("site.yml", *LIMITS))
     assert hosts and set(hosts.values()) == {(0, 0)}, hosts
+    _, fault = stage.kill_owner()
+    # One that DNS refuses is held.
+    stage.wait_run(fault, RunState.DONE, 240)
+    assert stage.owner().epoch == after.epoch + 1

@@ -64,6 +64,7 @@ def test_back_before_the_threshold_it_gets_the_held_mail_and_nothing_else_happen
     assert run is None or run.time < fault
 
 
+@pytest.mark.full
 def test_a_refused_fence_holds_the_mail_until_it_works(stage: Stage) -> None:
     before = stage.owner()
     stage.lab.word("switch", "deny", before.host)

@@ -75,6 +75,7 @@ def test_a_dead_standby_stalls_writes_for_seconds_and_joins_again(stage: Stage, 
     assert pair.owner() == before
 
 
+@pytest.mark.full
 def test_a_partner_that_lacks_writes_is_not_promoted_and_the_mail_is_held(stage: Stage, pair: Pair) -> None:
     """The link between the members is cut, writes go on for more than 60 s, then the primary loses power."""
     before, standby = pair.owner(), pair.standby()

@@ -143,6 +143,15 @@ class Owner:
         return cls(str(data["host"]), int(data["epoch"]), str(data["run"]), float(data["since"]))
 
 
+def first_owner(host: str, now: float) -> Owner:
+    """For want of one; `now`: seconds, Unix time.
+
+    Its epoch is the minute, not 1. The coordinator may have lost its data, while DNS, spools and routers still know
+    the epochs of before, refuse older ones, and have seen fewer changes of owner than minutes.
+    """
+    return Owner(host, max(1, int(now // 60)), FIRST_RUN, now)
+
+
 class Phase(enum.StrEnum):
     """What an agent reports of an identity on its host."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from holdfast.adapters import command
 from holdfast.adapters.announcement import STUCK, Announcement
+from holdfast.core.model import first_owner
 
 MX, IM = "mx.alpha.example", "im.alpha.example"
 
@@ -55,6 +56,13 @@ def test_a_later_epoch_has_a_smaller_med(frr: Frr, announcement: Announcement) -
     assert frr.told[0] == f"configure terminal; route-map {MX} permit 10; set metric 2147483647"
     meds = [int(line.split()[-1]) for line in frr.told]
     assert 0 < meds[1] < meds[0] < 4294967294, "which stands for a host that tells no epoch (roles/router)"
+
+
+def test_a_first_owner_is_beyond_what_routers_know_and_has_its_med(frr: Frr, announcement: Announcement) -> None:
+    in_2026, in_2100, without_a_clock = (first_owner("mail1", now) for now in (1.8e9, 4.1e9, 5.0))
+    assert without_a_clock.epoch == 1 and in_2026.epoch == 30_000_000
+    announcement.tell(MX, in_2100.epoch)
+    assert frr.told[-1].endswith(f"set metric {2**31 - 68_333_333}")
 
 
 def test_told_once_and_for_each_identity(frr: Frr, announcement: Announcement) -> None:
