@@ -15,9 +15,9 @@ context = ssl.create_default_context(cafile=ca)
 box = imaplib.IMAP4_SSL(server, 993, ssl_context=context, timeout=60)
 box.login(user, password)
 found = []
-_, (count, *_rest) = box.select("INBOX")
+count = int(box.select("INBOX")[1][0] or 0)
 # One command for all: with one for each message a mailbox of a thousand keeps its server busy for minutes.
-_, parts = box.fetch("1:*", "(BODY.PEEK[])") if int(count) else (None, [])
+parts = box.fetch("1:*", "(BODY.PEEK[])")[1] if count else []
 for raw in (p[1].replace(b"\r\n", b"\n") for p in parts if isinstance(p, tuple)):
     head, _end, body = raw.partition(b"\n\n")
     ident = re.search(rb"^X-Story-Id: *(\S+)", head, re.MULTILINE | re.IGNORECASE)
@@ -31,8 +31,8 @@ for raw in (p[1].replace(b"\r\n", b"\n") for p in parts if isinstance(p, tuple))
             "bounce": b"\nContent-Type: multipart/report" in head,
         }
     )
-if len(found) < int(count):
-    sys.exit(f"{user}: {len(found)} of {count.decode()} messages were read")
+if len(found) < count:
+    sys.exit(f"{user}: {len(found)} of {count} messages were read")
 if found and "expunge" in sys.argv[5:]:
     box.store(f"1:{len(found)}", "+FLAGS.SILENT", "\\Deleted")
     box.expunge()
