@@ -731,8 +731,13 @@ def test_a_store_that_hangs_stops_what_lies_there_and_nothing_else(running: Runn
         lambda: all((running.root / to / "in" / one).exists() for to, one in zip((IM1, MX), others, strict=True))
     )
     running.until(lambda: running.claims.seen == sorted({*TABLE.sides} - {IM2}))
-    said = [f for f in running.log.said("transfer_fails") if f["what"] == f"spool of {IM2}"]
-    assert len(said) == 1 and "does not answer" in str(said[0]["detail"]) and said[0]["level"] == "alert"
+
+    def said() -> list[Any]:
+        return [f for f in running.log.said("transfer_fails") if f["what"] == f"spool of {IM2}"]
+
+    # It is not claimed before its first look has ended, either.
+    running.until(lambda: said() != [])
+    assert len(said()) == 1 and "does not answer" in str(said()[0]["detail"]) and said()[0]["level"] == "alert"
     # Behind the hand-over comes the mark.
     running.until(lambda: len(list((running.root / MX / "out").iterdir())) == 1)
     running.nfs.away = None
