@@ -71,7 +71,7 @@ def test_a_relay_host_dies_with_a_thousand_letters_and_the_other_one_delivers_th
     begun = time.monotonic()
     wait_for("an empty relay", lambda: stage.held_by(RELAY_NAME) == 0, 900, every=3)
     print(f"empty after {time.monotonic() - begun:.0f} s")
-    boxes = stage.wait_letters(everything, 300)
+    boxes = stage.wait_letters(everything, 120)
     lines = [line for host in (*RELAYS, stage.owner().host) for line in journal.read(stage.lab, host, stage.begun)]
     verdict = judge(everything, boxes, lines)
     assert (verdict.mistakes, verdict.twice, verdict.copies_found) == ([], {}, len(everything))

@@ -116,14 +116,7 @@ class Rights:
 
     def on(self) -> bool:
         """Does the cluster ask for users at all?"""
-        try:
-            answer = self._post("/auth/status", {})
-        except exceptions.Etcd3Exception as why:
-            if not any(text in words(why) for text in NO_TOKEN):
-                raise Unavailable(f"coordinator: {words(why)}") from why
-            self._log_in()
-            answer = self._post("/auth/status", {})
-        return bool(answer.get("enabled", False))
+        return bool(self._ask("/auth/status", {}).get("enabled", False))
 
     def find(self) -> Found:
         """Call `on` first."""
